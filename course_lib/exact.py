@@ -1,0 +1,154 @@
+"""The oracle: diffusion models whose every quantity has a closed form.
+
+A Gaussian mixture stays a Gaussian mixture under diffusion, so its marginals, score, best noise prediction, best
+denoiser and class posterior are known exactly at every time. A finite data set is the same with zero covariance.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_lib.types import Schedule, per_sample
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A Gaussian mixture in D dimensions: weights `(K,)`, means `(K, D)`, covariances `(K, D, D)`.
+
+    Raises ValueError where the shapes disagree, the weights are no probabilities, or a covariance is not positive semidefinite.
+    """
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor
+
+    def __post_init__(self) -> None:
+        K, D = self.means.shape
+        if self.weights.shape != (K,) or self.covariances.shape != (K, D, D):
+            raise ValueError(
+                f"weights, means and covariances must have shapes (K,), (K, D), (K, D, D); got {tuple(self.weights.shape)}, "
+                f"{tuple(self.means.shape)}, {tuple(self.covariances.shape)}"
+            )
+        if not bool((self.weights > 0).all()) or abs(float(self.weights.sum()) - 1) > 1e-6:
+            raise ValueError(f"weights must be positive and add up to 1; got {self.weights.tolist()}")
+        if float(torch.linalg.eigvalsh(self.covariances).min()) < -1e-9:
+            raise ValueError("covariances must be positive semidefinite; the smallest eigenvalue is negative")
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """n draws `(n, D)` and the component `(n,)` that each came from."""
+        component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        values, vectors = torch.linalg.eigh(self.covariances)
+        factor = vectors * values.clamp(min=0).sqrt().unsqueeze(-2)  # (K, D, D), factor factor^T = covariance
+        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
+        return self.means[component] + torch.einsum("nij,nj->ni", factor[component], z), component
+
+    def mean(self) -> Tensor:
+        """The mean of the whole mixture, `(D,)`."""
+        return self.weights @ self.means
+
+    def covariance(self) -> Tensor:
+        """The covariance of the whole mixture, `(D, D)`, by the law of total variance."""
+        centred = self.means - self.mean()
+        return torch.einsum("k,kij->ij", self.weights, self.covariances) + (centred.T * self.weights) @ centred
+
+
+class ExactDiffusion:
+    """The diffusion of a Gaussian mixture under any schedule, in closed form; x is `(B, D)`, t is `()` or `(B,)`.
+
+    The component k has at time t the mean a mu_k and the covariance a^2 Sigma_k + b^2 I, with a = signal(t), b = noise(t).
+    """
+
+    def __init__(self, mixture: Mixture, schedule: Schedule) -> None:
+        self.mixture, self.schedule = mixture, schedule
+        self.eigenvalues, self.eigenvectors = torch.linalg.eigh(mixture.covariances)  # (K, D), (K, D, D)
+        self.eigenvalues = self.eigenvalues.clamp(min=0)
+
+    def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
+        """log q(x_t), `(B,)`, in nats."""
+        return self._log_joint(x, t).logsumexp(-1)
+
+    def class_posterior(self, x: Tensor, t: Tensor) -> Tensor:
+        """p(component k | x_t), `(B, K)`."""
+        return self._log_joint(x, t).softmax(-1)
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        """The gradient of log q(x_t) in x, `(B, D)`: the components' scores, weighted by the class posterior."""
+        rotated, variances, *_ = self._rotate(x, t)
+        per_component = -torch.einsum("kij,bkj->bki", self.eigenvectors, rotated / variances)
+        return torch.einsum("bk,bki->bi", self.class_posterior(x, t), per_component)
+
+    def eps(self, x: Tensor, t: Tensor) -> Tensor:
+        """The best prediction of the noise, E[eps | x_t], `(B, D)`."""
+        return -per_sample(self.schedule.noise(torch.as_tensor(t)), x) * self.score(x, t)
+
+    def denoise(self, x: Tensor, t: Tensor) -> Tensor:
+        """The best prediction of the data, E[x_0 | x_t], `(B, D)`: the ideal Denoiser."""
+        return torch.einsum("bk,bki->bi", self.class_posterior(x, t), self._component_denoise(x, t))
+
+    def covariance(self, x: Tensor, t: Tensor) -> Tensor:
+        """Cov[x_0 | x_t], `(B, D, D)`, by the law of total variance over the components."""
+        _, variances, _, noise = self._rotate(x, t)
+        posterior = self.class_posterior(x, t)
+        spectrum = self.eigenvalues * noise**2 / variances  # (B, K, D)
+        within = torch.einsum("bk,kij,bkj,klj->bil", posterior, self.eigenvectors, spectrum, self.eigenvectors)
+        centred = self._component_denoise(x, t) - self.denoise(x, t).unsqueeze(1)
+        return within + torch.einsum("bk,bki,bkj->bij", posterior, centred, centred)
+
+    def conditional(self, component: int) -> "ExactDiffusion":
+        """The diffusion of one component alone: q(x_t | class)."""
+        one = slice(component, component + 1)
+        mixture = Mixture(torch.ones_like(self.mixture.weights[one]), self.mixture.means[one], self.mixture.covariances[one])
+        return ExactDiffusion(mixture, self.schedule)
+
+    def _rotate(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x - a mu_k in the components' eigenbases and the variances there, both `(B, K, D)`; a and b as `(B or 1, 1, 1)`."""
+        if x.ndim != 2 or x.shape[1] != self.mixture.means.shape[1]:
+            raise ValueError(f"x must have shape (B, {self.mixture.means.shape[1]}); got {tuple(x.shape)}")
+        t = torch.as_tensor(t)
+        three = x.unsqueeze(1)  # (B, 1, D)
+        signal = per_sample(self.schedule.signal(t), three)
+        noise = per_sample(self.schedule.noise(t), three)
+        rotated = torch.einsum("kji,bkj->bki", self.eigenvectors, three - signal * self.mixture.means)
+        return rotated, (signal**2 * self.eigenvalues + noise**2).expand_as(rotated), signal, noise
+
+    def _log_joint(self, x: Tensor, t: Tensor) -> Tensor:
+        """log of weight_k N(x; a mu_k, a^2 Sigma_k + b^2 I), `(B, K)`."""
+        rotated, variances, *_ = self._rotate(x, t)
+        exponent = (rotated**2 / variances + variances.log() + math.log(2 * math.pi)).sum(-1)
+        return self.mixture.weights.log() - exponent / 2
+
+    def _component_denoise(self, x: Tensor, t: Tensor) -> Tensor:
+        """E[x_0 | x_t, component k], `(B, K, D)`: the Gaussian (Wiener) estimate."""
+        rotated, variances, signal, _ = self._rotate(x, t)
+        gain = signal * self.eigenvalues / variances
+        return self.mixture.means + torch.einsum("kij,bkj->bki", self.eigenvectors, gain * rotated)
+
+
+class IdealDenoiser:
+    """E[x_0 | x_t] where the data are exactly the rows of `data` `(N, ...)`, equally likely (Karras et al., 2022, appendix B.3).
+
+    It minimises every denoising loss on that data set, and can only ever reproduce it.
+    """
+
+    def __init__(self, data: Tensor, schedule: Schedule) -> None:
+        if data.ndim < 2 or not len(data):
+            raise ValueError(f"data must have shape (N, ...) with N >= 1; got {tuple(data.shape)}")
+        self.data, self.schedule = data, schedule
+
+    def weights(self, x: Tensor, t: Tensor) -> Tensor:
+        """p(x_0 = data[n] | x_t), `(B, N)`: a softmax of the squared distances to the scaled data."""
+        t = torch.as_tensor(t)
+        signal, noise = self.schedule.signal(t), self.schedule.noise(t)
+        if bool((noise == 0).any()):
+            raise ValueError("t must have noise(t) > 0: without noise there is nothing to denoise")
+        flat = x.flatten(1)
+        centres = self.data.flatten(1).to(flat)
+        # |x - a y|^2 without the term |x|^2, which every candidate y shares
+        distance = per_sample(signal**2, flat) * centres.square().sum(1) - 2 * per_sample(signal, flat) * (flat @ centres.T)
+        return (-distance / (2 * per_sample(noise**2, flat))).softmax(-1)
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """E[x_0 | x_t], of the shape of x `(B, ...)`."""
+        return (self.weights(x, t) @ self.data.flatten(1).to(x)).reshape(x.shape)

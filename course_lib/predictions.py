@@ -1,0 +1,86 @@
+"""What a network may predict, and how each prediction gives x_0: EPS, X0, V, SCORE, FLOW.
+
+Everything follows from x_t = a x_0 + b eps, with a = signal(t) and b = noise(t): two unknowns, one equation, so any one
+more linear combination of x_0 and eps determines both.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_lib.types import Cond, Denoiser, Network, Schedule, per_sample
+
+
+class Prediction(NamedTuple):
+    """A parameterisation: the target to regress on, and the way from the network's output back to x_0."""
+
+    name: str
+    target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (x0, eps, a, b) -> target
+    to_x0: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (output, x_t, a, b) -> x0
+
+
+EPS = Prediction(
+    "eps",
+    target=lambda x0, eps, a, b: eps,
+    to_x0=lambda output, x_t, a, b: (x_t - b * output) / a,
+)
+X0 = Prediction(
+    "x0",
+    target=lambda x0, eps, a, b: x0,
+    to_x0=lambda output, x_t, a, b: output,
+)
+V = Prediction(  # Salimans and Ho (2022), appendix D; the division is by 1 for a variance-preserving schedule
+    "v",
+    target=lambda x0, eps, a, b: a * eps - b * x0,
+    to_x0=lambda output, x_t, a, b: (a * x_t - b * output) / (a**2 + b**2),
+)
+SCORE = Prediction(  # of q(x_t | x_0); its regression is denoising score matching (Vincent, 2011)
+    "score",
+    target=lambda x0, eps, a, b: -eps / b,
+    to_x0=lambda output, x_t, a, b: (x_t + b**2 * output) / a,
+)
+FLOW = Prediction(  # the straight line's velocity (Lipman et al., 2023; Liu et al., 2023)
+    "flow",
+    target=lambda x0, eps, a, b: eps - x0,
+    to_x0=lambda output, x_t, a, b: (x_t - b * output) / (a + b),
+)
+PREDICTIONS = {prediction.name: prediction for prediction in (EPS, X0, V, SCORE, FLOW)}
+
+
+def denoiser(
+    network: Network, prediction: Prediction, schedule: Schedule, cond: Cond = None, clip: float | None = None
+) -> Denoiser:
+    """The function (x_t, t) -> x_0-hat of a trained network, for t `()` or `(B,)`.
+
+    `clip` bounds x_0-hat to [-clip, clip], as samplers of images in [-1, 1] do.
+    Raises ValueError where signal(t) = 0 and the prediction has to be divided by it: pure noise says nothing of x_0.
+    """
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        t = torch.as_tensor(t, device=x_t.device)
+        signal, noise = schedule.signal(t), schedule.noise(t)
+        if prediction.name in ("eps", "score") and bool((signal == 0).any()):
+            raise ValueError(
+                f"t must have signal(t) > 0 for a network that predicts {prediction.name}: at signal 0, x_t is pure noise and "
+                "x_0 cannot be solved for; predict x0 or v there, or start the grid at an earlier t"
+            )
+        output = network(x_t, t.expand(x_t.shape[0]), cond)
+        x0 = prediction.to_x0(output, x_t, per_sample(signal, x_t), per_sample(noise, x_t))
+        return x0 if clip is None else x0.clamp(-clip, clip)
+
+    return denoise
+
+
+def to_eps(x0: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
+    """The noise that x_t contains if its clean image is x_0; raises ValueError where noise(t) = 0."""
+    noise = schedule.noise(torch.as_tensor(t))
+    if bool((noise == 0).any()):
+        raise ValueError("t must have noise(t) > 0: at t = 0 there is no noise to solve for")
+    return (x_t - per_sample(schedule.signal(torch.as_tensor(t)), x_t) * x0) / per_sample(noise, x_t)
+
+
+def to_score(x0: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
+    """The score that belongs to the denoiser's answer x_0: -eps / noise(t) (Tweedie's formula, rearranged)."""
+    return -to_eps(x0, x_t, t, schedule) / per_sample(schedule.noise(torch.as_tensor(t)), x_t)

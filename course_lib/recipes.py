@@ -1,0 +1,93 @@
+"""Training recipes: each is one short function, the same on CPU and GPU, that leaves weights with a model card in a folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import data
+from course_lib.checkpoints import ModelCard
+from course_lib.gaussian import GaussianProcess
+from course_lib.grids import uniform_grid
+from course_lib.losses import denoising_loss
+from course_lib.nets import UNet
+from course_lib.plotting import save_grid
+from course_lib.predictions import EPS, Prediction, denoiser
+from course_lib.runs import Run
+from course_lib.samplers import ddim, last, sample
+from course_lib.schedules import TableSchedule, linear
+from course_lib.training import Batch, Loss, fit, progress
+
+
+def mnist_ddpm(
+    out: Path | str, steps: int = 6000, batch_size: int = 128, seed: int = 0, resume: bool = False, compiled: bool = False
+) -> ModelCard:
+    """A DDPM of MNIST (Ho et al., 2020): eps-prediction, the linear schedule with T = 1000, a compact U-Net."""
+    run = Run.open(out, resume, recipe="mnist-ddpm", steps=steps, batch_size=batch_size, seed=seed)
+    images, _ = data.load("mnist", "train")
+    network = build(seed, compiled, channels=1, width=32, multipliers=(1, 2, 2), blocks=1, attention=(2,))
+    return train_ddpm(run, network, images, "MNIST, 60,000 training images")
+
+
+def digits_ddpm(
+    out: Path | str, steps: int = 2000, batch_size: int = 128, seed: int = 0, resume: bool = False, compiled: bool = False
+) -> ModelCard:
+    """The same on scikit-learn's 8 x 8 digits: a minute or two on two cores."""
+    run = Run.open(out, resume, recipe="digits-ddpm", steps=steps, batch_size=batch_size, seed=seed)
+    images, _ = data.digits()
+    network = build(seed, compiled, channels=1, width=32, multipliers=(1, 2), blocks=1, attention=(1,))
+    return train_ddpm(run, network, data.to_bytes(images), "scikit-learn's handwritten digits, 1,797 images")
+
+
+RECIPES: dict[str, Callable[..., ModelCard]] = {"mnist-ddpm": mnist_ddpm, "digits-ddpm": digits_ddpm}
+
+
+def build(seed: int, compiled: bool, **config: object) -> UNet:
+    """A U-Net with seeded weights on the GPU where there is one, in the memory order of fast convolutions."""
+    torch.manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = UNet(**config).to(device, memory_format=torch.channels_last)  # type: ignore[arg-type]
+    if compiled:
+        network.compile()
+    return network
+
+
+def diffusion_loss(process: GaussianProcess, prediction: Prediction = EPS) -> Loss:
+    """The denoising loss of a batch of uint8 images: t uniform on 1..T, noise standard normal (Algorithm 1 of Ho et al., 2020)."""
+
+    def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        x0 = data.to_unit(batch[0]).contiguous(memory_format=torch.channels_last)
+        t = torch.randint(1, int(process.schedule.T) + 1, (len(x0),), generator=generator, device=x0.device)
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+        return denoising_loss(network, x0, t, noise, process, prediction).mean()
+
+    return loss
+
+
+def train_ddpm(run: Run, network: UNet, images: Tensor, description: str) -> ModelCard:
+    """Train an eps-network on uint8 images `(N, C, H, W)` with the linear schedule; a picture of samples ten times on the way."""
+    steps, batch_size, seed = run.options["steps"], run.options["batch_size"], run.options["seed"]
+    schedule = linear(T=1000)
+    loss = diffusion_loss(GaussianProcess(schedule))
+    states = fit(network, loss, (images,), steps, batch_size, seed=seed, resume=run.state_file)
+    for state in run.keep(progress(states, steps)):
+        if state.step % max(1, steps // 10) == 0:
+            save_grid(run.folder / f"samples-{state.step:06d}.png", draw(state.ema.module, schedule, images.shape[1:], 36))
+    return run.finish(
+        state,
+        prediction=EPS.name,
+        schedule={"name": "linear", "T": 1000},
+        image_shape=list(images.shape[1:]),
+        data=description,
+    )
+
+
+def draw(network: nn.Module, schedule: TableSchedule, shape: tuple[int, ...], n: int, steps: int = 50, seed: int = 0) -> Tensor:
+    """n images `(n, C, H, W)` from an eps-network by DDIM, from noise that the seed fixes."""
+    device = next(network.parameters()).device
+    process = GaussianProcess(schedule)
+    x = process.prior((n, *shape), torch.Generator().manual_seed(seed)).to(device)
+    denoise = denoiser(network, EPS, schedule, clip=1.0)
+    network.eval()
+    return last(sample(ddim(denoise, process), x, uniform_grid(schedule, steps)))

@@ -1,0 +1,178 @@
+"""Training as a generator: `for state in fit(...)` takes one optimiser step a turn, and the caller decides what to do with it.
+
+All randomness of step k comes from (seed, k) alone, so a run that is killed and resumed draws what the unbroken run draws.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from course_lib.checkpoints import load_tensors, load_weights, save_tensors
+
+Batch = tuple[Tensor, ...]
+Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # (network, batch, generator) -> scalar
+
+
+@dataclass
+class TrainState:
+    """Where training stands after `step` optimiser steps. `ema.module` is the averaged network, the one to sample from."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    network: nn.Module
+    ema: AveragedModel
+    optimizer: torch.optim.Optimizer
+
+    def save(self, path: Path) -> None:
+        """Write everything that `fit(resume=path)` needs, atomically: a kill at any moment leaves a whole file."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in entries.items()}
+        save_tensors(path, tensors, {k: repr(getattr(self, k)) for k in ("step", "loss", "gradient_norm")})
+
+    def restore(self, path: Path) -> None:
+        """Take weights, averages, optimiser moments and step from a file that `save` wrote."""
+        tensors, metadata = load_tensors(path)
+        load_weights(self.network, part(tensors, "network."), path)
+        load_weights(self.ema, part(tensors, "ema."), path)
+        entries: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part(tensors, "optimizer.").items():
+            index, key = name.split(".", 1)
+            entries.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
+        self.step = int(metadata["step"])
+        self.loss, self.gradient_norm = float(metadata["loss"]), float(metadata["gradient_norm"])
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with the prefix, without it."""
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def fit(
+    network: nn.Module,
+    loss: Loss,
+    data: Batch,
+    steps: int,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    warmup: int = 100,
+    ema_decay: float = 0.999,
+    clip: float = 1.0,
+    bf16: bool | None = None,
+    seed: int = 0,
+    resume: Path | None = None,
+) -> Iterator[TrainState]:
+    """Train with AdamW for `steps` steps; the learning rate rises over `warmup` steps and falls as a cosine to 0.
+
+    `data` is a tuple of tensors with one row a sample; `loss` gets (network, a batch of rows, a generator). Gradients are
+    clipped to the norm `clip`. bf16=None means: bf16 autocast where the hardware is fast at it. With `resume`, training goes on
+    after the step saved there; where that was the last, its state is yielded once, so that the caller can finish.
+    Raises ValueError where the rows differ in number, a batch is larger than the data, or the loss is not finite.
+    """
+    rows = check_rows(data, batch_size)
+    device = next(network.parameters()).device
+    bf16 = bf16_is_fast(device) if bf16 is None else bf16
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, fused=True)
+    state = TrainState(0, float("nan"), float("nan"), network, averaged(network, ema_decay), optimizer)
+    if resume is not None:
+        state.restore(resume)
+        if state.step >= steps:
+            yield state
+    network.train()
+    while state.step < steps:
+        k = state.step
+        chosen = batch_rows(rows, batch_size, k, seed)
+        batch = tuple(tensor[chosen].to(device) for tensor in data)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * rate(k, steps, warmup)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            value = loss(network, batch, generator_for(seed, k, device))
+        if not torch.isfinite(value):
+            raise ValueError(f"the loss became {value.item()} at step {k}: lower learning_rate (now {learning_rate}) or clip (now {clip})")
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
+        optimizer.step()
+        state.ema.update_parameters(network)
+        state.step, state.loss, state.gradient_norm = k + 1, value.item(), norm.item()
+        yield state
+
+
+def check_rows(data: Batch, batch_size: int) -> int:
+    """The number of samples; raises ValueError where the tensors disagree on it or a batch does not fit."""
+    counts = {len(tensor) for tensor in data}
+    if len(counts) != 1:
+        raise ValueError(f"data must be tensors with one row a sample; they have {sorted(counts)} rows")
+    rows = counts.pop()
+    if not 1 <= batch_size <= rows:
+        raise ValueError(f"batch_size must lie in [1, {rows}], the number of samples; got {batch_size}")
+    return rows
+
+
+def batch_rows(rows: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """The row numbers of batch `step`: a fresh shuffle each epoch; the rows that do not fill a batch sit this epoch out."""
+    epoch, position = divmod(step, rows // batch_size)
+    order = torch.randperm(rows, generator=generator_for(seed, -1 - epoch, torch.device("cpu")))
+    return order[position * batch_size : (position + 1) * batch_size]
+
+
+def generator_for(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The generator of one step (or, with a negative number, of one epoch's shuffle)."""
+    hashed = hashlib.sha256(f"{seed} {step}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(hashed[:7], "big"))
+
+
+def rate(step: int, steps: int, warmup: int) -> float:
+    """The learning rate at a step as a share of the highest: a linear rise, then half a cosine down to 0."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, steps - warmup)
+    return (1 + torch.cos(torch.tensor(torch.pi * done)).item()) / 2
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a network's weights, with a short memory at first: min(decay, (1 + n) / (10 + n))."""
+
+    def update(averages: list[Tensor], weights: list[Tensor], count: Tensor | int) -> None:
+        n = int(count)
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return AveragedModel(network, multi_avg_fn=update)
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether bf16 matrix products run on units of their own: a GPU that has them, or a CPU with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
+def progress(states: Iterable[TrainState], steps: int, every: float = 30.0) -> Iterator[TrainState]:
+    """Pass the states on and show a bar with the loss, steps a second and the time that is left; off a terminal, a line now and then."""
+    console = Console(stderr=True)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    start, first, shown = time.monotonic(), None, float("-inf")
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=steps, note="")
+        for state in states:
+            first = state.step - 1 if first is None else first
+            seconds = time.monotonic() - start
+            speed = (state.step - first) / seconds
+            note = f"loss {state.loss:.4f}, {speed:.2f} steps/s"
+            bar.update(task, completed=state.step, note=note)
+            if not console.is_terminal and (seconds - shown >= every or state.step == steps):
+                shown = seconds
+                console.print(f"step {state.step}/{steps}, {note}, {(steps - state.step) / speed / 60:.1f} min left")
+            yield state
