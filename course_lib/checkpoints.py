@@ -47,7 +47,9 @@ class ModelCard:
     def build_network(self) -> nn.Module:
         """A network of this architecture, with fresh weights."""
         if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture must be one of {sorted(ARCHITECTURES)}; the card of {self.name} says {self.architecture!r}")
+            raise ValueError(
+                f"architecture must be one of {sorted(ARCHITECTURES)}; the card of {self.name} says {self.architecture!r}"
+            )
         return ARCHITECTURES[self.architecture](**self.config)
 
     def build_schedule(self) -> TableSchedule:
@@ -70,7 +72,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise ValueError(f"{path} could not be written ({error.strerror}): free some disk space, or choose a folder that you may write to") from error
+        raise ValueError(
+            f"{path} could not be written ({error.strerror}): free some disk space, or choose a folder that you may write to"
+        ) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -84,13 +88,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise ValueError(f"{path} could not be written ({error}): free some disk space, or choose a folder that you may write to") from error
+        raise ValueError(
+            f"{path} could not be written ({error}): free some disk space, or choose a folder that you may write to"
+        ) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and metadata of a file that `save_tensors` wrote; raises ValueError where it is missing, damaged or foreign."""
     if not path.is_file():
-        raise ValueError(f"{path} does not exist: give the folder of a training run, or a .safetensors file with its .json card")
+        raise ValueError(
+            f"{path} does not exist: give the folder of a training run, or a .safetensors file with its .json card"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -108,7 +116,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
@@ -131,7 +139,9 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> tuple[nn.Modul
     card = load_card(path.with_suffix(".json"))
     tensors, _ = load_tensors(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
-        raise ValueError(f"{path} is not the file that its card describes (SHA-256 differs): copy or download both again")
+        raise ValueError(
+            f"{path} is not the file that its card describes (SHA-256 differs): copy or download both again"
+        )
     network = card.build_network()
     load_weights(network, tensors, path)
     return network.eval().to(device), card
@@ -142,7 +152,9 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise ValueError(f"{path} holds the weights of another network: {str(error).splitlines()[-1].strip()}") from error
+        raise ValueError(
+            f"{path} holds the weights of another network: {str(error).splitlines()[-1].strip()}"
+        ) from error
 
 
 def load_card(path: Path) -> ModelCard:
@@ -165,5 +177,7 @@ def locate(path: Path | str) -> Path:
         return shipped
     if not path.exists():
         names = sorted(p.stem for p in SHIPPED.glob("*.safetensors"))
-        raise ValueError(f"{path} is neither a folder nor a file nor a shipped model ({', '.join(names) or 'none is shipped'})")
+        raise ValueError(
+            f"{path} is neither a folder nor a file nor a shipped model ({', '.join(names) or 'none is shipped'})"
+        )
     return path

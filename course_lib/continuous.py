@@ -27,7 +27,9 @@ class VP:
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:
-            raise ValueError(f"beta_min and beta_max must satisfy 0 < beta_min <= beta_max; got {self.beta_min} and {self.beta_max}")
+            raise ValueError(
+                f"beta_min and beta_max must satisfy 0 < beta_min <= beta_max; got {self.beta_min} and {self.beta_max}"
+            )
 
     def integral(self, t: Tensor) -> Tensor:
         """The integral of beta from 0 to t."""
@@ -62,7 +64,9 @@ class VE:
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max:
-            raise ValueError(f"sigma_min and sigma_max must satisfy 0 < sigma_min < sigma_max; got {self.sigma_min} and {self.sigma_max}")
+            raise ValueError(
+                f"sigma_min and sigma_max must satisfy 0 < sigma_min < sigma_max; got {self.sigma_min} and {self.sigma_max}"
+            )
 
     def signal(self, t: Tensor) -> Tensor:
         """1 at every t."""
@@ -100,8 +104,10 @@ def coefficients_and_rates(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tenso
     if hasattr(schedule, "alpha_bar"):
         raise ValueError("schedule must be continuous (VP, SubVP, VE, EDM): a table has no derivative in time")
     t = check_time(t, schedule.T)
-    signal, signal_rate = torch.func.jvp(schedule.signal, (t,), (torch.ones_like(t),))
-    noise, noise_rate = torch.func.jvp(schedule.noise, (t,), (torch.ones_like(t),))
+    one = torch.ones_like(t)
+    (signal, noise), (signal_rate, noise_rate) = torch.func.jvp(
+        lambda t: (schedule.signal(t), schedule.noise(t)), (t,), (one,)
+    )[:2]
     return signal, noise, signal_rate, noise_rate
 
 

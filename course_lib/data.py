@@ -8,7 +8,7 @@ import difflib
 import math
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,9 @@ def read_archive(archive: Path, name: str, split: str) -> tuple[np.ndarray, np.n
         with np.load(archive, allow_pickle=False) as arrays:
             images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{archive} is damaged ({error}): delete it, and it is fetched again from {SOURCES[name].page}") from error
+        raise ValueError(
+            f"{archive} is damaged ({error}): delete it, and it is fetched again from {SOURCES[name].page}"
+        ) from error
     if images.dtype != np.uint8 or images.shape[1:] != SHAPES[name] or labels.shape != (len(images),):
         raise ValueError(
             f"{archive} does not hold {name}: expected uint8 images (N, {', '.join(map(str, SHAPES[name]))}) and labels (N,); "
@@ -56,9 +58,9 @@ def read_archive(archive: Path, name: str, split: str) -> tuple[np.ndarray, np.n
     return images, labels
 
 
-def check_name(argument: str, name: str, known: "object") -> None:
+def check_name(argument: str, name: str, known: Iterable[str]) -> None:
     """Raise a ValueError that lists the known names and the nearest match unless `name` is one of them."""
-    names = sorted(known)  # type: ignore[call-overload]
+    names = sorted(known)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -79,8 +81,8 @@ def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's 1,797 handwritten digits: images `(1797, 1, 8, 8)` float32 in [-1, 1] (17 grey levels), labels `(1797,)`."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    return torch.from_numpy(bunch.images).float()[:, None] / 8 - 1, torch.from_numpy(bunch.target).long()
+    pixels, labels = load_digits(return_X_y=True)  # (1797, 64) in [0, 16]
+    return torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 8 - 1, torch.from_numpy(labels).long()
 
 
 def photographs(size: int = 256) -> Tensor:
@@ -93,7 +95,9 @@ def photographs(size: int = 256) -> Tensor:
         height, width, _ = photo.shape
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        square = Image.fromarray(photo[top : top + side, left : left + side]).resize((size, size), Image.Resampling.LANCZOS)
+        square = Image.fromarray(photo[top : top + side, left : left + side]).resize(
+            (size, size), Image.Resampling.LANCZOS
+        )
         squares.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
     return to_unit(torch.stack(squares))
 

@@ -1,7 +1,6 @@
 """Fetch MNIST, Fashion-MNIST and CIFAR-10 from their official sources and convert each once to one .npz archive."""
 
 import gzip
-import io
 import os
 import tarfile
 from dataclasses import dataclass
@@ -11,7 +10,12 @@ import numpy as np
 import pooch
 import requests
 
-IDX_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+IDX_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def download(name: str, archive: Path) -> None:
         files = [Path(fetch(source, file, archive.parent / "downloads")) for file in source.md5]
         arrays = read_cifar10(files[0]) if name == "cifar10" else read_idx_files(files)
         partial = archive.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)
+        np.savez(partial, **arrays)  # pyright: ignore[reportArgumentType]
         os.replace(partial, archive)
     except requests.RequestException as error:
         raise ValueError(
@@ -83,7 +87,9 @@ def download(name: str, archive: Path) -> None:
 
 def fetch(source: Source, file: str, folder: Path) -> str:
     """The path of one downloaded file, its MD5 checked; what is already there is not fetched again."""
-    return pooch.retrieve(source.base + file, known_hash=f"md5:{source.md5[file]}", fname=file, path=folder, progressbar=True)
+    return pooch.retrieve(
+        source.base + file, known_hash=f"md5:{source.md5[file]}", fname=file, path=folder, progressbar=True
+    )
 
 
 def read_idx_files(files: list[Path]) -> dict[str, np.ndarray]:
@@ -103,10 +109,15 @@ def parse_idx(data: bytes) -> np.ndarray:
 
 def read_cifar10(file: Path) -> dict[str, np.ndarray]:
     """The four arrays of CIFAR-10's binary version: each record is a label and 3 x 32 x 32 bytes, colour planes first."""
+    parts = {}
     with tarfile.open(file) as tar:
-        batches = {Path(member.name).name: member for member in tar.getmembers() if member.name.endswith(".bin")}
-        parts = {name: np.frombuffer(io.BytesIO(tar.extractfile(m).read()).getvalue(), np.uint8) for name, m in batches.items()}  # type: ignore[union-attr]
-    train = np.concatenate([parts[f"data_batch_{i}.bin"].reshape(-1, 3073) for i in range(1, 6)])
-    test = parts["test_batch.bin"].reshape(-1, 3073)
-    images = {key: rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for key, rows in (("x_train", train), ("x_test", test))}
-    return {"x_train": images["x_train"], "y_train": train[:, 0], "x_test": images["x_test"], "y_test": test[:, 0]}
+        for member in tar:
+            content = tar.extractfile(member)
+            if content is not None and member.name.endswith(".bin"):
+                parts[Path(member.name).name] = np.frombuffer(content.read(), np.uint8).reshape(-1, 3073)
+    train = np.concatenate([parts[f"data_batch_{i}.bin"] for i in range(1, 6)])
+    arrays = {}
+    for split, records in (("train", train), ("test", parts["test_batch.bin"])):
+        arrays[f"x_{split}"] = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        arrays[f"y_{split}"] = records[:, 0]
+    return arrays

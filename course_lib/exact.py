@@ -99,7 +99,9 @@ class ExactDiffusion:
     def conditional(self, component: int) -> "ExactDiffusion":
         """The diffusion of one component alone: q(x_t | class)."""
         one = slice(component, component + 1)
-        mixture = Mixture(torch.ones_like(self.mixture.weights[one]), self.mixture.means[one], self.mixture.covariances[one])
+        mixture = Mixture(
+            torch.ones_like(self.mixture.weights[one]), self.mixture.means[one], self.mixture.covariances[one]
+        )
         return ExactDiffusion(mixture, self.schedule)
 
     def _rotate(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -146,7 +148,9 @@ class IdealDenoiser:
         flat = x.flatten(1)
         centres = self.data.flatten(1).to(flat)
         # |x - a y|^2 without the term |x|^2, which every candidate y shares
-        distance = per_sample(signal**2, flat) * centres.square().sum(1) - 2 * per_sample(signal, flat) * (flat @ centres.T)
+        distance = per_sample(signal**2, flat) * centres.square().sum(1) - 2 * per_sample(signal, flat) * (
+            flat @ centres.T
+        )
         return (-distance / (2 * per_sample(noise**2, flat))).softmax(-1)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:

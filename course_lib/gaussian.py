@@ -77,4 +77,6 @@ class GaussianProcess:
 def check_order(s: Tensor, t: Tensor) -> None:
     """Raise ValueError unless s < t everywhere: time grows from data to noise."""
     if not bool((s < t).all()):
-        raise ValueError(f"s must be earlier than t (time grows from data to noise); got s = {s.tolist()}, t = {t.tolist()}")
+        raise ValueError(
+            f"s must be earlier than t (time grows from data to noise); got s = {s.tolist()}, t = {t.tolist()}"
+        )

@@ -17,7 +17,9 @@ def uniform_grid(schedule: Schedule, steps: int, end: float = 0.0) -> Tensor:
     if not hasattr(schedule, "alpha_bar"):
         return times
     if steps > schedule.T - end:
-        raise ValueError(f"steps must be at most {int(schedule.T - end)}, the number of steps in the table; got {steps}")
+        raise ValueError(
+            f"steps must be at most {int(schedule.T - end)}, the number of steps in the table; got {steps}"
+        )
     return times.round().long()
 
 
@@ -37,5 +39,7 @@ def check_decreasing(times: Tensor) -> Tensor:
     """The times themselves; raises ValueError unless they are one strictly decreasing row of at least two."""
     times = torch.as_tensor(times)
     if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
-        raise ValueError(f"times must be one row that falls strictly, from noise (T) to data (0); got {times.tolist()[:8]}")
+        raise ValueError(
+            f"times must be one row that falls strictly, from noise (T) to data (0); got {times.tolist()[:8]}"
+        )
     return times

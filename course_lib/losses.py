@@ -76,7 +76,10 @@ def variational_bound(
 
     end = torch.tensor(T)
     prior = gaussian_kl(
-        schedule.signal(end).to(x0) * x0, schedule.noise(end).to(x0) ** 2, torch.zeros_like(x0), torch.ones((), dtype=x0.dtype)
+        schedule.signal(end).to(x0) * x0,
+        schedule.noise(end).to(x0) ** 2,
+        torch.zeros_like(x0),
+        torch.ones((), dtype=x0.dtype),
     )
     steps = []
     for t in torch.arange(2, T + 1):
@@ -104,7 +107,7 @@ def _reverse_pair(
     x0_variance: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean and variance of the true posterior, then of the model's reverse step, from t to t - 1."""
-    weight_x0, weight_xt, variance = process.posterior_weights(t, t - 1)
+    weight_x0, _, variance = process.posterior_weights(t, t - 1)
     mean, _ = process.posterior(x0, x_t, t, t - 1)
     model_mean, _ = process.posterior(denoise(x_t, t), x_t, t, t - 1)
     extra = 0 if x0_variance is None else weight_x0**2 * x0_variance(x_t, t)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +18,7 @@ STYLE = Path(__file__).with_name("course.mplstyle")
 
 def use_style() -> None:
     """Use the course's style for every figure from here on; in a notebook, draw line plots as SVG."""
-    mpl.style.use(STYLE)
+    plt.style.use(STYLE)
     try:
         from IPython.core.getipython import get_ipython
         from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -63,7 +62,9 @@ def show_image(axes: Axes, picture: np.ndarray, title: str = "") -> None:
     axes.set_axis_off()
 
 
-def show_rows(rows: Sequence[Tensor], labels: Sequence[str] = (), titles: Sequence[str] = (), size: float = 0.7) -> Figure:
+def show_rows(
+    rows: Sequence[Tensor], labels: Sequence[str] = (), titles: Sequence[str] = (), size: float = 0.7
+) -> Figure:
     """A figure with one row for each tensor `(N, C, H, W)`, named at its left, and a title over each column."""
     columns = max(len(row) for row in rows)
     figure, axes = plt.subplots(

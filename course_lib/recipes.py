@@ -8,20 +8,24 @@ from torch import Tensor, nn
 
 from course_lib import data
 from course_lib.checkpoints import ModelCard
+from course_lib.drawing import draw
 from course_lib.gaussian import GaussianProcess
-from course_lib.grids import uniform_grid
 from course_lib.losses import denoising_loss
 from course_lib.nets import UNet
 from course_lib.plotting import save_grid
-from course_lib.predictions import EPS, Prediction, denoiser
+from course_lib.predictions import EPS, Prediction
 from course_lib.runs import Run
-from course_lib.samplers import ddim, last, sample
-from course_lib.schedules import TableSchedule, linear
+from course_lib.schedules import linear
 from course_lib.training import Batch, Loss, fit, progress
 
 
 def mnist_ddpm(
-    out: Path | str, steps: int = 6000, batch_size: int = 128, seed: int = 0, resume: bool = False, compiled: bool = False
+    out: Path | str,
+    steps: int = 6000,
+    batch_size: int = 128,
+    seed: int = 0,
+    resume: bool = False,
+    compiled: bool = False,
 ) -> ModelCard:
     """A DDPM of MNIST (Ho et al., 2020): eps-prediction, the linear schedule with T = 1000, a compact U-Net."""
     run = Run.open(out, resume, recipe="mnist-ddpm", steps=steps, batch_size=batch_size, seed=seed)
@@ -31,7 +35,12 @@ def mnist_ddpm(
 
 
 def digits_ddpm(
-    out: Path | str, steps: int = 2000, batch_size: int = 128, seed: int = 0, resume: bool = False, compiled: bool = False
+    out: Path | str,
+    steps: int = 2000,
+    batch_size: int = 128,
+    seed: int = 0,
+    resume: bool = False,
+    compiled: bool = False,
 ) -> ModelCard:
     """The same on scikit-learn's 8 x 8 digits: a minute or two on two cores."""
     run = Run.open(out, resume, recipe="digits-ddpm", steps=steps, batch_size=batch_size, seed=seed)
@@ -73,7 +82,15 @@ def train_ddpm(run: Run, network: UNet, images: Tensor, description: str) -> Mod
     states = fit(network, loss, (images,), steps, batch_size, seed=seed, resume=run.state_file)
     for state in run.keep(progress(states, steps)):
         if state.step % max(1, steps // 10) == 0:
-            save_grid(run.folder / f"samples-{state.step:06d}.png", draw(state.ema.module, schedule, images.shape[1:], 36))
+            drawn = draw(
+                state.ema.module,
+                EPS,
+                schedule,
+                (36, *images.shape[1:]),
+                50,
+                generator=torch.Generator().manual_seed(seed),
+            )
+            save_grid(run.folder / f"samples-{state.step:06d}.png", drawn)
     return run.finish(
         state,
         prediction=EPS.name,
@@ -81,13 +98,3 @@ def train_ddpm(run: Run, network: UNet, images: Tensor, description: str) -> Mod
         image_shape=list(images.shape[1:]),
         data=description,
     )
-
-
-def draw(network: nn.Module, schedule: TableSchedule, shape: tuple[int, ...], n: int, steps: int = 50, seed: int = 0) -> Tensor:
-    """n images `(n, C, H, W)` from an eps-network by DDIM, from noise that the seed fixes."""
-    device = next(network.parameters()).device
-    process = GaussianProcess(schedule)
-    x = process.prior((n, *shape), torch.Generator().manual_seed(seed)).to(device)
-    denoise = denoiser(network, EPS, schedule, clip=1.0)
-    network.eval()
-    return last(sample(ddim(denoise, process), x, uniform_grid(schedule, steps)))

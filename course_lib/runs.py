@@ -41,7 +41,9 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"{folder} could not be made ({error.strerror}): choose a folder that you may write to") from error
+            raise ValueError(
+                f"{folder} could not be made ({error.strerror}): choose a folder that you may write to"
+            ) from error
         run = cls(folder, options)
         run.write()
         return run
@@ -81,7 +83,7 @@ class Run:
 
     def finish(self, state: TrainState, **card: Any) -> ModelCard:
         """Write the averaged network as model.safetensors with its card; `card` gives what only the recipe knows."""
-        network = state.ema.module
+        network: Any = state.ema.module
         complete = ModelCard(
             name=self.options["recipe"],
             architecture=type(network).__name__,
@@ -96,6 +98,12 @@ class Run:
             **card,
         )
         return save(self.folder / "model.safetensors", network, complete)
+
+
+def stored_options(folder: Path) -> dict[str, Any]:
+    """The options of the run in a folder; none where no run is there yet."""
+    file = folder / "run.json"
+    return read_json(file)["options"] if file.exists() else {}
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ def sample(step: Step, x: Tensor, times: Tensor) -> Iterator[Tensor]:
     """
     times = check_decreasing(times)
     yield x
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         x = step(x, t, s)
         yield x
 

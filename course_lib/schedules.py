@@ -24,9 +24,13 @@ class TableSchedule:
     def __post_init__(self) -> None:
         alpha_bar = torch.as_tensor(self.alpha_bar, dtype=torch.float64)
         if alpha_bar.ndim != 1 or len(alpha_bar) < 2 or alpha_bar[0] != 1:
-            raise ValueError(f"alpha_bar must be one row of T + 1 >= 2 entries that starts at 1; got shape {tuple(alpha_bar.shape)}")
+            raise ValueError(
+                f"alpha_bar must be one row of T + 1 >= 2 entries that starts at 1; got shape {tuple(alpha_bar.shape)}"
+            )
         if not bool((alpha_bar.diff() < 0).all()) or alpha_bar[-1] < 0:
-            raise ValueError("alpha_bar must fall strictly from 1 and stay at or above 0; some entry rises, repeats or is negative")
+            raise ValueError(
+                "alpha_bar must fall strictly from 1 and stay at or above 0; some entry rises, repeats or is negative"
+            )
         object.__setattr__(self, "alpha_bar", alpha_bar)
 
     @property
@@ -49,7 +53,9 @@ class TableSchedule:
         t = torch.as_tensor(t)
         steps = t.long()
         if t.is_floating_point() and not torch.equal(steps.to(t.dtype), t):
-            raise ValueError("t must hold whole steps: a table schedule has no entries between them; round t, or use a continuous schedule")
+            raise ValueError(
+                "t must hold whole steps: a table schedule has no entries between them; round t, or use a continuous schedule"
+            )
         if steps.numel() and (int(steps.min()) < 0 or int(steps.max()) > self.T):
             raise ValueError(f"t must lie in [0, {self.T}]; got values from {int(steps.min())} to {int(steps.max())}")
         return self.alpha_bar.to(steps.device)[steps]
@@ -67,7 +73,9 @@ def from_betas(beta: Tensor) -> TableSchedule:
     """The schedule whose steps 1..T add noise of variance beta `(T,)`, each strictly between 0 and 1."""
     beta = torch.as_tensor(beta, dtype=torch.float64)
     if beta.ndim != 1 or not beta.numel() or not bool(((beta > 0) & (beta < 1)).all()):
-        raise ValueError(f"beta must be one row of values strictly between 0 and 1; got shape {tuple(beta.shape)}, {span(beta)}")
+        raise ValueError(
+            f"beta must be one row of values strictly between 0 and 1; got shape {tuple(beta.shape)}, {span(beta)}"
+        )
     return TableSchedule(torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(0)]))
 
 
@@ -85,7 +93,9 @@ def cosine(T: int = 1000, s: float = 0.008, beta_max: float = 0.999) -> TableSch
     return from_clipped(torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, beta_max)
 
 
-def sigmoid(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0, beta_max: float = 0.999) -> TableSchedule:
+def sigmoid(
+    T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0, beta_max: float = 0.999
+) -> TableSchedule:
     """alpha_bar_t = (sigmoid(end/tau) - sigmoid(u/tau)) / (sigmoid(end/tau) - sigmoid(start/tau)), u from start to end.
 
     Jabri et al. (2023); Chen (2023), "On the importance of noise scheduling". Clipped at beta_max as the cosine schedule is.

@@ -99,7 +99,9 @@ def fit(
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             value = loss(network, batch, generator_for(seed, k, device))
         if not torch.isfinite(value):
-            raise ValueError(f"the loss became {value.item()} at step {k}: lower learning_rate (now {learning_rate}) or clip (now {clip})")
+            raise ValueError(
+                f"the loss became {value.item()} at step {k}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
+            )
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
@@ -144,11 +146,11 @@ def rate(step: int, steps: int, warmup: int) -> float:
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
     """The exponential moving average of a network's weights, with a short memory at first: min(decay, (1 + n) / (10 + n))."""
 
-    def update(averages: list[Tensor], weights: list[Tensor], count: Tensor | int) -> None:
+    def update(average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
         n = int(count)
-        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+        return average.lerp(weight, 1 - min(decay, (1 + n) / (10 + n)))
 
-    return AveragedModel(network, multi_avg_fn=update)
+    return AveragedModel(network, avg_fn=update)
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -162,7 +164,14 @@ def bf16_is_fast(device: torch.device) -> bool:
 def progress(states: Iterable[TrainState], steps: int, every: float = 30.0) -> Iterator[TrainState]:
     """Pass the states on and show a bar with the loss, steps a second and the time that is left; off a terminal, a line now and then."""
     console = Console(stderr=True)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     start, first, shown = time.monotonic(), None, float("-inf")
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("training", total=steps, note="")

@@ -36,7 +36,7 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, t: Tensor, cond: Cond = None) -> Tensor:
         """Embed times t `(B,)` and classes cond `(B,)` or None."""
-        embedding = self.time(sinusoidal_embedding(t * self.time_scale, self.sinusoids).to(self.time[0].weight.dtype))
+        embedding = self.time(sinusoidal_embedding(t * self.time_scale, self.sinusoids))
         if self.label is None:
             if cond is not None:
                 raise ValueError("cond must be None: this network was built without classes")

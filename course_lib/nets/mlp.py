@@ -1,5 +1,7 @@
 """A multilayer perceptron for 2-D data."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from course_lib.nets.embeddings import ConditionEmbedding
@@ -9,13 +11,22 @@ from course_lib.types import Cond
 class MLP(nn.Module):
     """A residual MLP on points `(B, dim)`, told time and class at every layer."""
 
-    def __init__(self, dim: int = 2, width: int = 128, depth: int = 3, classes: int | None = None, time_scale: float = 1.0):
+    def __init__(
+        self, dim: int = 2, width: int = 128, depth: int = 3, classes: int | None = None, time_scale: float = 1.0
+    ):
         super().__init__()
-        self.config = {"dim": dim, "width": width, "depth": depth, "classes": classes, "time_scale": time_scale}
+        self.config: dict[str, Any] = {
+            "dim": dim,
+            "width": width,
+            "depth": depth,
+            "classes": classes,
+            "time_scale": time_scale,
+        }
         self.condition = ConditionEmbedding(width, classes, time_scale)
         self.first = nn.Linear(dim, width)
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(depth)
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(depth)
         )
         self.last = nn.Linear(width, dim)
 

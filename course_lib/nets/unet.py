@@ -1,5 +1,7 @@
 """A compact U-Net: the workhorse denoiser of small images (Ronneberger et al., 2015; Ho et al., 2020)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,13 +11,17 @@ from course_lib.nets.embeddings import ConditionEmbedding
 from course_lib.types import Cond
 
 
-class Stage(nn.Module):
-    """Some residual blocks at one resolution, each followed by attention where asked."""
+class Block(nn.Module):
+    """A residual block, followed by self-attention where asked."""
 
-    def __init__(self, channels_in: list[int], channels: int, width: int, attention: bool) -> None:
+    def __init__(self, channels_in: int, channels: int, width: int, attention: bool) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(c, channels, width) for c in channels_in)
-        self.attention = nn.ModuleList(SelfAttention(channels) if attention else nn.Identity() for _ in channels_in)
+        self.residual = ResidualBlock(channels_in, channels, width)
+        self.attention = SelfAttention(channels) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x `(B, channels_in, H, W)` to `(B, channels, H, W)`."""
+        return self.attention(self.residual(x, condition))
 
 
 class UNet(nn.Module):
@@ -36,7 +42,7 @@ class UNet(nn.Module):
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "channels": channels,
             "width": width,
             "multipliers": list(multipliers),
@@ -45,26 +51,29 @@ class UNet(nn.Module):
             "classes": classes,
             "time_scale": time_scale,
         }
-        sizes = [width * m for m in multipliers]
+        sizes = [width * multiplier for multiplier in multipliers]
+        lowest = len(sizes) - 1
         condition_width = 4 * width
         self.condition = ConditionEmbedding(condition_width, classes, time_scale)
         self.first = nn.Conv2d(channels, sizes[0], 3, padding=1)
 
-        self.down, self.downsamples, skips = nn.ModuleList(), nn.ModuleList(), [sizes[0]]
+        self.down, skips = nn.ModuleList(), [sizes[0]]  # skips: the channels of every output on the way down
         for level, size in enumerate(sizes):
-            self.down.append(Stage([size] * blocks, size, condition_width, level in attention))
-            skips += [size] * blocks
-            if level + 1 < len(sizes):
-                self.downsamples.append(Downsample(size, sizes[level + 1]))
+            for _ in range(blocks):
+                self.down.append(Block(size, size, condition_width, level in attention))
+                skips.append(size)
+            if level < lowest:
+                self.down.append(Downsample(size, sizes[level + 1]))
                 skips.append(sizes[level + 1])
 
-        self.middle = Stage([sizes[-1]], sizes[-1], condition_width, attention=len(sizes) - 1 in attention)
+        self.middle = Block(sizes[lowest], sizes[lowest], condition_width, lowest in attention)
 
-        self.up, self.upsamples = nn.ModuleList(), nn.ModuleList()
+        self.up = nn.ModuleList()
         for level, size in reversed(list(enumerate(sizes))):
-            self.up.append(Stage([size + skips.pop() for _ in range(blocks + 1)], size, condition_width, level in attention))
+            for _ in range(blocks + 1):
+                self.up.append(Block(size + skips.pop(), size, condition_width, level in attention))
             if level:
-                self.upsamples.append(Upsample(size, sizes[level - 1]))
+                self.up.append(Upsample(size, sizes[level - 1]))
 
         self.last_norm = PixelNorm(sizes[0])
         self.last = zero_initialised(nn.Conv2d(sizes[0], channels, 3, padding=1))
@@ -75,24 +84,16 @@ class UNet(nn.Module):
         condition = self.condition(t, cond)
         h = self.first(x)
         skips = [h]
-        for level, stage in enumerate(self.down):
-            for block, attend in zip(stage.blocks, stage.attention, strict=True):
-                h = attend(block(h, condition))
-                skips.append(h)
-            if level < len(self.downsamples):
-                h = self.downsamples[level](h)
-                skips.append(h)
-        for block, attend in zip(self.middle.blocks, self.middle.attention, strict=True):
-            h = attend(block(h, condition))
-        for level, stage in enumerate(self.up):
-            for block, attend in zip(stage.blocks, stage.attention, strict=True):
-                h = attend(block(torch.cat([h, skips.pop()], dim=1), condition))
-            if level < len(self.upsamples):
-                h = self.upsamples[level](h)
+        for layer in self.down:
+            h = layer(h, condition) if isinstance(layer, Block) else layer(h)
+            skips.append(h)
+        h = self.middle(h, condition)
+        for layer in self.up:  # every block on the way up also sees the output of its mirror image on the way down
+            h = layer(torch.cat([h, skips.pop()], dim=1), condition) if isinstance(layer, Block) else layer(h)
         return self.last(F.silu(self.last_norm(h)))
 
     def _check_sides(self, x: Tensor) -> None:
-        factor = 2 ** len(self.downsamples)
+        factor = 2 ** (len(self.config["multipliers"]) - 1)
         if x.ndim != 4 or x.shape[1] != self.config["channels"] or x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
                 f"x must have shape (B, {self.config['channels']}, H, W) with H and W multiples of {factor}; got {tuple(x.shape)}"
