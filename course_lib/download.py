@@ -74,8 +74,9 @@ def download(name: str, archive: Path) -> None:
         os.replace(partial, archive)
     except requests.RequestException as error:
         raise ValueError(
-            f"{name} is not in {archive.parent} and could not be downloaded from {source.base} ({type(error).__name__}): connect to the "
-            f"network, or put {archive.name} (keys x_train, y_train, x_test, y_test, uint8) there, or set COURSE_DATA_DIR to a folder that has it"
+            f"{name} is not in {archive.parent} and could not be downloaded from {source.base} ({type(error).__name__}): "
+            f"connect to the network, or put {archive.name} (keys x_train, y_train, x_test, y_test, uint8) there, "
+            "or set COURSE_DATA_DIR to a folder that has it"
         ) from error
     except OSError as error:
         archive.with_suffix(".partial.npz").unlink(missing_ok=True)
