@@ -1,0 +1,48 @@
+# Learning to Denoise: `make book` builds the book, `make test` checks everything.
+# Needed on the machine: Python 3.11 to 3.14, GNU make, git. The rest comes from the first run.
+
+PYTHON := .venv/bin/python
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup book test lint format equations serve clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/installed  ## create .venv and install the pinned packages
+
+.venv/installed: pyproject.toml constraints.txt tools/setup.sh
+	@sh tools/setup.sh
+	@touch $@
+
+book: setup  ## build the book into _build/html
+	@$(PYTHON) tools/build_book.py
+
+test: setup lint  ## lint, build the book, run every test
+	@$(PYTHON) tools/system_packages.py
+	@$(MAKE) --no-print-directory book
+	@$(PYTHON) -m pytest
+
+lint: setup  ## check style, types, and that no notebook is tracked
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m pyright
+	@notebooks=$$(git ls-files '*.ipynb'); test -z "$$notebooks" || { echo "tracked notebooks (text is the source): $$notebooks" >&2; exit 1; }
+
+format: setup  ## rewrite the code in the project's style
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+equations: setup  ## count the labelled equations and their checks
+	@$(PYTHON) tools/equations.py
+
+serve: _build/html/index.html  ## serve the built book on http://localhost:8000 (PORT=... for another port)
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+_build/html/index.html:
+	@$(MAKE) --no-print-directory book
+
+clean:  ## delete what was built (.venv stays)
+	rm -rf _build build .pytest_cache .ruff_cache

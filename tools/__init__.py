@@ -1,0 +1,1 @@
+"""Commands that the Makefile calls; not part of the installed package."""

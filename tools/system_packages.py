@@ -1,0 +1,59 @@
+"""See to the programs that pip cannot bring: a browser for the tests of the book, bubblewrap for the grader.
+
+As root on Debian or Ubuntu they are installed with apt; elsewhere a message says what to install. Without a browser the
+exit status is 1. bubblewrap is only reported.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+
+
+def find_browser() -> str | None:
+    """Path of the first Chromium-like browser found."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def apt_install(packages: list[str]) -> None:
+    """Install Debian packages where this process may; do nothing elsewhere, and leave a failure to apt's own message."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    print(f"Installing {' '.join(packages)} with apt-get.", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], env=environment, check=False)
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+
+
+def main() -> int:
+    """Install what is missing where possible; 1 if there is still no browser."""
+    missing = []
+    if find_browser() is None:
+        missing += ["chromium", "fonts-liberation"]
+    if shutil.which("bwrap") is None:
+        missing.append("bubblewrap")
+    if missing:
+        apt_install(missing)
+    if shutil.which("bwrap") is None:
+        print("note: bubblewrap is missing; the grader will need it (sudo apt install bubblewrap)", file=sys.stderr)
+    if find_browser() is None:
+        print(
+            "error: the tests open the book in Chromium or Google Chrome, and neither was found.\n"
+            "Install one, for instance:  sudo apt install chromium   or   brew install --cask google-chrome",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
