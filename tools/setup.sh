@@ -36,7 +36,8 @@ ensure_venv() {
 }
 
 python=$(find_python) || {
-    echo "error: no Python from 3.$OLDEST to 3.$NEWEST found (python3 is $(python3 --version 2>&1 || true))." >&2
+    found=$(python3 --version 2>/dev/null) || found="not there"
+    echo "error: no Python from 3.$OLDEST to 3.$NEWEST found (python3 is $found)." >&2
     echo "Install one, for instance:  sudo apt install python3.11 python3.11-venv   or   brew install python@3.13" >&2
     exit 1
 }
@@ -48,4 +49,5 @@ if ! .venv/bin/python -c "import pip" 2>/dev/null; then
 fi
 
 echo "Installing the pinned packages into .venv; the first time this takes a few minutes."
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[book,dev]' --constraint constraints.txt
+if [ -t 1 ]; then quiet=; else quiet=--quiet; fi  # a terminal shows the downloads, a log does not
+.venv/bin/python -m pip install $quiet --disable-pip-version-check --editable '.[book,dev]' --constraint constraints.txt
