@@ -23,7 +23,6 @@ def _axes(xlabel: str, ylabel: str) -> tuple[Figure, plt.Axes]:
 
 def _finish(figure: Figure, axes: plt.Axes) -> Figure:
     axes.legend(frameon=False)
-    figure.tight_layout()
     plt.close(figure)
     return figure
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pooch
-import requests
+from requests import RequestException
 
 IDX_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -72,7 +71,7 @@ def download(name: str, archive: Path) -> None:
         partial = archive.with_suffix(".partial.npz")
         np.savez(partial, **arrays)  # pyright: ignore[reportArgumentType]
         os.replace(partial, archive)
-    except requests.RequestException as error:
+    except RequestException as error:
         raise ValueError(
             f"{name} is not in {archive.parent} and could not be downloaded from {source.base} ({type(error).__name__}): "
             f"connect to the network, or put {archive.name} (keys x_train, y_train, x_test, y_test, uint8) there, "
@@ -88,6 +87,8 @@ def download(name: str, archive: Path) -> None:
 
 def fetch(source: Source, file: str, folder: Path) -> str:
     """The path of one downloaded file, its MD5 checked; what is already there is not fetched again."""
+    import pooch  # here, since it brings a progress bar that warns in notebooks without widgets, and most pages download nothing
+
     return pooch.retrieve(
         source.base + file, known_hash=f"md5:{source.md5[file]}", fname=file, path=folder, progressbar=True
     )

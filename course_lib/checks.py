@@ -1,0 +1,31 @@
+"""Mark the functions that check the book's equations: a proof asserts an identity, a definition needs none.
+
+A chapter keeps them in its checks.py; `tools/equations.py` collects them, runs every proof and reports what is unchecked.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+Check = TypeVar("Check", bound=Callable[[], None])
+
+
+def proves(*labels: str) -> Callable[[Check], Check]:
+    """Say that the decorated function, called without arguments, raises AssertionError if one of these equations is false."""
+    return _mark("proves", labels)
+
+
+def defines(*labels: str) -> Callable[[Check], Check]:
+    """Say that these equations introduce a symbol or a name, so that there is nothing to prove."""
+    return _mark("defines", labels)
+
+
+def _mark(kind: str, labels: tuple[str, ...]) -> Callable[[Check], Check]:
+    wrong = [label for label in labels if not label.startswith("eq-")]
+    if wrong or not labels:
+        raise ValueError(f"labels must be one or more equation labels that start with 'eq-'; got {labels}")
+
+    def mark(check: Check) -> Check:
+        setattr(check, kind, (*getattr(check, kind, ()), *labels))
+        return check
+
+    return mark
