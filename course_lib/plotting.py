@@ -7,11 +7,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from course_lib.data import to_bytes
+from course_lib.player import player_html
 
 STYLE = Path(__file__).with_name("course.mplstyle")
 
@@ -87,3 +89,34 @@ def trajectories(axes: Axes, paths: Tensor, color: str = "C0", width: float = 0.
     lines = paths.detach().cpu().numpy()
     axes.plot(lines[:, :, 0], lines[:, :, 1], color=color, linewidth=width, alpha=0.5)
     axes.scatter(lines[-1, :, 0], lines[-1, :, 1], s=4, color=color, zorder=3)
+
+
+class Animation:
+    """Frames that play on a static page; as the last value of a cell it shows a player with a slider and buttons.
+
+    `frames` are uint8 pictures `(N, H, W[, 3])` or matplotlib figures, which are drawn and closed.
+    """
+
+    def __init__(
+        self,
+        frames: np.ndarray | Sequence[Figure],
+        alt: str,
+        captions: Sequence[str] = (),
+        fps: float = 8,
+        width: int = 480,
+    ) -> None:
+        self.frames = frames if isinstance(frames, np.ndarray) else np.stack([rendered(figure) for figure in frames])
+        self.html = player_html(self.frames, alt, captions, fps, width)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def rendered(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """A figure as a picture `(H, W, 3)` uint8 on white paper; the figure is closed."""
+    figure.set_dpi(dpi)
+    figure.set_facecolor("white")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    plt.close(figure)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
