@@ -1,0 +1,90 @@
+"""Every equation of the book is labelled and checked, and every proof holds."""
+
+from pathlib import Path
+
+import pytest
+from equations import Check, Equation, book_checks, book_equations, equations_in, report
+
+from course_lib.checks import defines, proves
+
+CHECKS = book_checks()
+PROOFS = [(label, check) for check in CHECKS if check.kind == "proves" for label in check.labels]
+
+
+@pytest.mark.parametrize("check", [check for _, check in PROOFS], ids=[label for label, _ in PROOFS])
+def test_proof_holds(check: Check) -> None:
+    check.function()
+
+
+def test_every_equation_is_labelled_and_checked() -> None:
+    found = report(book_equations(), CHECKS)
+    assert found.errors == []
+    assert [f"{e.page}: {e.label}" for e in found.unchecked] == []
+    assert len(found.proved) > len(found.defined), "most equations of a book that proves things are proved"
+
+
+PAGE = """---
+kernelspec: {name: python3}
+---
+# Title
+
+Text with $a$ and $$b$$ inside.
+
+$$
+x = 1
+$$ (eq-one)
+
+$$ y = 2 $$
+
+```{math}
+:label: eq-three
+z = 3
+```
+
+````{admonition} A note
+```{math}
+w = 4
+```
+$$ u = 5 $$ (eq-five)
+````
+
+```{code-cell}
+print("$$ no equation $$")
+```
+
+:::{note}
+\\begin{align}
+v &= 6
+\\end{align}
+:::
+"""
+
+
+def test_parser_finds_every_display_equation_wherever_it_stands() -> None:
+    found = [(e.label, e.tex) for e in equations_in(PAGE)]
+    assert [label for label, _ in found] == ["", "eq-one", "", "eq-three", "", "eq-five", ""]
+    assert found[1] == ("eq-one", "x = 1")
+    assert found[3] == ("eq-three", "z = 3")
+
+
+def marked(mark, *labels: str) -> Check:
+    function = mark(*labels)(lambda: None)
+    kind = "proves" if mark is proves else "defines"
+    return Check(kind, labels, function, Path(__file__), 1, "")
+
+
+def test_report_names_what_is_wrong() -> None:
+    equations = [Equation("p", "eq-a", ""), Equation("p", "eq-b", ""), Equation("q", "eq-b", ""), Equation("q", "", "x=1"), Equation("q", "eq-c", "")]
+    found = report(equations, [marked(proves, "eq-a", "eq-lost"), marked(defines, "eq-b"), marked(proves, "eq-b")])
+    text = "\n".join(found.errors)
+    for expected in ("has no label: x=1", "eq-b is given to 2 equations", "names eq-lost, which no page has", "eq-b is both proved"):
+        assert expected in text
+    assert [e.label for e in found.unchecked] == ["eq-c"]
+    assert str(found) == "4 labelled, 3 proved, 0 defined, 1 unchecked"
+
+
+def test_a_check_needs_labels() -> None:
+    with pytest.raises(ValueError, match="start with 'eq-'"):
+        proves("closed-form")
+    with pytest.raises(ValueError, match="one or more"):
+        defines()
