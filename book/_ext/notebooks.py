@@ -10,10 +10,11 @@ from typing import Any
 import jupytext
 import nbformat
 from docutils import nodes
-from fresh_cache import cells_of
 from nbformat import NotebookNode
-from pages import page_file
 from sphinx.application import Sphinx
+
+from fresh_cache import cells_of
+from pages import page_file
 
 BRANCH = "gh-pages"  # the branch that the built book is published on
 
@@ -41,7 +42,7 @@ if not os.path.exists("{page_module(page)}"):
         subprocess.run(["git", "clone", "--depth", "1", "{url}", "learning-to-denoise"], check=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./learning-to-denoise[book]"], check=True)
     os.chdir("learning-to-denoise/{folder}")
-    sys.path[:0] = [os.getcwd(), os.path.abspath("{'/'.join('..' for _ in folder.parts)}")]"""
+    sys.path[:0] = [os.getcwd(), os.path.abspath("{"/".join(".." for _ in folder.parts)}")]"""
     return nbformat.v4.new_code_cell(code)
 
 

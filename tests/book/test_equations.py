@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from equations import Check, Equation, book_checks, book_equations, equations_in, report
 
 from course_lib.checks import defines, proves
+from equations import Check, Equation, book_checks, book_equations, equations_in, report
 
 CHECKS = book_checks()
 PROOFS = [(label, check) for check in CHECKS if check.kind == "proves" for label in check.labels]
@@ -74,10 +74,21 @@ def marked(mark, *labels: str) -> Check:
 
 
 def test_report_names_what_is_wrong() -> None:
-    equations = [Equation("p", "eq-a", ""), Equation("p", "eq-b", ""), Equation("q", "eq-b", ""), Equation("q", "", "x=1"), Equation("q", "eq-c", "")]
+    equations = [
+        Equation("p", "eq-a", ""),
+        Equation("p", "eq-b", ""),
+        Equation("q", "eq-b", ""),
+        Equation("q", "", "x=1"),
+        Equation("q", "eq-c", ""),
+    ]
     found = report(equations, [marked(proves, "eq-a", "eq-lost"), marked(defines, "eq-b"), marked(proves, "eq-b")])
     text = "\n".join(found.errors)
-    for expected in ("has no label: x=1", "eq-b is given to 2 equations", "names eq-lost, which no page has", "eq-b is both proved"):
+    for expected in (
+        "has no label: x=1",
+        "eq-b is given to 2 equations",
+        "names eq-lost, which no page has",
+        "eq-b is both proved",
+    ):
         assert expected in text
     assert [e.label for e in found.unchecked] == ["eq-c"]
     assert str(found) == "4 labelled, 3 proved, 0 defined, 1 unchecked"

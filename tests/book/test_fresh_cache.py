@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fresh_cache import cells_of, dependencies, fingerprint, imported_modules
 
 EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
@@ -42,7 +43,9 @@ def small_book(tmp_path: Path) -> Path:
     (tmp_path / "tiny" / "low.py").write_text("value = 1\n")
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "helper.py").write_text("import tiny.core\nvalue = tiny.core.value\n")
-    (tmp_path / "pages" / "user.md").write_text(HEADER.format(extra="depends: [weights/*.bin]\n", code="import helper\nprint('value', helper.value)"))
+    (tmp_path / "pages" / "user.md").write_text(
+        HEADER.format(extra="depends: [weights/*.bin]\n", code="import helper\nprint('value', helper.value)")
+    )
     (tmp_path / "other.md").write_text(HEADER.format(extra="", code="print(2)"))
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "a.bin").write_bytes(b"1")
@@ -55,7 +58,9 @@ def build(book: Path) -> dict[str, bool]:
     """Build, and say for each page whether its cells ran."""
     program = Path(sys.executable).with_name("jupyter-book")
     environment = {**os.environ, "PYTHONPATH": str(book)}
-    done = subprocess.run([str(program), "build", str(book), "-W"], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(program), "build", str(book), "-W"], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return {page: entry["run"] for page, entry in json.loads((book / "_build" / "page-times.json").read_text()).items()}
 
@@ -86,7 +91,9 @@ def test_pinned_versions_count(small_book: Path) -> None:
 
 
 def test_cells_are_read_without_their_options() -> None:
-    text = "```{code-cell} ipython3\n---\ntags: [a]\n---\nimport one\n```\n\n```{code-cell}\n:tags: [b]\nimport two\n```\n"
+    text = (
+        "```{code-cell} ipython3\n---\ntags: [a]\n---\nimport one\n```\n\n```{code-cell}\n:tags: [b]\nimport two\n```\n"
+    )
     assert [cell.strip() for cell in cells_of(text)] == ["import one", "import two"]
 
 

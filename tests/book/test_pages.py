@@ -1,0 +1,193 @@
+"""Open every page of the built book in a browser, with every other host refused, as a reader without a network would."""
+
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from pages import page_names
+
+PAGES = [f"{name}.html" for name in page_names()] + ["genindex.html", "search.html"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+RAW_TEX = re.compile(r"\$\$|\\\(|\\\[|\\begin\{|\\frac|\\mathcal|\\bar")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A file server that logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(html: Path) -> Iterator[str]:
+    """The address at which the built book is served."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(html)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser(browser_path: str) -> Iterator[Browser]:
+    """Headless Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page opened at some width and colour scheme, with what went wrong on the way."""
+
+    def __init__(self, browser: Browser, site: str, name: str, width: int = 1280, dark: bool = False) -> None:
+        self.foreign: list[str] = []
+        self.errors: list[str] = []
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
+        )
+        self.page: Page = context.new_page()
+        self.page.route("**/*", partial(self._admit, site))
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("response", lambda r: self.errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        self.page.goto(site + name)
+        # MathJax typesets after the page has loaded; its promise says when it is done.
+        self.page.evaluate("async () => { if (window.MathJax && MathJax.startup) await MathJax.startup.promise; }")
+
+    def _admit(self, site: str, route) -> None:
+        if route.request.url.startswith((site, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.foreign.append(route.request.url)
+            route.abort()
+
+    def close(self) -> None:
+        """Free the page."""
+        self.page.context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_stands_alone_and_shows_its_formulas(browser: Browser, site: str, name: str) -> None:
+    visit = Visit(browser, site, name)
+    text = visit.page.evaluate(
+        "() => { const main = document.querySelector('article, main').cloneNode(true);"
+        "main.querySelectorAll('pre, code, mjx-container, script').forEach(e => e.remove()); return main.textContent; }"
+    )
+    formulas = visit.page.evaluate("() => document.querySelectorAll('.math').length")
+    typeset = visit.page.evaluate("() => document.querySelectorAll('.math mjx-container').length")
+    broken = visit.page.evaluate(
+        "() => [...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(e => e.outerHTML)"
+    )
+    pictures = visit.page.evaluate(
+        "() => [...document.querySelectorAll('article img')].filter(i => !i.complete || !i.naturalWidth).map(i => i.src.slice(0, 80))"
+    )
+    visit.close()
+    assert visit.foreign == [], "the page asks another host"
+    assert visit.errors == []
+    assert (typeset, broken) == (formulas, [])
+    assert RAW_TEX.findall(text) == [], "a formula is shown as raw TeX"
+    assert pictures == [], "a picture does not load"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_fits_a_phone(browser: Browser, site: str, name: str, dark: bool) -> None:
+    visit = Visit(browser, site, name, width=390, dark=dark)
+    wide = visit.page.evaluate("() => document.documentElement.scrollWidth")
+    theme = visit.page.evaluate("() => document.documentElement.dataset.theme")
+    visit.close()
+    assert wide <= 390, "the page moves sideways on a phone"
+    assert theme == ("dark" if dark else "light")
+    assert visit.errors == []
+
+
+def links_of(file: Path) -> set[str]:
+    """The targets of all links and pictures in an HTML file."""
+    return set(re.findall(r'<(?:a|img|script|link)\b[^>]*?\s(?:href|src)="([^"]+)"', file.read_text()))
+
+
+def anchors_of(file: Path) -> set[str]:
+    """The ids in an HTML file."""
+    return set(re.findall(r'\sid="([^"]+)"', file.read_text())) | set(
+        re.findall(r'<a[^>]*\sname="([^"]+)"', file.read_text())
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_internal_links_lead_somewhere(html: Path, name: str) -> None:
+    lost = []
+    for link in links_of(html / name):
+        address, anchor = urldefrag(urljoin(f"http://book/{name}", link.replace("&amp;", "&")))
+        parts = urlsplit(address)
+        if parts.netloc != "book":
+            continue
+        target = html / unquote(parts.path).lstrip("/")
+        target = target / "index.html" if target.is_dir() else target
+        if not target.is_file() or (anchor and target.suffix == ".html" and unquote(anchor) not in anchors_of(target)):
+            lost.append(link)
+    assert lost == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_is_described(html: Path, name: str) -> None:
+    article = (html / name).read_text().partition("<article")[2].partition("</article>")[0]
+    for tag in re.findall(r"<img\b[^>]*>", article):
+        alt = re.search(r'\balt="([^"]*)"', tag)
+        assert alt is not None and len(alt[1].split()) >= 4, f"an image says nothing to who cannot see it: {tag[:120]}"
+        assert not re.search(r"\.(png|svg)$", alt[1]), f"the description is a file name: {alt[1]}"
+
+
+def test_quiz_tells_why_when_an_answer_is_chosen(browser: Browser, site: str) -> None:
+    visit = Visit(browser, site, "book/refresher.html")
+    wrong = visit.page.locator(".quiz-answer.wrong").first
+    reason = wrong.locator(".quiz-reason")
+    assert not reason.is_visible()
+    wrong.locator("input").check()
+    assert reason.is_visible()
+    assert len(reason.inner_text()) > 10
+    right = visit.page.locator(".quiz-question").first.locator(".quiz-answer.right")
+    right.locator("input").check()
+    assert right.locator(".quiz-reason").is_visible()
+    assert not reason.is_visible()
+    visit.close()
+
+
+def test_quiz_shows_its_answers_without_scripts(browser: Browser, site: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site + "book/refresher.html")
+    assert page.locator(".quiz-reason").first.is_visible()
+    context.close()
+
+
+def test_mark_leads_to_the_source_of_the_check(browser: Browser, site: str) -> None:
+    visit = Visit(browser, site, "book/refresher.html")
+    visit.page.locator("a.equation-mark.proves").first.click()
+    visit.page.wait_for_load_state()
+    assert "book/equations.html#check-eq-" in visit.page.url
+    entry = visit.page.locator(f"[id='{visit.page.url.partition('#')[2]}']")
+    entry.locator("summary").click()
+    assert "def " in entry.locator("pre").inner_text()
+    visit.close()
+
+
+def test_search_finds_a_word_of_the_text(browser: Browser, site: str) -> None:
+    visit = Visit(browser, site, "search.html?q=reparameterisation")
+    visit.page.wait_for_selector("#search-results li", timeout=10_000)
+    assert visit.page.locator("#search-results li").count() > 0
+    assert visit.foreign == []
+    visit.close()
