@@ -1,0 +1,242 @@
+"""The pictures of chapter 2: pure functions of what the page's cells computed, one question each."""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.gaussian import GaussianProcess
+from course_lib.losses import Bound
+from course_lib.nets import sinusoidal_embedding
+from course_lib.plotting import as_pictures, grid, show_image, show_rows
+from course_lib.predictions import to_eps
+from course_lib.schedules import TableSchedule, log_snr
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal noise from a seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """An HTML table of texts."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f'<table class="table"><thead>{line(header, "th")}</thead><tbody>{body}</tbody></table>'
+
+
+def finished(figure: Figure) -> Figure:
+    """The figure, closed, so that a notebook shows it once."""
+    plt.close(figure)
+    return figure
+
+
+def curves(xlabel: str, ylabel: str, columns: int = 1, height: float = 3.2) -> tuple[Figure, list[Axes]]:
+    """Axes for line plots side by side, with the labels set."""
+    figure, axes = plt.subplots(1, columns, figsize=(6.8, height), squeeze=False)
+    for axis in axes[0]:
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, list(axes[0])
+
+
+def chain(process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figure:
+    """One image `(1, 1, H, W)` at some times of the forward chain, with both directions named."""
+    figure, axes = plt.subplots(1, len(times), figsize=(6.8, 2.3))
+    x, before = image, 0
+    for axis, t in zip(axes, times, strict=True):
+        if t > before:
+            x = process.advance(x, torch.tensor(before), torch.tensor(t), normal(*image.shape, seed=t))
+        before = t
+        show_image(axis, as_pictures(x)[0])
+        axis.text(0.5, -0.08, f"$x_{{{t}}}$", transform=axis.transAxes, ha="center", va="top")
+    figure.get_layout_engine().set(rect=(0, 0.2, 1, 0.64))
+    arrow = {"arrowstyle": "-|>", "linewidth": 1.6, "mutation_scale": 14}
+    for (start, end), height, color in (((0.03, 0.97), 0.87, "C0"), ((0.97, 0.03), 0.14, "C1")):
+        figure.add_artist(plt.annotate("", (end, height), (start, height), "figure fraction", arrowprops={**arrow, "color": color}))
+    figure.text(0.5, 0.93, "$q(x_t \\mid x_{t-1})$: add a little noise (fixed)", ha="center", color="C0")
+    figure.text(0.5, 0.0, "$p_\\theta(x_{t-1} \\mid x_t)$: take a little away (learned)", ha="center", color="C1")
+    return finished(figure)
+
+
+def one_step(ideal: IdealDenoiser, process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figure:
+    """What a perfect network would answer about one noisy image, at several times; one row each."""
+    count = len(times)
+    t, x0 = torch.tensor(times), image.expand(count, -1, -1, -1)
+    noise = normal(*image.shape, seed=4).expand(count, -1, -1, -1)
+    x_t = process.diffuse(x0, t, noise)
+    x0_hat = ideal(x_t, t)
+    columns = [x0, noise / 2, x_t, to_eps(x0_hat, x_t, t, process.schedule) / 2, x0_hat]
+    rows = [torch.stack([column[n] for column in columns]) for n in range(count)]
+    titles = ["data\n$x_0$", "noise\n$\\epsilon$", "input\n$x_t$", "best guess\nof $\\epsilon$", "best guess\nof $x_0$"]
+    return finished(show_rows(rows, [f"$t = {n}$" for n in times], titles, size=0.95))
+
+
+def weights(schedule: TableSchedule) -> Figure:
+    """The bound's weight on the squared error of eps, against t and against log-SNR, for both reverse variances."""
+    t = torch.arange(2, schedule.T + 1)
+    beta, alpha, alpha_bar = schedule.beta[t], schedule.alpha[t], schedule.alpha_bar[t]
+    tilde = (1 - schedule.alpha_bar[t - 1]) / (1 - alpha_bar) * beta
+    figure, axes = curves("", "weight of $\\|\\epsilon-\\epsilon_\\theta\\|^2$", columns=2)
+    for axis, x, label in zip(axes, (t, log_snr(schedule, t)), ("$t$", "log SNR (noise on the left)"), strict=True):
+        for variance, style, name in ((tilde, "-", "$\\sigma_t^2=\\tilde\\beta_t$"), (beta, "--", "$\\sigma_t^2=\\beta_t$")):
+            axis.semilogy(x, beta**2 / (2 * variance * alpha * (1 - alpha_bar)), style, label=f"bound, {name}")
+        axis.axhline(1, color="C2", linestyle=":", label="$L_{simple}$")
+        axis.set_xlabel(label)
+    axes[1].set_ylabel("")
+    axes[0].legend()
+    return finished(figure)
+
+
+def variances(schedule: TableSchedule, samples: int = 2000) -> Figure:
+    """The two fixed reverse variances and the best one for a mixture, as fractions of beta_t."""
+    mixture = Mixture(
+        torch.tensor([0.5, 0.5], dtype=torch.float64),
+        torch.tensor([[-0.8, 0.0], [0.8, 0.0]], dtype=torch.float64),
+        0.03**2 * torch.eye(2, dtype=torch.float64).expand(2, 2, 2),
+    )
+    exact, process = ExactDiffusion(mixture, schedule), GaussianProcess(schedule)
+    x0, _ = mixture.sample(samples, torch.Generator().manual_seed(0))
+    best, times = [], np.unique(np.geomspace(2, schedule.T, 40).astype(int))
+    for t in map(torch.tensor, times):
+        x_t = process.diffuse(x0, t, normal(*x0.shape, seed=int(t)).double())
+        error = exact.covariance(x_t, t).diagonal(dim1=1, dim2=2).mean()
+        weight, _, tilde = process.posterior_weights(t, t - 1)
+        best.append(float((tilde + weight**2 * error) / schedule.beta[t]))
+    t = torch.arange(2, schedule.T + 1)
+    ratio = (1 - schedule.alpha_bar[t - 1]) / (1 - schedule.alpha_bar[t])
+    figure, (axis,) = curves("$t$", "variance divided by $\\beta_t$")
+    axis.axhline(1, color="C1", linestyle="--", label="$\\beta_t$: best for data $\\mathcal{N}(0, I)$")
+    axis.semilogx(times, best, "o-", color="C2", markersize=3, label="best for two blobs (exact)")
+    axis.semilogx(t, ratio, color="C0", label="$\\tilde\\beta_t$: best for a single point")
+    axis.legend()
+    return finished(figure)
+
+
+def decoder(mean: float = 0.31, spread: float = 0.09, levels: int = 17) -> Figure:
+    """A Gaussian cut into the bins of a picture with few grey levels."""
+    x = np.linspace(-0.15, 1.25, 600)
+    density = np.exp(-0.5 * ((x - mean) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
+    half, centres = 1 / (levels - 1), np.linspace(-1, 1, levels)
+    figure, (axis,) = curves("pixel value", "density")
+    axis.plot(x, density, color="C0")
+    for centre in centres[centres > -0.1]:
+        inside = (x >= centre - half) & (x < (centre + half if centre < 1 else np.inf))
+        chosen = abs(centre - 0.25) < 1e-9
+        axis.fill_between(x[inside], density[inside], color="C1" if chosen else "C0", alpha=0.75 if chosen else 0.12)
+        axis.axvline(centre - half, color="0.6", linewidth=0.6)
+        axis.plot(centre, 0, "o", color="0.2", markersize=3, clip_on=False)
+    axis.set_xlim(-0.15, 1.25)
+    axis.annotate("$p_\\theta$(pixel = 0.25)", (0.27, 2.2), (-0.1, 3.6), arrowprops={"arrowstyle": "-", "color": "0.4"})
+    axis.annotate("last bin: up to $\\infty$", (1.08, 0.15), (0.8, 2.0), arrowprops={"arrowstyle": "-", "color": "0.4"})
+    return finished(figure)
+
+
+def embedding(dim: int = 64, T: int = 1000) -> Figure:
+    """The sinusoids of all times as a picture, and how alike the codes of two times are."""
+    codes = sinusoidal_embedding(torch.arange(T + 1), dim)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.0), width_ratios=(1.2, 1))
+    shown = left.imshow(codes.T, aspect="auto", cmap="cividis", interpolation="nearest", extent=(0, T, dim, 0))
+    left.set(xlabel="$t$", ylabel="entry (cosines, then sines)")
+    left.grid(False)
+    figure.colorbar(shown, ax=left)
+    for t, style in ((100, "-"), (500, "--"), (900, ":")):
+        right.plot(codes @ codes[t] / (dim / 2), style, label=f"with $t = {t}$")
+    right.set(xlabel="$s$", ylabel="likeness of the codes")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize="small")
+    return finished(figure)
+
+
+def training_curves(losses: Sequence[float], checks: Mapping[int, tuple[float, float]]) -> Figure:
+    """The loss of each batch, and the loss on fixed held-out noise for the network and for its average."""
+    figure, (left, right) = curves("step", "loss", columns=2)
+    left.semilogy(range(1, len(losses) + 1), losses, color="0.6", linewidth=0.7, label="batch")
+    window = 20
+    smooth = np.convolve(losses, np.ones(window) / window, "valid")
+    left.semilogy(range(window, len(losses) + 1), smooth, color="C0", label=f"mean of {window}")
+    steps = sorted(checks)
+    right.semilogy(steps, [checks[n][0] for n in steps], "o-", markersize=3, color="C1", label="last weights")
+    right.semilogy(steps, [checks[n][1] for n in steps], "s-", markersize=3, color="C0", label="averaged weights")
+    right.set_ylabel("held-out loss")
+    left.legend()
+    right.legend()
+    return finished(figure)
+
+
+def loss_by_time(times: Sequence[int], network: Tensor, memory: Tensor) -> Figure:
+    """The held-out loss at each time: the network, an answer of 0, and a perfect memory of the training set."""
+    figure, (axis,) = curves("$t$", "mean squared error of $\\epsilon$")
+    axis.semilogy(times, memory, "--", color="C1", label="the training set by heart")
+    axis.semilogy(times, network, "o-", markersize=3, color="C0", label="network")
+    axis.axhline(1, color="C2", linestyle=":", label="always answer 0")
+    axis.legend()
+    return finished(figure)
+
+
+def bound_terms(bound: Bound, dimensions: int, schedule: TableSchedule) -> Figure:
+    """The terms of the bound in bits per dimension at each time, and their running sum from the data upwards."""
+    bits = dimensions * math.log(2)
+    steps = bound.steps.mean(1).numpy() / bits
+    terms = np.concatenate([[float(bound.reconstruction.mean()) / bits], steps])
+    times = np.arange(1, schedule.T + 1)
+    figure, (left, right) = curves("$t$", "bits per dimension", columns=2)
+    left.loglog(times, terms, ".", markersize=3)
+    left.annotate("$L_0$", (1, terms[0]), (1.5, terms[0]), va="center")
+    right.semilogx(times, terms.cumsum(), color="C0")
+    right.set(ylabel="sum from $L_0$ up to $t$", ylim=(0, None))
+    return finished(figure)
+
+
+def neighbours(samples: Tensor, nearest: Tensor) -> Figure:
+    """Samples above the training images that are nearest to them."""
+    return finished(show_rows([samples, nearest], ["sample", "nearest"], size=0.55))
+
+
+def distances(samples: Tensor, held_out: Tensor) -> Figure:
+    """Histograms of the distance to the nearest training image, for samples and for real images that were held out."""
+    figure, (axis,) = curves("distance to the nearest training image", "share")
+    bins = np.linspace(0, float(torch.cat([samples, held_out]).max()), 26)
+    for values, color, style, name in ((held_out, "C1", "--", "held-out digits"), (samples, "C0", "-", "samples")):
+        weights_ = np.full(len(values), 1 / len(values))
+        axis.hist(values, bins, weights=weights_, histtype="step", color=color, linestyle=style, linewidth=1.8, label=name)
+    axis.legend(loc="upper right")
+    return finished(figure)
+
+
+def sheet(images: Tensor, columns: int, width: float = 5.5) -> Figure:
+    """One picture of many images."""
+    picture = grid(images, columns)
+    figure, axis = plt.subplots(figsize=(width, width * picture.shape[0] / picture.shape[1]))
+    show_image(axis, picture)
+    return finished(figure)
+
+
+def rows(groups: Mapping[str, Tensor], size: float = 0.5, titles: Sequence[str] = ()) -> Figure:
+    """One row of images for each named group."""
+    return finished(show_rows(list(groups.values()), list(groups), titles, size=size))
+
+
+def clouds(groups: Mapping[str, Tensor]) -> Figure:
+    """Sets of points in the plane side by side, on the same axes."""
+    figure, axes = plt.subplots(1, len(groups), figsize=(6.8, 2.5), sharex=True, sharey=True)
+    for axis, (name, points), color in zip(axes, groups.items(), ("0.3", "C0", "C1"), strict=True):
+        axis.scatter(*points.T, s=2, color=color, alpha=0.6, linewidths=0)
+        axis.set(title=name, aspect="equal", xlim=(-3, 3), ylim=(-2.4, 2.4))
+    return finished(figure)
+
+
+def grain(pictures: Mapping[str, Tensor]) -> Figure:
+    """Single images at large scale, each with its name."""
+    figure, axes = plt.subplots(1, len(pictures), figsize=(6.8, 1.9))
+    for axis, (name, image) in zip(axes, pictures.items(), strict=True):
+        show_image(axis, as_pictures(image[None])[0], name)
+    return finished(figure)
