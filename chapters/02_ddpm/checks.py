@@ -144,9 +144,7 @@ class Chains:
 
     def p(self, path: tuple[int, ...]) -> float:
         """p(x_0, ..., x_T)."""
-        return self.prior[path[-1]] * math.prod(
-            self.backward[t][path[t], path[t - 1]] for t in range(1, self.T + 1)
-        )
+        return self.prior[path[-1]] * math.prod(self.backward[t][path[t], path[t - 1]] for t in range(1, self.T + 1))
 
     def posterior(self, t: int, x_t: int, x_s: int) -> float:
         """q(x_{t-1} = x_s | x_t, x_0), from the joint probability of both (summed over nothing else: the chain is Markov)."""
@@ -236,8 +234,7 @@ def bound_bayes() -> None:
             lambda path, c=c: (
                 -math.log(c.prior[path[-1]])
                 - sum(
-                    log_reverse_ratio(c, path, t)
-                    + math.log(c.marginal[t - 1][path[t - 1]] / c.marginal[t][path[t]])
+                    log_reverse_ratio(c, path, t) + math.log(c.marginal[t - 1][path[t - 1]] / c.marginal[t][path[t]])
                     for t in range(2, c.T + 1)
                 )
                 - math.log(c.backward[1][path[1], path[0]] / c.forward[1][path[0], path[1]])
@@ -385,7 +382,9 @@ def x0_from_eps() -> None:
         assert_close((x_t - math.sqrt(1 - now) * eps) / math.sqrt(now), x0, 1e-11)
 
 
-b, before = sp.symbols("beta abar_before", positive=True)  # abar_before is alpha-bar_{t-1}; alpha-bar_t is (1 - beta) times it
+b, before = sp.symbols(
+    "beta abar_before", positive=True
+)  # abar_before is alpha-bar_{t-1}; alpha-bar_t is (1 - beta) times it
 one_minus_b, now = 1 - b, (1 - b) * before
 X_T, EPSILON = sp.symbols("x_t epsilon", real=True)
 
@@ -459,7 +458,9 @@ def weighted_losses() -> None:
     for t in range(2, 13):
         noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
         simple = denoising_loss(network, x0, torch.full((3,), t), noise, process)
-        ratio = (schedule.alpha_bar / (1 - schedule.alpha_bar))[t - 1] / (schedule.alpha_bar / (1 - schedule.alpha_bar))[t]
+        ratio = (schedule.alpha_bar / (1 - schedule.alpha_bar))[t - 1] / (
+            schedule.alpha_bar / (1 - schedule.alpha_bar)
+        )[t]
         assert_close(bound.steps[t - 2], (ratio - 1) / 2 * 5 * simple, 1e-11)
 
 
@@ -526,7 +527,9 @@ def optimal_variance() -> None:
 def point_mass_variance() -> None:
     """One point of data: the exact covariance of x_0 is 0, and the reverse chain is the posterior."""
     point = Mixture(
-        torch.ones(1, dtype=torch.float64), torch.tensor([[0.4]], dtype=torch.float64), torch.zeros(1, 1, 1, dtype=torch.float64)
+        torch.ones(1, dtype=torch.float64),
+        torch.tensor([[0.4]], dtype=torch.float64),
+        torch.zeros(1, 1, 1, dtype=torch.float64),
     )
     exact = ExactDiffusion(point, SCHEDULE)
     for t in TIMES:
@@ -538,15 +541,21 @@ def point_mass_variance() -> None:
 def standard_normal_variance() -> None:
     """For data N(0, I): the exact moments of x_0, the algebra line by line, and Bayes' rule for q(x_{t-1} | x_t) itself."""
     normal = Mixture(
-        torch.ones(1, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)[None]
+        torch.ones(1, dtype=torch.float64),
+        torch.zeros(1, 2, dtype=torch.float64),
+        torch.eye(2, dtype=torch.float64)[None],
     )
     exact = ExactDiffusion(normal, SCHEDULE)
     for t in TIMES:
         beta, alpha, now_t, _, _ = tables(t)
         x = draw(4, 2)
         assert_close(exact.denoise(x, torch.tensor(t)), math.sqrt(now_t) * x)
-        assert_close(exact.covariance(x, torch.tensor(t)), (1 - now_t) * torch.eye(2, dtype=torch.float64).expand(4, 2, 2))
-        x_s = draw(4, 2, seed=5)  # all marginals are N(0, I), so Bayes' rule reads forward step = reverse step with x swapped
+        assert_close(
+            exact.covariance(x, torch.tensor(t)), (1 - now_t) * torch.eye(2, dtype=torch.float64).expand(4, 2, 2)
+        )
+        x_s = draw(
+            4, 2, seed=5
+        )  # all marginals are N(0, I), so Bayes' rule reads forward step = reverse step with x swapped
         reverse = log_normal(x_s, math.sqrt(alpha) * x, beta) + log_normal(x, torch.zeros(()), 1.0)
         assert_close(log_normal(x, math.sqrt(alpha) * x_s, beta) + log_normal(x_s, torch.zeros(()), 1.0), reverse, 1e-9)
     tilde = (1 - before) / (1 - now) * b
@@ -574,7 +583,9 @@ def decoder_sum() -> None:
     """The masses of all 256 levels add up to 1, for narrow and wide Gaussians, also off the range of the data."""
     levels = (torch.arange(256, dtype=torch.float64) / 127.5 - 1)[:, None]
     for mean, variance in ((0.1, 1e-4), (-0.98, 1e-3), (1.02, 0.04), (0.0, 2.0)):
-        log_mass = discretised_log_prob(levels, torch.full_like(levels, mean), torch.tensor(variance, dtype=torch.float64))
+        log_mass = discretised_log_prob(
+            levels, torch.full_like(levels, mean), torch.tensor(variance, dtype=torch.float64)
+        )
         assert_close(log_mass.exp().sum(), 1.0)
 
 

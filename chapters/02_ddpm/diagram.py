@@ -68,8 +68,14 @@ def draw_box(axes: Axes, x: float, y: float, box: Box) -> None:
     """One rounded box with its name and shape; a dot where the time enters, a diamond where pixels attend."""
     color = COLORS[box.kind]
     style = {"boxstyle": "round,pad=0.02,rounding_size=0.08", "linewidth": 1.3}
-    axes.add_patch(FancyBboxPatch((x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, edgecolor=color, facecolor=color, alpha=0.18, **style))
-    axes.add_patch(FancyBboxPatch((x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, edgecolor=color, facecolor="none", **style))
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, edgecolor=color, facecolor=color, alpha=0.18, **style
+        )
+    )
+    axes.add_patch(
+        FancyBboxPatch((x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, edgecolor=color, facecolor="none", **style)
+    )
     size = " × ".join(map(str, box.shape))
     axes.text(x, y, f"{box.text}\n{size}", ha="center", va="center", fontsize=8, linespacing=1.25)
     if box.kind == "residual":
@@ -80,7 +86,13 @@ def draw_box(axes: Axes, x: float, y: float, box: Box) -> None:
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], skip: bool = False) -> None:
     """A flow of features; a skip is dashed."""
-    look = {"arrowstyle": "-|>", "color": "0.45" if skip else "0.2", "linestyle": "--" if skip else "-", "shrinkA": 0, "shrinkB": 0}
+    look = {
+        "arrowstyle": "-|>",
+        "color": "0.45" if skip else "0.2",
+        "linestyle": "--" if skip else "-",
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     axes.annotate("", end, start, arrowprops=look)
 
 

@@ -26,13 +26,14 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table of texts."""
+    """An HTML table of texts; where it is wider than the page, it scrolls."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    return f'<table class="table"><thead>{line(header, "th")}</thead><tbody>{body}</tbody></table>'
+    rows_ = f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody>"
+    return f'<div style="overflow-x: auto"><table class="table">{rows_}</table></div>'
 
 
 def finished(figure: Figure) -> Figure:
@@ -62,7 +63,9 @@ def chain(process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figu
     figure.get_layout_engine().set(rect=(0, 0.2, 1, 0.64))
     arrow = {"arrowstyle": "-|>", "linewidth": 1.6, "mutation_scale": 14}
     for (start, end), height, color in (((0.03, 0.97), 0.87, "C0"), ((0.97, 0.03), 0.14, "C1")):
-        figure.add_artist(plt.annotate("", (end, height), (start, height), "figure fraction", arrowprops={**arrow, "color": color}))
+        figure.add_artist(
+            plt.annotate("", (end, height), (start, height), "figure fraction", arrowprops={**arrow, "color": color})
+        )
     figure.text(0.5, 0.93, "$q(x_t \\mid x_{t-1})$: add a little noise (fixed)", ha="center", color="C0")
     figure.text(0.5, 0.0, "$p_\\theta(x_{t-1} \\mid x_t)$: take a little away (learned)", ha="center", color="C1")
     return finished(figure)
@@ -88,7 +91,10 @@ def weights(schedule: TableSchedule) -> Figure:
     tilde = (1 - schedule.alpha_bar[t - 1]) / (1 - alpha_bar) * beta
     figure, axes = curves("", "weight of $\\|\\epsilon-\\epsilon_\\theta\\|^2$", columns=2)
     for axis, x, label in zip(axes, (t, log_snr(schedule, t)), ("$t$", "log SNR (noise on the left)"), strict=True):
-        for variance, style, name in ((tilde, "-", "$\\sigma_t^2=\\tilde\\beta_t$"), (beta, "--", "$\\sigma_t^2=\\beta_t$")):
+        for variance, style, name in (
+            (tilde, "-", "$\\sigma_t^2=\\tilde\\beta_t$"),
+            (beta, "--", "$\\sigma_t^2=\\beta_t$"),
+        ):
             axis.semilogy(x, beta**2 / (2 * variance * alpha * (1 - alpha_bar)), style, label=f"bound, {name}")
         axis.axhline(1, color="C2", linestyle=":", label="$L_{simple}$")
         axis.set_xlabel(label)
@@ -207,7 +213,9 @@ def distances(samples: Tensor, held_out: Tensor) -> Figure:
     bins = np.linspace(0, float(torch.cat([samples, held_out]).max()), 26)
     for values, color, style, name in ((held_out, "C1", "--", "held-out digits"), (samples, "C0", "-", "samples")):
         weights_ = np.full(len(values), 1 / len(values))
-        axis.hist(values, bins, weights=weights_, histtype="step", color=color, linestyle=style, linewidth=1.8, label=name)
+        axis.hist(
+            values, bins, weights=weights_, histtype="step", color=color, linestyle=style, linewidth=1.8, label=name
+        )
     axis.legend(loc="upper right")
     return finished(figure)
 
@@ -227,16 +235,18 @@ def rows(groups: Mapping[str, Tensor], size: float = 0.5, titles: Sequence[str] 
 
 def clouds(groups: Mapping[str, Tensor]) -> Figure:
     """Sets of points in the plane side by side, on the same axes."""
-    figure, axes = plt.subplots(1, len(groups), figsize=(6.8, 2.5), sharex=True, sharey=True)
-    for axis, (name, points), color in zip(axes, groups.items(), ("0.3", "C0", "C1"), strict=True):
-        axis.scatter(*points.T, s=2, color=color, alpha=0.6, linewidths=0)
-        axis.set(title=name, aspect="equal", xlim=(-3, 3), ylim=(-2.4, 2.4))
+    figure, axes = plt.subplots(1, len(groups), figsize=(6.8, 2.3), sharex=True, sharey=True)
+    for axis, (name, points) in zip(axes, groups.items(), strict=True):
+        axis.scatter(*points.T, s=2, color="0.3" if name.startswith("data") else "C0", alpha=0.5, linewidths=0)
+        axis.set(aspect="equal", xlim=(-2, 2), ylim=(-1.5, 1.5))
+        axis.set_title(name, fontsize="small")
     return finished(figure)
 
 
-def grain(pictures: Mapping[str, Tensor]) -> Figure:
-    """Single images at large scale, each with its name."""
-    figure, axes = plt.subplots(1, len(pictures), figsize=(6.8, 1.9))
-    for axis, (name, image) in zip(axes, pictures.items(), strict=True):
-        show_image(axis, as_pictures(image[None])[0], name)
+def averaging(losses: Mapping[int, tuple[float, float]]) -> Figure:
+    """The loss of the last weights and of their average at the same steps."""
+    figure, (axis,) = curves("step", "loss on fixed noise", height=2.8)
+    axis.plot(list(losses), [pair[0] for pair in losses.values()], color="C1", label="last weights")
+    axis.plot(list(losses), [pair[1] for pair in losses.values()], "--", color="C0", label="averaged weights")
+    axis.legend(loc="upper right")
     return finished(figure)
