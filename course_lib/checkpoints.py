@@ -54,11 +54,16 @@ class ModelCard:
 
     def build_schedule(self) -> TableSchedule:
         """The schedule that the model was trained with."""
-        arguments = dict(self.schedule)
-        name = arguments.pop("name", None)
-        if name not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {sorted(SCHEDULES)}; the card of {self.name} says {name!r}")
-        return SCHEDULES[name](**arguments)
+        return build_schedule(self.schedule)
+
+
+def build_schedule(card: Mapping[str, Any]) -> TableSchedule:
+    """The schedule that a card's entry {"name": ..., its arguments} describes."""
+    arguments = dict(card)
+    name = arguments.pop("name", None)
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {sorted(SCHEDULES)}; the card says {name!r}")
+    return SCHEDULES[name](**arguments)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

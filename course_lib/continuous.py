@@ -9,12 +9,11 @@ from course_lib.types import Schedule
 
 
 def check_time(t: Tensor | float, T: float) -> Tensor:
-    """t as a tensor (float64 where it came as a number or as integers); raises ValueError outside [0, T]."""
-    t = torch.as_tensor(t)
-    t = t if t.is_floating_point() else t.double()
+    """t as a float64 tensor; raises ValueError outside [0, T]."""
+    t = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
     if not bool(((t >= 0) & (t <= T)).all()):
         raise ValueError(f"t must lie in [0, {T:g}]; got values from {float(t.min()):.6g} to {float(t.max()):.6g}")
-    return t
+    return t.double()
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from course_lib.types import Schedule
 def uniform_grid(schedule: Schedule, steps: int, end: float = 0.0) -> Tensor:
     """`steps + 1` evenly spaced times from T down to `end`: whole ones for a table, float64 for a continuous schedule.
 
-    Raises ValueError where a table has fewer steps than asked for.
+    Raises ValueError where `end` is not in [0, T), or a table has fewer steps than asked for.
     """
     if int(steps) != steps or steps < 1:
         raise ValueError(f"steps must be a whole number, at least 1; got {steps}")
+    if not 0 <= end < schedule.T:
+        raise ValueError(f"end must lie in [0, {schedule.T:g}), before the last time; got {end}")
     times = torch.linspace(float(schedule.T), end, int(steps) + 1, dtype=torch.float64)
     if not hasattr(schedule, "alpha_bar"):
         return times
@@ -32,7 +34,8 @@ def karras_grid(sigma_min: float = 0.002, sigma_max: float = 80.0, steps: int = 
         )
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
-    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+    # A root and a power do not undo each other to the last bit, and no time may lie above the schedule's last.
+    return torch.cat([levels.clamp(max=sigma_max), torch.zeros(1, dtype=torch.float64)])
 
 
 def check_decreasing(times: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Figures: one style, grids of images, and animations that a static page can play."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -94,12 +94,12 @@ def trajectories(axes: Axes, paths: Tensor, color: str = "C0", width: float = 0.
 class Animation:
     """Frames that play on a static page; as the last value of a cell it shows a player with a slider and buttons.
 
-    `frames` are uint8 pictures `(N, H, W[, 3])` or matplotlib figures, which are drawn and closed.
+    `frames` are uint8 pictures `(N, H, W[, 3])` or matplotlib figures, which are drawn and closed one by one.
     """
 
     def __init__(
         self,
-        frames: np.ndarray | Sequence[Figure],
+        frames: np.ndarray | Iterable[Figure],
         alt: str,
         captions: Sequence[str] = (),
         fps: float = 8,

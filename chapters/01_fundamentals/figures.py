@@ -232,10 +232,10 @@ def reverse_run(steps: int, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def reverse_paths() -> Figure:
     """Some paths of the exact reverse process, over the density of the data."""
     plotting.use_style()
-    _, states = reverse_run(250, 60)
+    _, states = reverse_run(120, 14)
     figure, axes = plt.subplots(figsize=(4.6, 4.2))
     density(axes)
-    plotting.trajectories(axes, states)
+    plotting.trajectories(axes, states, width=0.9)
     axes.scatter(*states[0].T, s=10, facecolors="none", edgecolors="C1", linewidth=0.9, zorder=3)
     axes.set(aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
     plt.close(figure)
