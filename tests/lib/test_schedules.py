@@ -1,0 +1,335 @@
+"""Schedules and time grids against the papers' formulas, written out here in plain Python."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from scipy.integrate import quad
+
+from course_lib.continuous import EDM, VE, VP, SubVP, coefficients_and_rates, drift_and_diffusion
+from course_lib.grids import check_decreasing, karras_grid, uniform_grid
+from course_lib.schedules import TableSchedule, cosine, from_betas, linear, log_snr, sigmoid
+
+TABLES = [linear(1000), linear(10, 0.01, 0.5), cosine(1000), cosine(7), sigmoid(1000), sigmoid(9, -2, 4, 0.7)]
+CONTINUOUS = [VP(), VP(0.5, 3.0), SubVP(), VE(), VE(0.1, 5.0), EDM(), EDM(3.0)]
+FRACTIONS = [0.001, 0.1, 0.37, 0.5, 0.93, 1.0]
+EXACT = {"rtol": 1e-12, "atol": 1e-14}
+
+
+def seconds(schedule, fraction):
+    """The time at a fraction of the whole, as float64."""
+    return torch.tensor(fraction * schedule.T, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("schedule", TABLES)
+class TestEveryTable:
+    def test_starts_without_noise(self, schedule):
+        assert schedule.alpha_bar[0] == 1
+        assert schedule.signal(0) == 1
+        assert schedule.noise(0) == 0
+        assert schedule.beta[0] == 0
+
+    def test_has_one_entry_more_than_steps(self, schedule):
+        assert schedule.alpha_bar.shape == schedule.beta.shape == schedule.alpha.shape == (schedule.T + 1,)
+        assert schedule.alpha_bar.dtype == torch.float64
+
+    def test_alpha_bar_is_the_product_of_one_minus_beta(self, schedule):
+        product = 1.0
+        for beta, alpha_bar in zip(schedule.beta.tolist(), schedule.alpha_bar.tolist()):
+            product *= 1 - beta
+            assert math.isclose(product, alpha_bar, rel_tol=1e-11)
+
+    def test_signal_and_noise_preserve_variance(self, schedule):
+        t = torch.arange(schedule.T + 1)
+        torch.testing.assert_close(schedule.signal(t) ** 2, schedule.alpha_bar, **EXACT)
+        torch.testing.assert_close(schedule.noise(t) ** 2, 1 - schedule.alpha_bar, **EXACT)
+
+    def test_keeps_the_shape_of_t(self, schedule):
+        t = torch.tensor([[0, 1], [2, schedule.T]])
+        assert torch.equal(schedule.signal(t)[1, 1], schedule.alpha_bar[-1].sqrt())
+
+
+@pytest.mark.parametrize(("T", "low", "high"), [(1000, 1e-4, 0.02), (5, 0.1, 0.3)])
+def test_linear_is_ho_et_al(T, low, high):
+    schedule = linear(T, low, high)
+    for t in range(1, T + 1):  # section 4: beta_1 = low, beta_T = high, constants in between increase linearly
+        expected = low + (high - low) * (t - 1) / (T - 1)
+        assert math.isclose(schedule.beta[t], expected, rel_tol=1e-11)
+
+
+def test_linear_defaults_are_the_papers():
+    schedule = linear()
+    assert schedule.T == 1000
+    assert math.isclose(schedule.beta[1], 1e-4, rel_tol=1e-11)
+    assert math.isclose(schedule.beta[1000], 0.02, rel_tol=1e-11)
+
+
+@pytest.mark.parametrize("T", [10, 1000])
+def test_cosine_is_the_square_of_the_cosine(T):
+    def f(t):
+        return math.cos((t / T + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    alpha_bar = cosine(T).alpha_bar
+    for t in range(T):  # the last entry is clipped
+        assert math.isclose(alpha_bar[t], f(t) / f(0), rel_tol=1e-9)
+
+
+def test_cosine_takes_another_offset():
+    def f(t):
+        return math.cos((t / 10 + 0.1) / 1.1 * math.pi / 2) ** 2
+
+    assert math.isclose(cosine(10, s=0.1).alpha_bar[5], f(5) / f(0), rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("T", [4, 1000])
+def test_cosine_clips_beta_at_0_999(T):
+    beta = cosine(T).beta
+    assert math.isclose(beta[-1], 0.999, rel_tol=1e-12)
+    assert float(beta[:-1].max()) < 0.999
+
+
+def test_cosine_takes_another_clip():
+    assert math.isclose(cosine(50, beta_max=0.5).beta.max(), 0.5, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(("start", "end", "tau"), [(-3, 3, 1.0), (0, 3, 0.9), (-1, 2, 0.4)])
+def test_sigmoid_is_jabri_et_al(start, end, tau):
+    def squash(u):
+        return 1 / (1 + math.exp(-u))
+
+    T, alpha_bar = 50, sigmoid(50, start, end, tau).alpha_bar
+    v_start, v_end = squash(start / tau), squash(end / tau)
+    for t in range(T):
+        expected = (v_end - squash((start + (end - start) * t / T) / tau)) / (v_end - v_start)
+        assert math.isclose(alpha_bar[t], expected, rel_tol=1e-10)
+    assert math.isclose(1 - alpha_bar[T] / alpha_bar[T - 1], 0.999, rel_tol=1e-9)
+
+
+def test_from_betas_returns_the_betas():
+    beta = torch.tensor([0.1, 0.5, 0.2], dtype=torch.float64)
+    schedule = from_betas(beta)
+    torch.testing.assert_close(schedule.beta[1:], beta, **EXACT)
+    torch.testing.assert_close(schedule.alpha_bar, torch.tensor([1, 0.9, 0.45, 0.36], dtype=torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("schedule", [VP(), VP(0.5, 3.0), SubVP()])
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_vp_kernels_are_song_et_al(schedule, fraction):
+    t = fraction
+    low, high = schedule.beta_min, schedule.beta_max
+    exponent = -0.25 * t**2 * (high - low) - 0.5 * t * low  # appendix C: the log of the mean's coefficient
+    spread = 1 - math.exp(2 * exponent)
+    time = seconds(schedule, t)
+    assert math.isclose(schedule.signal(time), math.exp(exponent), rel_tol=1e-12)
+    expected = spread if isinstance(schedule, SubVP) else math.sqrt(spread)
+    assert math.isclose(schedule.noise(time), expected, rel_tol=1e-11)
+
+
+def test_vp_defaults_are_the_papers():
+    assert (VP().beta_min, VP().beta_max, VP().T) == (0.1, 20, 1)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 1.0])
+def test_vp_integral_is_the_integral_of_beta(fraction):
+    area, _ = quad(lambda t: 0.1 + t * (20 - 0.1), 0, fraction)
+    assert math.isclose(VP().integral(seconds(VP(), fraction)), area, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("fraction", [0.0, *FRACTIONS])
+def test_ve_kernel_is_song_et_al(fraction):
+    time = seconds(VE(), fraction)
+    assert VE().signal(time) == 1
+    assert math.isclose(VE().noise(time), 0.01 * (50 / 0.01) ** fraction, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("fraction", [0.0, *FRACTIONS])
+def test_edm_time_is_the_noise_level(fraction):
+    time = seconds(EDM(), fraction)
+    assert EDM().signal(time) == 1
+    assert EDM().noise(time) == time
+
+
+def papers_coefficients(schedule, t):
+    """f and g^2 of the forward SDE as the papers print them: Song et al. (2021), equations 30 to 34; Karras et al. (2022), g^2 = 2 t."""
+    if isinstance(schedule, VE):
+        sigma = schedule.sigma_min * (schedule.sigma_max / schedule.sigma_min) ** t
+        return 0.0, sigma**2 * 2 * math.log(schedule.sigma_max / schedule.sigma_min)
+    if isinstance(schedule, EDM):
+        return 0.0, 2 * t
+    beta = schedule.beta_min + t * (schedule.beta_max - schedule.beta_min)
+    area = t * schedule.beta_min + t**2 / 2 * (schedule.beta_max - schedule.beta_min)
+    return -beta / 2, beta * (1 - math.exp(-2 * area)) if isinstance(schedule, SubVP) else beta
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS)
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_drift_and_diffusion_are_the_papers(schedule, fraction):
+    time = seconds(schedule, fraction)
+    drift, diffusion = drift_and_diffusion(schedule, time)
+    expected_drift, expected_diffusion = papers_coefficients(schedule, float(time))
+    assert math.isclose(drift, expected_drift, rel_tol=1e-11)
+    assert math.isclose(diffusion, expected_diffusion, rel_tol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS)
+def test_rates_are_derivatives(schedule):
+    t, h = seconds(schedule, 0.4), 1e-5 * schedule.T
+    signal, noise, signal_rate, noise_rate = coefficients_and_rates(schedule, t)
+    assert signal == schedule.signal(t)
+    assert noise == schedule.noise(t)
+    for rate, value in ((signal_rate, schedule.signal), (noise_rate, schedule.noise)):
+        assert math.isclose(rate, (value(t + h) - value(t - h)) / (2 * h), rel_tol=1e-6, abs_tol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS)
+def test_rates_of_a_batch_are_those_of_each_time(schedule):
+    times = torch.tensor([0.2, 0.9], dtype=torch.float64) * schedule.T
+    for batched, *single in zip(
+        drift_and_diffusion(schedule, times), *(drift_and_diffusion(schedule, t) for t in times)
+    ):
+        torch.testing.assert_close(batched, torch.stack(single), **EXACT)
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS)
+def test_coefficients_are_float64_for_float32_times(schedule):
+    t = torch.tensor(0.3, dtype=torch.float32) * schedule.T
+    for coefficient in (schedule.signal, schedule.noise):
+        assert coefficient(t).dtype == torch.float64
+        assert coefficient(t) == coefficient(t.double())
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS)
+def test_a_plain_number_is_taken_in_full_precision(schedule):
+    assert schedule.noise(0.3) == schedule.noise(torch.tensor(0.3, dtype=torch.float64))
+    assert schedule.noise(1) == schedule.noise(torch.tensor(1))
+
+
+@pytest.mark.parametrize("schedule", [*TABLES, *CONTINUOUS])
+def test_log_snr_is_the_log_of_the_ratio(schedule):
+    t = torch.tensor(4) if isinstance(schedule, TableSchedule) else seconds(schedule, 0.6)
+    assert math.isclose(log_snr(schedule, t), math.log(schedule.signal(t) ** 2 / schedule.noise(t) ** 2), rel_tol=1e-10)
+
+
+def test_log_snr_is_infinite_at_the_data():
+    assert log_snr(linear(), torch.tensor(0)) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("sigma_min", "sigma_max", "steps", "rho"), [(0.002, 80, 18, 7), (0.1, 3, 5, 3), (0.01, 50, 2, 1)]
+)
+def test_karras_grid_is_equation_5(sigma_min, sigma_max, steps, rho):
+    grid = karras_grid(sigma_min, sigma_max, steps, rho)
+    assert grid.shape == (steps + 1,)
+    for i in range(steps):
+        top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+        assert math.isclose(grid[i], (top + i / (steps - 1) * (bottom - top)) ** rho, rel_tol=1e-12)
+    assert grid[-1] == 0
+
+
+@pytest.mark.parametrize("sigma_max", [0.7, 3.0, 14.6, 50.0, 80.0, 100.0])
+@pytest.mark.parametrize("rho", [3, 7])
+def test_karras_grid_starts_at_the_last_time_of_its_schedule(sigma_max, rho):
+    times = karras_grid(0.002, sigma_max, 10, rho)
+    assert math.isclose(times[0], sigma_max, rel_tol=1e-14)
+    assert EDM(sigma_max).noise(times).shape == (11,)  # no time is outside [0, T]
+
+
+def test_karras_defaults_are_the_papers():
+    assert torch.equal(karras_grid(), karras_grid(0.002, 80, 18, 7))
+
+
+@pytest.mark.parametrize("schedule", [*TABLES, *CONTINUOUS])
+@pytest.mark.parametrize("steps", [1, 5, 7])
+def test_uniform_grid_falls_from_T_to_0(schedule, steps):
+    grid = uniform_grid(schedule, steps)
+    assert grid.shape == (steps + 1,)
+    assert (grid[0], grid[-1]) == (schedule.T, 0)
+    assert all(t > s for t, s in pairwise(grid.tolist()))
+    assert check_decreasing(grid) is grid
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, 50, 999, 1000])
+def test_uniform_grid_of_a_table_holds_the_nearest_whole_times(steps):
+    grid = uniform_grid(linear(1000), steps)
+    assert grid.dtype == torch.int64
+    assert all(abs(t - 1000 * (1 - i / steps)) <= 0.5 + 1e-9 for i, t in enumerate(grid.tolist()))
+    assert len(set(grid.tolist())) == steps + 1
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS)
+def test_uniform_grid_is_even_and_ends_where_asked(schedule):
+    grid = uniform_grid(schedule, 8, end=0.01)
+    assert grid.dtype == torch.float64
+    torch.testing.assert_close(grid.diff(), torch.full((8,), (0.01 - schedule.T) / 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: from_betas(torch.tensor([0.1, 1.0])), r"beta must .* strictly between 0 and 1; got .* from 0.1 to 1"),
+        (lambda: from_betas(torch.tensor([0.0, 0.1])), r"beta must .* strictly between 0 and 1; got .* from 0 to 0.1"),
+        (lambda: from_betas(torch.tensor([-0.1, 0.1])), r"beta must .* from -0.1 to 0.1"),
+        (lambda: from_betas(torch.tensor([math.nan])), r"beta must .* strictly between 0 and 1"),
+        (lambda: from_betas(torch.tensor([])), r"beta must .* no values"),
+        (lambda: from_betas(torch.full((2, 2), 0.1)), r"beta must be one row .* shape \(2, 2\)"),
+        (lambda: linear(10, 0.1, 1.5), r"beta must .* strictly between 0 and 1; got .* to 1.5"),
+        (lambda: linear(0), r"T must be a whole number of steps, at least 1; got 0"),
+        (lambda: cosine(2.5), r"T must be a whole number of steps, at least 1; got 2.5"),
+        (lambda: sigmoid(10, start=3, end=-3), r"start must be below end .* got start = 3, end = -3"),
+        (lambda: sigmoid(10, tau=0), r"tau above 0; got .* tau = 0"),
+        (lambda: TableSchedule(torch.tensor([0.9, 0.5])), r"alpha_bar must .* starts at 1"),
+        (lambda: TableSchedule(torch.ones(1)), r"alpha_bar must .* T \+ 1 >= 2 entries .* shape \(1,\)"),
+        (lambda: TableSchedule(torch.tensor([1.0, 0.5, 0.6])), r"alpha_bar must fall strictly .* rises"),
+        (lambda: TableSchedule(torch.tensor([1.0, 0.5, -0.1])), r"alpha_bar must .* at or above 0"),
+        (lambda: VP(0.0, 1.0), r"0 < beta_min <= beta_max; got 0.0 and 1.0"),
+        (lambda: VP(3.0, 1.0), r"0 < beta_min <= beta_max; got 3.0 and 1.0"),
+        (lambda: VE(0.0, 1.0), r"0 < sigma_min < sigma_max; got 0.0 and 1.0"),
+        (lambda: VE(2.0, 2.0), r"0 < sigma_min < sigma_max; got 2.0 and 2.0"),
+        (lambda: EDM(0.0), r"sigma_max\) must be above 0; got 0.0"),
+        (lambda: karras_grid(0.0, 1.0), r"0 < sigma_min < sigma_max, .* sigma_min = 0.0"),
+        (lambda: karras_grid(2.0, 1.0), r"0 < sigma_min < sigma_max, .* sigma_max = 1.0"),
+        (lambda: karras_grid(steps=1), r"steps >= 2 .* steps = 1"),
+        (lambda: karras_grid(rho=0), r"rho > 0; .* rho = 0"),
+        (lambda: uniform_grid(linear(10), 11), r"steps must be at most 10, .* got 11"),
+        (lambda: uniform_grid(VP(), 0), r"steps must be a whole number, at least 1; got 0"),
+        (lambda: uniform_grid(VP(), 1.5), r"steps must be a whole number, at least 1; got 1.5"),
+        (lambda: uniform_grid(VP(), 10, end=1.0), r"end must lie in \[0, 1\), before the last time; got 1"),
+        (lambda: uniform_grid(linear(10), 2, end=-1), r"end must lie in \[0, 10\), before the last time; got -1"),
+        (
+            lambda: check_decreasing(torch.tensor([0.0, 0.5, 1.0])),
+            r"times must .* falls strictly.* got \[0.0, 0.5, 1.0\]",
+        ),
+        (lambda: check_decreasing(torch.tensor([3, 1, 1])), r"times must .* falls strictly.* got \[3, 1, 1\]"),
+        (lambda: check_decreasing(torch.tensor([3])), r"times must be one row that falls strictly"),
+        (lambda: drift_and_diffusion(linear(), torch.tensor(3)), r"schedule must be continuous \(VP, SubVP, VE, EDM\)"),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("schedule", [linear(10), *CONTINUOUS])
+@pytest.mark.parametrize("coefficient", ["signal", "noise"])
+@pytest.mark.parametrize("offset", [-1, 1])
+def test_a_time_outside_the_schedule_is_named(schedule, coefficient, offset):
+    t = -1 if offset < 0 else int(schedule.T) + 1
+    with pytest.raises(ValueError, match=rf"t must lie in \[0, {schedule.T:g}\]; got values from {t} to {t}"):
+        getattr(schedule, coefficient)(torch.tensor(t))
+
+
+@pytest.mark.parametrize("schedule", [VP(), VE(), EDM()])
+def test_a_time_that_is_not_a_number_is_refused(schedule):
+    with pytest.raises(ValueError, match="t must lie in"):
+        schedule.noise(torch.tensor(math.nan))
+
+
+@pytest.mark.parametrize("t", [0.5, math.nan, 3.999])
+def test_a_time_between_the_steps_of_a_table_is_refused(t):
+    with pytest.raises(ValueError, match=r"t must hold whole steps: .* round t, or use a continuous schedule"):
+        linear(10).signal(torch.tensor(t))
+
+
+def test_a_whole_time_may_be_a_float():
+    assert linear(10).signal(torch.tensor(3.0)) == linear(10).signal(torch.tensor(3))
