@@ -212,21 +212,54 @@ PROCESS, DATA = GaussianProcess(linear(10)), torch.zeros(4, 2, dtype=torch.float
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: PROCESS.diffuse(DATA, torch.tensor([1, 2]), DATA), r"t must have shape \(\) or \(B,\) with B = 4, .* \(4, 2\); got shape \(2,\)"),
-        (lambda: PROCESS.diffuse(DATA, torch.full((4, 1), 3), DATA), r"t must have shape \(\) or \(B,\) .* got shape \(4, 1\)"),
-        (lambda: PROCESS.diffuse(DATA, torch.tensor(1), DATA[:3]), r"x0 and noise must have the same shape; got x0 \(4, 2\), noise \(3, 2\)"),
+        (
+            lambda: PROCESS.diffuse(DATA, torch.tensor([1, 2]), DATA),
+            r"t must have shape \(\) or \(B,\) with B = 4, .* \(4, 2\); got shape \(2,\)",
+        ),
+        (
+            lambda: PROCESS.diffuse(DATA, torch.full((4, 1), 3), DATA),
+            r"t must have shape \(\) or \(B,\) .* got shape \(4, 1\)",
+        ),
+        (
+            lambda: PROCESS.diffuse(DATA, torch.tensor(1), DATA[:3]),
+            r"x0 and noise must have the same shape; got x0 \(4, 2\), noise \(3, 2\)",
+        ),
         (lambda: PROCESS.diffuse(DATA, torch.tensor(11), DATA), r"t must lie in \[0, 10\]; got values from 11 to 11"),
-        (lambda: PROCESS.advance(DATA, 2, 3, DATA[:, :1]), r"x_s and noise must have the same shape; got x_s \(4, 2\), noise \(4, 1\)"),
+        (
+            lambda: PROCESS.advance(DATA, 2, 3, DATA[:, :1]),
+            r"x_s and noise must have the same shape; got x_s \(4, 2\), noise \(4, 1\)",
+        ),
         (lambda: PROCESS.advance(DATA, 3, 3, DATA), r"s must be earlier than t .* got s = 3, t = 3"),
-        (lambda: PROCESS.posterior(DATA, DATA, torch.tensor(2), torch.tensor(5)), r"s must be earlier than t .* got s = 5, t = 2"),
-        (lambda: PROCESS.posterior(DATA[0], DATA, torch.tensor(2), torch.tensor(1)), r"x0 and x_t must have the same shape; got x0 \(2,\), x_t \(4, 2\)"),
-        (lambda: PROCESS.bridge(DATA, DATA[:2], torch.tensor(2), torch.tensor(1)), r"x0 and x_t must have the same shape"),
-        (lambda: PROCESS.bridge(DATA, DATA, torch.tensor([1, 2, 3, 4]), torch.tensor([0, 1, 3, 0])), r"s must be earlier than t"),
-        (lambda: PROCESS.bridge(DATA, DATA, torch.tensor(2), torch.tensor(1), eta=1.5), r"eta must lie in \[0, 1\]; got 1.5"),
-        (lambda: PROCESS.bridge(DATA, DATA, torch.tensor(2), torch.tensor(1), eta=-0.1), r"eta must lie in \[0, 1\]; got -0.1"),
-        (lambda: PROCESS.bridge(DATA, DATA, torch.tensor(2), torch.tensor(1), eta=math.nan), r"eta must lie in \[0, 1\]; got nan"),
+        (
+            lambda: PROCESS.posterior(DATA, DATA, torch.tensor(2), torch.tensor(5)),
+            r"s must be earlier than t .* got s = 5, t = 2",
+        ),
+        (
+            lambda: PROCESS.posterior(DATA[0], DATA, torch.tensor(2), torch.tensor(1)),
+            r"x0 and x_t must have the same shape; got x0 \(2,\), x_t \(4, 2\)",
+        ),
+        (
+            lambda: PROCESS.bridge(DATA, DATA[:2], torch.tensor(2), torch.tensor(1)),
+            r"x0 and x_t must have the same shape",
+        ),
+        (
+            lambda: PROCESS.bridge(DATA, DATA, torch.tensor([1, 2, 3, 4]), torch.tensor([0, 1, 3, 0])),
+            r"s must be earlier than t",
+        ),
+        (
+            lambda: PROCESS.bridge(DATA, DATA, torch.tensor(2), torch.tensor(1), eta=1.5),
+            r"eta must lie in \[0, 1\]; got 1.5",
+        ),
+        (
+            lambda: PROCESS.bridge(DATA, DATA, torch.tensor(2), torch.tensor(1), eta=-0.1),
+            r"eta must lie in \[0, 1\]; got -0.1",
+        ),
+        (
+            lambda: PROCESS.bridge(DATA, DATA, torch.tensor(2), torch.tensor(1), eta=math.nan),
+            r"eta must lie in \[0, 1\]; got nan",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
