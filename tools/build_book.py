@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 SECONDS_A_PAGE = 60  # on two CPU cores; a slower page is marked in the table
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # a terminal's colours, which Sphinx writes to files too
 
 
 def build() -> int:
@@ -31,7 +33,7 @@ def build() -> int:
         for line in process.stdout:
             # The kernel warns that it talks over TCP, unencrypted; it does so with this machine alone.
             if line.strip() and "Kernel is running over TCP" not in line:
-                print(line, end="", flush=True)
+                print(line if sys.stdout.isatty() else COLOUR.sub("", line), end="", flush=True)
     if process.returncode:
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
     return process.returncode

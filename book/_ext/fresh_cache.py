@@ -92,14 +92,25 @@ def fingerprint(page: Path, root: Path = ROOT) -> str:
 
 def refresh(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
     """Drop the cached outputs of stale pages and say which pages Sphinx must read again."""
-    memory = Path(app.outdir).parent / "fingerprints.json"
+    root, memory = Path(app.srcdir), memory_file(app)
     old = json.loads(memory.read_text()) if memory.exists() else {}
-    new = {page: fingerprint(page_file(page, Path(app.srcdir)), Path(app.srcdir)) for page in env.found_docs}
-    stale = [page for page in sorted(new) if new[page] and new[page] != old.get(page)]
-    cache = app.config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache"  # myst-nb's own default
-    drop_outputs(Path(cache), [page_file(page, Path(app.srcdir)) for page in stale])
-    memory.write_text(json.dumps(new, indent=1, sort_keys=True))
+    new = {page: fingerprint(page_file(page, root), root) for page in sorted(env.found_docs)}
+    stale = [page for page in new if new[page] and new[page] != old.get(page)]
+    cache = app.config.nb_execution_cache_path or memory.with_name(".jupyter_cache")  # myst-nb's own default
+    drop_outputs(Path(cache), [page_file(page, root) for page in stale])
+    app.fingerprints = new  # type: ignore[attr-defined]
     return [page for page in stale if page not in added]
+
+
+def remember(app: Sphinx, error: Exception | None) -> None:
+    """Keep the fingerprints of a build that came to its end; what an interrupted one ran stays stale."""
+    if error is None:
+        memory_file(app).write_text(json.dumps(app.fingerprints, indent=1, sort_keys=True))  # type: ignore[attr-defined]
+
+
+def memory_file(app: Sphinx) -> Path:
+    """Where the fingerprints lie."""
+    return Path(app.outdir).parent / "fingerprints.json"
 
 
 def drop_outputs(folder: Path, pages: list[Path]) -> None:
@@ -116,4 +127,5 @@ def drop_outputs(folder: Path, pages: list[Path]) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("env-get-outdated", refresh)
+    app.connect("build-finished", remember)
     return {"parallel_read_safe": True, "version": "1"}

@@ -1,7 +1,7 @@
 """Publish each page with code as a notebook, and offer it at the page's head: download it, or open it in Colab or JupyterLab.
 
 The pages are text, so the notebooks are made at build time, into `notebooks/` of the built book: without outputs, the same bytes each
-time, with a first cell that fetches the library where it is missing.
+time, with a first cell that fetches the book where it is missing.
 """
 
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 import jupytext
 import nbformat
 from docutils import nodes
-from nbformat import NotebookNode
 from sphinx.application import Sphinx
 
 from fresh_cache import cells_of
@@ -29,32 +28,27 @@ def repository(app: Sphinx) -> str:
     return app.config.html_theme_options["repository_url"].rstrip("/")
 
 
-def setup_cell(page: str, url: str) -> NotebookNode:
-    """The cell that makes a page run elsewhere: the library is installed and the page's folder entered where they are missing."""
-    folder = Path(page).parent
-    code = f"""# Outside a checkout of the book: fetch it, install its library, and go to this page's folder.
+SETUP = """# Go to this page's folder in the book; where there is no checkout around, fetch it and install its library.
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-if not os.path.exists("{page_module(page)}"):
-    if not os.path.exists("learning-to-denoise"):
-        subprocess.run(["git", "clone", "--depth", "1", "{url}", "learning-to-denoise"], check=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "./learning-to-denoise[book]"], check=True)
-    os.chdir("learning-to-denoise/{folder}")
-    sys.path[:0] = [os.getcwd(), os.path.abspath("{"/".join(".." for _ in folder.parts)}")]"""
-    return nbformat.v4.new_code_cell(code)
-
-
-def page_module(page: str) -> str:
-    """A file that lies beside a page and tells its folder."""
-    return f"{Path(page).name}.md"
+page = "{page}.md"
+book = next((folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / page).exists()), None)
+if book is None:
+    book = Path("learning-to-denoise").resolve()
+    if not book.exists():
+        subprocess.run(["git", "clone", "--depth", "1", "{url}", str(book)], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", str(book)], check=True)
+os.chdir((book / page).parent)
+sys.path[:0] = [os.getcwd(), str(book)]"""
 
 
 def to_notebook(text: str, page: str, url: str) -> str:
     """The notebook of a page's source as JSON, with cell ids that depend on nothing but the position."""
     notebook = jupytext.reads(text, fmt="md:myst")
-    notebook.cells.insert(0, setup_cell(page, url))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(SETUP.format(page=page, url=url)))
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
         cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
@@ -90,10 +84,10 @@ def add_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     relative = "../" * docname.count("/") + path
     owner = repository(app).removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{owner}/blob/{BRANCH}/{path}"
+    lab = f"http://localhost:8888/lab/tree/_build/html/{path}"
     links = (
-        f'<div class="launch"><a href="{relative}" download>Download the notebook</a>'
-        f'<a href="{colab}">Open in Colab</a>'
-        f'<a href="http://localhost:8888/lab/tree/{docname}.md" title="start it with: jupyter lab">Open in your JupyterLab</a></div>'
+        f'<div class="launch"><a href="{relative}" download>Download the notebook</a><a href="{colab}">Open in Colab</a>'
+        f'<a href="{lab}" title="start it in the folder of the book: jupyter lab">Open in your JupyterLab</a></div>'
     )
     title.parent.insert(title.parent.index(title) + 1, nodes.raw("", links, format="html"))
 

@@ -5,8 +5,8 @@
     - [ ] $\\sqrt{\\beta_t}$ :: That is its square root, a standard deviation.
     ```
 
-Several right answers make check boxes, one makes radio buttons. Without JavaScript the answers and their reasons stand under
-"Show the answers".
+Several right answers make check boxes, one makes radio buttons. Choosing an answer opens its reason; without JavaScript a reader
+opens the reasons one by one.
 """
 
 import re
@@ -38,13 +38,16 @@ class Quiz(SphinxDirective):
         for number, (right, answer, reason) in enumerate(answers):
             mark = "right" if right else "wrong"
             quiz += raw(
-                f'<div class="quiz-answer {mark}"><label><input type="{kind}" name="{name}" value="{number}" autocomplete="off"'
-                f' aria-describedby="{name}-{number}"> <span class="quiz-text">'
+                f'<div class="quiz-answer {mark}"><label><input type="{kind}" name="{name}" value="{number}" autocomplete="off">'
+                ' <span class="quiz-text">'
             )
             quiz += self.inline(answer)
-            quiz += raw(f'</span></label><div class="quiz-reason" id="{name}-{number}" role="status">')
+            # The live region is always there, so that a screen reader speaks the reason when it opens, and not before.
+            quiz += raw(
+                '</span></label><div aria-live="polite"><details class="quiz-reason"><summary>Check this answer</summary>'
+            )
             quiz += self.inline(reason)
-            quiz += raw("</div></div>")
+            quiz += raw("</details></div></div>")
         quiz += raw("</fieldset>")
         return [quiz]
 
