@@ -17,7 +17,8 @@ from course_lib.types import Schedule, per_sample
 class Mixture:
     """A Gaussian mixture in D dimensions: weights `(K,)`, means `(K, D)`, covariances `(K, D, D)`.
 
-    Raises ValueError where the shapes disagree, the weights are no probabilities, or a covariance is not positive semidefinite.
+    Raises ValueError where the shapes disagree, the weights are no probabilities, or a covariance is not symmetric and
+    positive semidefinite.
     """
 
     weights: Tensor
@@ -25,14 +26,16 @@ class Mixture:
     covariances: Tensor
 
     def __post_init__(self) -> None:
-        K, D = self.means.shape
-        if self.weights.shape != (K,) or self.covariances.shape != (K, D, D):
+        K, D = self.means.shape if self.means.ndim == 2 else (0, 0)
+        if not K or self.weights.shape != (K,) or self.covariances.shape != (K, D, D):
             raise ValueError(
                 f"weights, means and covariances must have shapes (K,), (K, D), (K, D, D); got {tuple(self.weights.shape)}, "
                 f"{tuple(self.means.shape)}, {tuple(self.covariances.shape)}"
             )
         if not bool((self.weights > 0).all()) or abs(float(self.weights.sum()) - 1) > 1e-6:
             raise ValueError(f"weights must be positive and add up to 1; got {self.weights.tolist()}")
+        if not torch.allclose(self.covariances, self.covariances.mT):
+            raise ValueError("covariances must be symmetric; some matrix differs from its transpose")
         if float(torch.linalg.eigvalsh(self.covariances).min()) < -1e-9:
             raise ValueError("covariances must be positive semidefinite; the smallest eigenvalue is negative")
 
@@ -97,7 +100,10 @@ class ExactDiffusion:
         return within + torch.einsum("bk,bki,bkj->bij", posterior, centred, centred)
 
     def conditional(self, component: int) -> "ExactDiffusion":
-        """The diffusion of one component alone: q(x_t | class)."""
+        """The diffusion of one component alone: q(x_t | class); raises ValueError where there is no such component."""
+        last = len(self.mixture.weights) - 1
+        if not 0 <= component <= last:
+            raise ValueError(f"component must be one of 0 .. {last}; got {component}")
         one = slice(component, component + 1)
         mixture = Mixture(
             torch.ones_like(self.mixture.weights[one]), self.mixture.means[one], self.mixture.covariances[one]
@@ -113,7 +119,12 @@ class ExactDiffusion:
         signal = per_sample(self.schedule.signal(t), three)
         noise = per_sample(self.schedule.noise(t), three)
         rotated = torch.einsum("kji,bkj->bki", self.eigenvectors, three - signal * self.mixture.means)
-        return rotated, (signal**2 * self.eigenvalues + noise**2).expand_as(rotated), signal, noise
+        variances = signal**2 * self.eigenvalues + noise**2
+        if bool((variances == 0).any()):
+            raise ValueError(
+                "t must have noise(t) > 0 for a mixture with a component that has no covariance in some direction"
+            )
+        return rotated, variances.expand_as(rotated), signal, noise
 
     def _log_joint(self, x: Tensor, t: Tensor) -> Tensor:
         """log of weight_k N(x; a mu_k, a^2 Sigma_k + b^2 I), `(B, K)`."""
@@ -141,6 +152,10 @@ class IdealDenoiser:
 
     def weights(self, x: Tensor, t: Tensor) -> Tensor:
         """p(x_0 = data[n] | x_t), `(B, N)`: a softmax of the squared distances to the scaled data."""
+        if x.ndim < 2 or x.shape[1:] != self.data.shape[1:]:
+            raise ValueError(
+                f"x must hold samples of the data's shape {tuple(self.data.shape[1:])}; got {tuple(x.shape)}"
+            )
         t = torch.as_tensor(t)
         signal, noise = self.schedule.signal(t), self.schedule.noise(t)
         if bool((noise == 0).any()):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.continuous import EDM, VE, VP, SubVP
-from course_lib.predictions import EPS, FLOW, PREDICTIONS, SCORE, V, X0, denoiser, to_eps, to_score
+from course_lib.predictions import EPS, FLOW, PREDICTIONS, SCORE, X0, V, denoiser, to_eps, to_score
 from course_lib.schedules import TableSchedule, cosine, linear
 
 SCHEDULES = [linear(100), cosine(100), VP(), SubVP(), VE(), EDM()]
