@@ -13,7 +13,7 @@ mu, mu_1, mu_2, m = sp.symbols("mu mu_1 mu_2 m", real=True)
 sigma, sigma_1, sigma_2, tau, a, b = sp.symbols("sigma sigma_1 sigma_2 tau a b", positive=True)
 
 
-def normal(value: sp.Expr, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
+def normal(value: sp.Expr, mean: sp.Expr | int, variance: sp.Expr | int) -> sp.Expr:
     """Return eq-ref-gauss-density as an expression."""
     return sp.exp(-((value - mean) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
 

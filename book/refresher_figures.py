@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_lib.plotting import use_style
@@ -14,16 +15,16 @@ def density(x: np.ndarray, mean: float = 0.0, sigma: float = 1.0) -> np.ndarray:
     return np.exp(-0.5 * ((x - mean) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
 
 
-def _axes(xlabel: str, ylabel: str) -> tuple[Figure, plt.Axes]:
+def _axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     use_style()
     figure, axes = plt.subplots(figsize=(6.4, 3.2))
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return figure, axes
 
 
-def _finish(figure: Figure, axes: plt.Axes) -> Figure:
-    axes.legend(frameon=False)
-    plt.close(figure)
+def _finish(figure: Figure, axes: Axes) -> Figure:
+    axes.legend()
+    plt.close(figure)  # the cell shows the figure that it returns, once
     return figure
 
 
@@ -32,11 +33,12 @@ def sum_of_gaussians(n: int = 20_000) -> Figure:
     rng = np.random.default_rng(SEED)
     sigmas = np.array([1.0, 2.0])
     draws = rng.normal(0.0, sigmas[0], n) + rng.normal(0.0, sigmas[1], n)
-    x = np.linspace(-9, 9, 400)
+    x = np.linspace(-10, 10, 400)
     figure, axes = _axes("value of the sum", "density")
-    axes.hist(draws, bins=80, range=(-9, 9), density=True, alpha=0.35, color="C0", label="sums of two draws")
+    axes.hist(draws, bins=80, range=(-10, 10), density=True, alpha=0.35, color="C0", label="sums of two draws")
     axes.plot(x, density(x, sigma=np.sqrt((sigmas**2).sum())), color="C0", label="variances added")
     axes.plot(x, density(x, sigma=sigmas.sum()), "--", color="C1", label="standard deviations added")
+    axes.set_xlim(-15, 10)  # room for the legend
     return _finish(figure, axes)
 
 
@@ -83,7 +85,7 @@ def kl_directions() -> Figure:
 
 def elbo_gap(x: float = 1.5, noise_variance: float = 0.5) -> Figure:
     """Slide the mean of q and compare the ELBO with log p(x) (eq-ref-elbo-gap)."""
-    evidence = np.log(density(np.array(x), 0.0, np.sqrt(1 + noise_variance)))
+    evidence = float(np.log(density(np.array(x), 0.0, np.sqrt(1 + noise_variance))))
     posterior_variance = 1 / (1 + 1 / noise_variance)
     means = np.linspace(-0.5, 2.5, 300)
 
@@ -97,7 +99,7 @@ def elbo_gap(x: float = 1.5, noise_variance: float = 0.5) -> Figure:
     axes.axhline(evidence, color="C0", label="log p(x)")
     axes.plot(means, elbo(posterior_variance), color="C1", label="ELBO, variance of the posterior")
     axes.plot(means, elbo(3 * posterior_variance), "--", color="C2", label="ELBO, three times that variance")
-    axes.axvline(posterior_variance * x / noise_variance, color="0.6", lw=1, ls=":", label="posterior mean")
+    axes.axvline(posterior_variance * x / noise_variance, color="0.35", lw=1.2, ls=":", label="posterior mean")
     return _finish(figure, axes)
 
 
