@@ -639,3 +639,26 @@ def ema_window() -> None:
     weights = (1 - decay) * decay ** (steps - np.arange(1, steps + 1))
     assert_close(average, decay**steps * theta[0] + weights @ theta[1:])
     assert_close(decay**steps + weights.sum(), 1.0)
+
+
+@proves("eq-ddpm-v")
+def v_prediction() -> None:
+    """Put x_t and v into the right-hand side; the squares of the two coefficients add up to 1."""
+    x0, eps = sp.symbols("x_0 epsilon", real=True)
+    bar = sp.symbols("abar", positive=True)
+    x_t = sp.sqrt(bar) * x0 + sp.sqrt(1 - bar) * eps
+    v = sp.sqrt(bar) * eps - sp.sqrt(1 - bar) * x0
+    assert_zero(sp.expand(sp.sqrt(bar) * x_t - sp.sqrt(1 - bar) * v - x0))
+
+
+@proves("eq-ddpm-eps-error")
+def eps_error() -> None:
+    """Two predicted noises that differ by delta, turned into images by the library."""
+    x_t, eps, delta = draw(1, 3), draw(1, 3, seed=1), 0.01
+    for t in TIMES:
+        images = [
+            denoiser(lambda x, t, cond, eps=value: eps, EPS, SCHEDULE)(x_t, torch.tensor(t))
+            for value in (eps, eps + delta)
+        ]
+        bar = float(SCHEDULE.alpha_bar[t])
+        assert_close((images[1] - images[0]).abs() / delta, torch.full((1, 3), math.sqrt((1 - bar) / bar)), 1e-9)
