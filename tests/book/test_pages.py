@@ -21,6 +21,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+RAW_MYST = re.compile(r"```|:::|\{(?:quiz|eq|doc|ref|numref|cite\S*|prf:\S+|exercise|solution)\}")
 RAW_TEX = re.compile(r"\$\$|\\\(|\\\[|\\begin\{|\\frac|\\mathcal|\\bar")
 
 
@@ -100,6 +101,7 @@ def test_page_stands_alone_and_shows_its_formulas(browser: Browser, site: str, n
     assert visit.errors == []
     assert (typeset, broken) == (formulas, [])
     assert RAW_TEX.findall(text) == [], "a formula is shown as raw TeX"
+    assert RAW_MYST.findall(text) == [], "a directive or role is shown as text"
     assert pictures == [], "a picture does not load"
 
 
