@@ -83,7 +83,7 @@ def ddim(
 
     def step(x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         mean, variance = process.bridge(denoise(x_t, t), x_t, t, s, eta)
-        return mean if eta == 0 else mean + per_sample(variance.sqrt(), x_t) * noise(x_t)
+        return mean if eta == 0 or is_end(s) else mean + per_sample(variance.sqrt(), x_t) * noise(x_t)
 
     return step
 
