@@ -661,4 +661,8 @@ def eps_error() -> None:
             for value in (eps, eps + delta)
         ]
         bar = float(SCHEDULE.alpha_bar[t])
-        assert_close((images[1] - images[0]).abs() / delta, torch.full((1, 3), math.sqrt((1 - bar) / bar)), 1e-9)
+        assert_close(
+            (images[1] - images[0]).abs() / delta,
+            torch.full((1, 3), math.sqrt((1 - bar) / bar), dtype=torch.float64),
+            1e-9,
+        )
