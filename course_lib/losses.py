@@ -34,7 +34,11 @@ def denoising_loss(
     target = prediction.target(x0, noise, signal, level)
     check_same_shape(output=output, target=target)
     error = (output - target).square().flatten(1).mean(1)
-    return error if weight is None else error * weight(t).to(error)
+    if weight is None:
+        return error
+    factor = weight(t).to(error)
+    check_same_shape(weight=factor, error=error)
+    return error * factor
 
 
 class Bound(NamedTuple):
@@ -67,7 +71,10 @@ def variational_bound(
 
     The model's reverse step has the posterior's mean at x_0-hat and the variance of `samplers.ancestral`. `decoder` scores
     x_0 under p(x_0 | x_1): `gaussian_log_prob` for real data, `discretised_log_prob` for 8-bit images.
+    Raises ValueError for a continuous schedule, which has no steps to count.
     """
+    if not hasattr(process.schedule, "alpha_bar"):
+        raise ValueError("process must have a table schedule: the bound has one term for each of its T steps")
     schedule, T = process.schedule, int(process.schedule.T)
 
     def diffused(t: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ def discretised_log_prob(x0: Tensor, mean: Tensor, variance: Tensor, levels: int
     # In a far tail both ends round to the same value; by symmetry the tail is taken on the side where it is small.
     flip = (upper + lower) > 0
     high, low = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
-    inner = normal(high) + torch.log1p(-torch.exp((normal(low) - normal(high)).clamp(max=-1e-12)))
+    inner = normal(high) + torch.log(-torch.expm1((normal(low) - normal(high)).clamp(max=-1e-12)))
     edge_low, edge_high = normal(upper), normal(-lower)
     log_mass = torch.where(x0 < -1 + half, edge_low, torch.where(x0 > 1 - half, edge_high, inner))
     return log_mass.flatten(1).sum(1)
