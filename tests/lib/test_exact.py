@@ -12,14 +12,11 @@ from course_lib.gaussian import GaussianProcess
 from course_lib.losses import denoising_loss
 from course_lib.predictions import PREDICTIONS, to_eps, to_score
 from course_lib.schedules import TableSchedule, cosine, linear
+from tests.lib.tensors import double, normal
 
 SCHEDULES = [linear(100), cosine(100), VP(), SubVP(), VE(), EDM(5.0)]
 FRACTIONS = [0.05, 0.4, 1.0]
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
-
-
-def double(values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 MIXTURE = Mixture(
@@ -27,10 +24,6 @@ MIXTURE = Mixture(
     double([[1.0, 2.0], [-1.5, 0.3], [0.4, -1.0]]),
     double([[[0.5, 0.2], [0.2, 0.3]], [[0.1, 0.0], [0.0, 0.9]], [[0.3, -0.25], [-0.25, 0.4]]]),
 )
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def time(schedule, fraction):

@@ -8,6 +8,7 @@ import torch
 from course_lib.continuous import EDM, VE, VP, SubVP
 from course_lib.gaussian import GaussianProcess
 from course_lib.schedules import TableSchedule, cosine, linear, sigmoid
+from tests.lib.tensors import normal
 
 TABLES = [linear(40, 1e-3, 0.3), cosine(25), sigmoid(30)]
 CONTINUOUS = [VP(), SubVP(), VE(), EDM()]
@@ -20,10 +21,6 @@ def times(schedule, fractions):
     if isinstance(schedule, TableSchedule):
         return [torch.tensor(round(fraction * schedule.T)) for fraction in fractions]
     return [torch.tensor(fraction * schedule.T, dtype=torch.float64) for fraction in fractions]
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def density(x, mean, variance):

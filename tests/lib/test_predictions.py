@@ -8,13 +8,10 @@ import torch
 from course_lib.continuous import EDM, VE, VP, SubVP
 from course_lib.predictions import EPS, FLOW, PREDICTIONS, SCORE, X0, V, denoiser, to_eps, to_score
 from course_lib.schedules import TableSchedule, cosine, linear
+from tests.lib.tensors import normal
 
 SCHEDULES = [linear(100), cosine(100), VP(), SubVP(), VE(), EDM()]
 EXACT = {"rtol": 1e-10, "atol": 1e-11}
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def batch_of_times(schedule):
