@@ -1,5 +1,6 @@
 """Fetch MNIST, Fashion-MNIST and CIFAR-10 from their official sources and convert each once to one .npz archive."""
 
+import contextlib
 import gzip
 import os
 import tarfile
@@ -78,7 +79,8 @@ def download(name: str, archive: Path) -> None:
             "or set COURSE_DATA_DIR to a folder that has it"
         ) from error
     except OSError as error:
-        archive.with_suffix(".partial.npz").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            archive.with_suffix(".partial.npz").unlink(missing_ok=True)
         raise ValueError(
             f"{name} could not be stored in {archive.parent} ({error.strerror or error}): free some disk space, or set COURSE_DATA_DIR "
             "to a folder that you may write to"

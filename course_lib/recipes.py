@@ -26,6 +26,7 @@ def mnist_ddpm(
     seed: int = 0,
     resume: bool = False,
     compiled: bool = False,
+    save_every: int = 250,
 ) -> ModelCard:
     """A DDPM of MNIST: a compact U-Net that predicts v (Salimans and Ho, 2022) under the cosine schedule with T = 1000.
 
@@ -35,7 +36,9 @@ def mnist_ddpm(
     run = Run.open(out, resume, recipe="mnist-ddpm", steps=steps, batch_size=batch_size, seed=seed)
     images, _ = data.load("mnist", "train")
     network = build(seed, compiled, channels=1, width=32, multipliers=(1, 2, 2), blocks=1, attention=(2,))
-    return train_ddpm(run, network, images, "MNIST, 60,000 training images", V, {"name": "cosine", "T": 1000})
+    return train_ddpm(
+        run, network, images, "MNIST, 60,000 training images", V, {"name": "cosine", "T": 1000}, save_every
+    )
 
 
 def digits_ddpm(
@@ -45,13 +48,14 @@ def digits_ddpm(
     seed: int = 0,
     resume: bool = False,
     compiled: bool = False,
+    save_every: int = 250,
 ) -> ModelCard:
     """The DDPM of Ho et al. (2020), eps-prediction and the linear schedule, on scikit-learn's 8 x 8 digits: minutes on two cores."""
     run = Run.open(out, resume, recipe="digits-ddpm", steps=steps, batch_size=batch_size, seed=seed)
     images, _ = data.digits()
     network = build(seed, compiled, channels=1, width=32, multipliers=(1, 2), blocks=1, attention=(1,))
     description = "scikit-learn's handwritten digits, 1,797 images"
-    return train_ddpm(run, network, data.to_bytes(images), description, EPS, {"name": "linear", "T": 1000})
+    return train_ddpm(run, network, data.to_bytes(images), description, EPS, {"name": "linear", "T": 1000}, save_every)
 
 
 RECIPES: dict[str, Callable[..., ModelCard]] = {"mnist-ddpm": mnist_ddpm, "digits-ddpm": digits_ddpm}
@@ -80,14 +84,20 @@ def diffusion_loss(process: GaussianProcess, prediction: Prediction = EPS) -> Lo
 
 
 def train_ddpm(
-    run: Run, network: UNet, images: Tensor, description: str, prediction: Prediction, schedule_card: dict[str, Any]
+    run: Run,
+    network: UNet,
+    images: Tensor,
+    description: str,
+    prediction: Prediction,
+    schedule_card: dict[str, Any],
+    save_every: int,
 ) -> ModelCard:
     """Train a network on uint8 images `(N, C, H, W)`, each noise level equally often; ten pictures of samples on the way."""
     steps, batch_size, seed = run.options["steps"], run.options["batch_size"], run.options["seed"]
     schedule = build_schedule(schedule_card)
     loss = diffusion_loss(GaussianProcess(schedule), prediction)
     states = fit(network, loss, (images,), steps, batch_size, seed=seed, resume=run.state_file)
-    for state in run.keep(progress(states, steps)):
+    for state in run.keep(progress(states, steps), save_every):
         if state.step % max(1, steps // 10) == 0:
             generator = torch.Generator().manual_seed(seed)
             drawn = draw(state.ema.module, prediction, schedule, (36, *images.shape[1:]), 50, generator=generator)

@@ -45,9 +45,15 @@ class TrainState:
         tensors, metadata = load_tensors(path)
         load_weights(self.network, part(tensors, "network."), path)
         load_weights(self.ema, part(tensors, "ema."), path)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         entries: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part(tensors, "optimizer.").items():
             index, key = name.split(".", 1)
+            parameter = parameters[int(index)]
+            if (
+                tensor.shape == parameter.shape
+            ):  # the fused optimizer walks through memory: its moments must lie as the weights do
+                tensor = torch.empty_like(parameter).copy_(tensor)
             entries.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
         self.step = int(metadata["step"])

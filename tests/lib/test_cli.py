@@ -1,0 +1,85 @@
+"""The command `course`, as a user types it."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from course_lib import doctor
+from course_lib.cli import app
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three steps, trained by the command."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    done = RUNNER.invoke(app, ["train", "digits-ddpm", "--out", str(out), "--steps", "3", "--batch-size", "8"])
+    assert done.exit_code == 0, done.output
+    assert "3 steps, 24 images" in done.output.replace("\n", " ")
+    return out
+
+
+def test_sampling_is_fixed_by_its_seed(model: Path, tmp_path: Path) -> None:
+    pictures = []
+    for seed, sampler in ((0, "ddim"), (0, "ddim"), (1, "ddim"), (0, "ddpm")):
+        out = tmp_path / f"{len(pictures)}.png"
+        options = ["--n", "5", "--steps", "4", "--sampler", sampler, "--seed", str(seed), "--out", str(out)]
+        done = RUNNER.invoke(app, ["sample", str(model), *options])
+        assert done.exit_code == 0, done.output
+        pictures.append(out.read_bytes())
+    assert pictures[0] == pictures[1]
+    assert len(set(pictures)) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "minst-ddpm", "--out", "x"], "did you mean 'mnist-ddpm'"),
+        (["sample", "nowhere"], "neither a folder nor a file nor a shipped model"),
+        (["sample", "MODEL", "--steps", "2000"], "steps must be at most 1000"),
+        (["train", "digits-ddpm", "--out", "MODEL"], "already holds a run: resume it (--resume)"),
+        (["train", "digits-ddpm", "--out", "MODEL", "--resume", "--seed", "7"], "seed was 0 and is now 7"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_one(model: Path, arguments: list[str], message: str) -> None:
+    done = RUNNER.invoke(app, [str(model) if a == "MODEL" else a for a in arguments])
+    assert done.exit_code == 1
+    assert message in done.output
+    assert "Traceback" not in done.output
+    assert done.output.count("error:") == 1
+
+
+def test_doctor_shows_each_row_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    done = RUNNER.invoke(app, ["doctor"])
+    assert done.exit_code == 0, done.output
+    for row in (
+        "Python",
+        "PyTorch",
+        "device",
+        "threads",
+        "bf16",
+        "mnist",
+        "fashion_mnist",
+        "cifar10",
+        "bubblewrap",
+        "free disk",
+    ):
+        assert row in done.output
+    assert "set COURSE_DATA_DIR" in done.output
+
+
+def test_doctor_fails_with_the_remedy_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "FREE_GIB_NEEDED", 1e9)
+    done = RUNNER.invoke(app, ["doctor"])
+    assert done.exit_code == 1
+    assert "free some space" in done.output
+
+
+def test_doctor_reports_a_missing_sandbox_without_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda program: None)
+    assert doctor.bubblewrap().state == "optional"
+    assert "apt install bubblewrap" in doctor.bubblewrap().remedy

@@ -1,0 +1,237 @@
+"""Data: the small sets, the archives, the downloads, and each way in which they can fail."""
+
+import errno
+import gzip
+import hashlib
+import http.server
+import io
+import struct
+import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib import data, download
+from course_lib.download import Source, parse_idx, read_cifar10
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The IDX file of a uint8 array."""
+    return b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape) + array.tobytes()
+
+
+def made_up(n: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
+    """A tiny archive in MNIST's shape."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (2 * n, 28, 28), dtype=np.uint8)
+    labels = rng.integers(0, 10, 2 * n, dtype=np.uint8)
+    return {"x_train": images[:n], "y_train": labels[:n], "x_test": images[n:], "y_test": labels[n:]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_digits_are_seventeen_grey_levels() -> None:
+    images, labels = data.digits()
+    assert images.shape == (1797, 1, 8, 8)
+    assert set(torch.unique(images).tolist()) == {level / 8 - 1 for level in range(17)}
+    assert labels.bincount().min() > 170
+
+
+def test_photographs_are_square_and_coloured() -> None:
+    photos = data.photographs(32)
+    assert photos.shape == (2, 3, 32, 32)
+    assert photos.min() >= -1
+    assert photos.max() <= 1
+    assert photos.std() > 0.3
+
+
+def test_bytes_and_unit_are_inverse() -> None:
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(data.to_bytes(data.to_unit(every)), every)
+    assert data.to_unit(every)[[0, -1]].tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("name", sorted(data.TOY_SETS))
+def test_toy_sets_are_seeded_and_stay_in_view(name: str) -> None:
+    make = data.TOY_SETS[name]
+    points = make(2000, torch.Generator().manual_seed(0))
+    assert points.shape == (2000, 2)
+    assert torch.equal(points, make(2000, torch.Generator().manual_seed(0)))
+    assert points.abs().max() < 2.6
+    assert points.std(0).min() > 0.4
+
+
+def test_checkerboard_leaves_the_white_squares_empty() -> None:
+    squares = data.checkerboard(5000, torch.Generator().manual_seed(0)).floor().long()
+    assert (squares.sum(1) % 2 == 0).all()
+    assert len(torch.unique(squares, dim=0)) == 8
+
+
+def test_eight_gaussians_are_eight_equal_groups_on_a_circle() -> None:
+    points = data.eight_gaussians(8000, torch.Generator().manual_seed(0))
+    group = (torch.atan2(points[:, 1], points[:, 0]) / (torch.pi / 4)).round().long() % 8
+    assert group.bincount().min() > 850
+    assert abs(float(points.norm(dim=1).mean()) - 1.6) < 0.05
+
+
+def test_archive_is_read_as_written(folder: Path) -> None:
+    arrays = made_up()
+    np.savez(folder / "mnist.npz", **arrays)
+    images, labels = data.load("mnist", "test")
+    assert torch.equal(images[:, 0], torch.from_numpy(arrays["x_test"]))
+    assert labels.tolist() == arrays["y_test"].tolist()
+
+
+def test_damage_is_noticed(folder: Path) -> None:
+    np.savez(folder / "mnist.npz", **made_up())
+    content = bytearray((folder / "mnist.npz").read_bytes())
+    content[2000] ^= 1
+    (folder / "mnist.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged .*delete it"):
+        data.load("mnist")
+    (folder / "mnist.npz").write_bytes(content[:1000])
+    with pytest.raises(ValueError, match="is damaged"):
+        data.load("mnist")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"x_train": np.zeros((5, 8, 8), np.uint8)},
+        {"x_train": np.zeros((5, 28, 28))},
+        {"y_train": np.zeros(4, np.uint8)},
+        {"x_train": np.array([{}], dtype=object)},
+    ],
+    ids=["shape", "dtype", "labels", "pickled objects"],
+)
+def test_foreign_archive_is_refused(folder: Path, change: dict[str, np.ndarray]) -> None:
+    np.savez(folder / "mnist.npz", **made_up() | change)
+    with pytest.raises(ValueError, match=r"mnist\.npz (does not hold mnist|is damaged)"):
+        data.load("mnist")
+
+
+def test_missing_key_is_damage(folder: Path) -> None:
+    np.savez(folder / "mnist.npz", x_train=made_up()["x_train"])
+    with pytest.raises(ValueError, match="is damaged"):
+        data.load("mnist")
+
+
+def test_unknown_names_get_the_nearest_match() -> None:
+    with pytest.raises(
+        ValueError, match="name must be one of 'cifar10', 'fashion_mnist', 'mnist'; got 'minst'; did you mean 'mnist'"
+    ):
+        data.load("minst")
+    with pytest.raises(ValueError, match="split must be one of 'test', 'train'; got 'tests'; did you mean 'test'"):
+        data.load("mnist", "tests")
+
+
+def test_idx_parser() -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    assert np.array_equal(parse_idx(idx(array)), array)
+    with pytest.raises(ValueError, match="not an IDX file"):
+        parse_idx(b"<html>")
+
+
+def test_cifar_parser(tmp_path: Path) -> None:
+    rng, expected = np.random.default_rng(0), {}
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as tar:
+        for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
+            records = rng.integers(0, 256, (2, 3073), dtype=np.uint8)
+            expected[name] = records
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = records.nbytes
+            tar.addfile(info, io.BytesIO(records.tobytes()))
+    arrays = read_cifar10(tmp_path / "c.tar.gz")
+    assert arrays["x_train"].shape == (10, 32, 32, 3)
+    second = expected["data_batch_2.bin"][1]
+    assert arrays["y_train"][3] == second[0]
+    assert arrays["x_train"][3, 5, 7].tolist() == [second[1 + plane * 1024 + 5 * 32 + 7] for plane in range(3)]
+    assert arrays["y_test"].tolist() == expected["test_batch.bin"][:, 0].tolist()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, np.ndarray]]:
+    """A mirror of MNIST on this machine, with a made-up content."""
+    arrays, files = made_up(seed=1), tmp_path / "mirror"
+    files.mkdir()
+    md5 = {}
+    for name, key in zip(download.IDX_FILES, ("x_train", "y_train", "x_test", "y_test"), strict=True):
+        (files / name).write_bytes(gzip.compress(idx(arrays[key]), mtime=0))
+        md5[name] = hashlib.md5((files / name).read_bytes()).hexdigest()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(files)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setitem(download.SOURCES, "mnist", Source("page", f"http://127.0.0.1:{server.server_port}/", md5))
+    yield arrays
+    server.shutdown()
+    server.server_close()
+
+
+def test_download_is_checked_converted_and_kept(folder: Path, mirror: dict[str, np.ndarray]) -> None:
+    images, _ = data.load("mnist")
+    assert torch.equal(images[:, 0], torch.from_numpy(mirror["x_train"]))
+    with np.load(folder / "mnist.npz") as stored:
+        assert set(stored) == set(mirror)
+
+
+def test_wrong_checksum_is_one_clear_error(folder: Path, mirror: dict[str, np.ndarray]) -> None:
+    download.SOURCES["mnist"].md5["train-labels-idx1-ubyte.gz"] = "0" * 32
+    with pytest.raises(ValueError, match="(?s)train-labels-idx1-ubyte.gz.*hash"):
+        data.load("mnist")
+    assert not (folder / "mnist.npz").exists()
+
+
+def test_no_network_is_one_clear_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Port 9 of this machine refuses every connection.
+    md5 = download.SOURCES["mnist"].md5
+    monkeypatch.setitem(download.SOURCES, "mnist", Source("page", "http://127.0.0.1:9/", md5))
+    with pytest.raises(ValueError, match="could not be downloaded.*connect to the network, or put mnist.npz"):
+        data.load("mnist")
+
+
+def test_full_disk_is_one_clear_error(
+    folder: Path, mirror: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **arrays: object) -> None:
+        (folder / "mnist.partial.npz").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download.np, "savez", full)
+    with pytest.raises(ValueError, match="could not be stored .*No space left.*COURSE_DATA_DIR"):
+        data.load("mnist")
+    assert not list(folder.glob("*.npz"))
+
+
+def test_unwritable_folder_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "file" / "data"))
+    with pytest.raises(ValueError, match="could not be stored .*COURSE_DATA_DIR"):
+        data.load("mnist")
+
+
+@pytest.mark.needs_data("mnist")
+def test_mnist_is_the_published_one() -> None:
+    images, labels = data.load("mnist", "train")
+    assert hashlib.md5(idx(images[:, 0].numpy())).hexdigest() == "6bbc9ace898e44ae57da46a324031adb"
+    assert labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+@pytest.mark.needs_data("fashion_mnist", "cifar10")
+@pytest.mark.parametrize(("name", "shape"), [("fashion_mnist", (10_000, 1, 28, 28)), ("cifar10", (10_000, 3, 32, 32))])
+def test_other_archives_have_a_thousand_test_images_a_class(name: str, shape: tuple[int, ...]) -> None:
+    images, labels = data.load(name, "test")
+    assert images.shape == shape
+    assert labels.bincount().tolist() == [1000] * 10
