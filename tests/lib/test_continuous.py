@@ -7,9 +7,7 @@ import torch
 from scipy.integrate import quad
 
 from course_lib.continuous import EDM, VE, VP, SubVP, coefficients_and_rates, drift_and_diffusion
-from course_lib.schedules import cosine, linear, sigmoid
 
-TABLES = [linear(1000), linear(10, 0.01, 0.5), cosine(1000), cosine(7), sigmoid(1000), sigmoid(9, -2, 4, 0.7)]
 CONTINUOUS = [VP(), VP(0.5, 3.0), SubVP(), VE(), VE(0.1, 5.0), EDM(), EDM(3.0)]
 FRACTIONS = [0.001, 0.1, 0.37, 0.5, 0.93, 1.0]
 EXACT = {"rtol": 1e-12, "atol": 1e-14}

@@ -12,7 +12,6 @@ from course_lib.schedules import TableSchedule, cosine, from_betas, linear, log_
 
 TABLES = [linear(1000), linear(10, 0.01, 0.5), cosine(1000), cosine(7), sigmoid(1000), sigmoid(9, -2, 4, 0.7)]
 CONTINUOUS = [VP(), VP(0.5, 3.0), SubVP(), VE(), VE(0.1, 5.0), EDM(), EDM(3.0)]
-FRACTIONS = [0.001, 0.1, 0.37, 0.5, 0.93, 1.0]
 EXACT = {"rtol": 1e-12, "atol": 1e-14}
 
 
