@@ -114,6 +114,25 @@ def test_without_a_variance_the_decoder_has_beta_1_and_the_steps_beta_tilde():
     torch.testing.assert_close(bound.steps, torch.zeros(2, 2, dtype=torch.float64))  # the same mean, the same variance
 
 
+def test_a_given_variance_is_the_decoders_and_widens_every_step():
+    """Where the means agree, a step costs the KL between N(0, beta-tilde) and N(0, beta-tilde + w^2 variance)."""
+    schedule, x0, seen = linear(3, 0.1, 0.4), normal(1, 2), []
+    process = GaussianProcess(schedule)
+    bound = variational_bound(
+        lambda x, t: x0,
+        x0,
+        process,
+        lambda x0, mean, variance: seen.append(variance) or x0[:, 0],
+        lambda x, t: double(0.2) * t,
+    )
+    assert math.isclose(seen[0], 0.2, rel_tol=1e-12)
+    for t in (2, 3):
+        weight, _, variance = process.posterior_weights(torch.tensor(t), torch.tensor(t - 1))
+        wide = Normal(0, (variance + weight**2 * 0.2 * t).sqrt())
+        expected = 2 * kl_divergence(Normal(0, variance.sqrt()), wide)  # two dimensions
+        torch.testing.assert_close(bound.steps[t - 2, 0], expected, **EXACT)
+
+
 def test_one_step_has_no_middle_terms():
     bound = variational_bound(lambda x, t: x, normal(3, 2), GaussianProcess(linear(1, 0.5, 0.5)), gaussian_log_prob)
     assert bound.steps.shape == (0, 3)

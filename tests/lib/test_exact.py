@@ -113,6 +113,19 @@ class TestEveryMarginal:
             torch.testing.assert_close(together[1:2], quantity(x[1:2], time(schedule, 0.7)), **CLOSE)
 
 
+def test_three_dimensions_with_eigenvectors_that_are_not_symmetric():
+    """In two dimensions the matrix of eigenvectors may equal its transpose, which hides a rotation the wrong way."""
+    factors = normal(2, 3, 3, seed=5)
+    mixture = Mixture(double([0.4, 0.6]), normal(2, 3), factors @ factors.mT)
+    exact, t, x = ExactDiffusion(mixture, VP()), double(0.3), normal(4, 3, seed=1).requires_grad_()
+    log_prob = marginal(VP(), t, mixture).log_prob(x)
+    torch.testing.assert_close(exact.log_prob(x, t), log_prob, **CLOSE)
+    torch.testing.assert_close(exact.score(x, t), torch.autograd.grad(log_prob.sum(), x)[0], **CLOSE)
+    jacobian = torch.stack([torch.func.jacrev(lambda y: exact.denoise(y[None], t)[0])(row) for row in x.detach()])
+    expected = VP().noise(t) ** 2 / VP().signal(t) * jacobian
+    torch.testing.assert_close(exact.covariance(x, t), expected, **CLOSE)
+
+
 @pytest.mark.parametrize("schedule", [VP(), EDM(5.0)])
 def test_log_prob_is_a_numerical_convolution(schedule):
     """q(x_t) as an integral of q(x_0) q(x_t | x_0) over 20,001 points, in one dimension."""

@@ -200,7 +200,8 @@ def test_prior_is_float32_by_default():
 
 def test_coefficients_are_cast_to_the_datas_type():
     x0 = torch.ones(2, 3, dtype=torch.float32)
-    assert GaussianProcess(VP()).diffuse(x0, torch.tensor(0.5, dtype=torch.float64), x0).dtype == torch.float32
+    t = torch.tensor([0.5, 0.7], dtype=torch.float64)
+    assert GaussianProcess(VP()).diffuse(x0, t, x0).dtype == torch.float32
 
 
 PROCESS, DATA = GaussianProcess(linear(10)), torch.zeros(4, 2, dtype=torch.float64)

@@ -86,6 +86,14 @@ def test_every_ddim_step_is_that_of_diffusers(inference_steps, eta):
 # --- against the papers ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("schedule", [TABLE, *CONTINUOUS])
+def test_unit_variance_is_that_of_normal_data(schedule):
+    eye, t = torch.eye(2, dtype=torch.float64), torch.tensor(schedule.T)
+    exact = ExactDiffusion(Mixture(double([1.0]), 0 * eye[:1], eye[None]), schedule)
+    covariance = exact.covariance(normal(1, 2), t)[0]
+    torch.testing.assert_close(unit_variance(schedule)(normal(1, 2), t) * eye, covariance, **EXACT)
+
+
 def test_ancestral_is_algorithm_2():
     x, z, step = normal(3, 2), normal(3, 2, seed=1), ancestral(denoise, GaussianProcess(TABLE), noise=lambda x: z_now)
     for t in range(STEPS, 0, -1):

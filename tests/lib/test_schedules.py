@@ -187,6 +187,7 @@ def test_uniform_grid_is_even_and_ends_where_asked(schedule):
         (lambda: TableSchedule(torch.tensor([0.9, 0.5])), r"alpha_bar must .* starts at 1"),
         (lambda: TableSchedule(torch.ones(1)), r"alpha_bar must .* T \+ 1 >= 2 entries .* shape \(1,\)"),
         (lambda: TableSchedule(torch.tensor([1.0, 0.5, 0.6])), r"alpha_bar must fall strictly .* rises"),
+        (lambda: TableSchedule(torch.tensor([1.0, 0.5, 0.5])), r"alpha_bar must fall strictly .* repeats"),
         (lambda: TableSchedule(torch.tensor([1.0, 0.5, -0.1])), r"alpha_bar must .* at or above 0"),
         (lambda: VP(0.0, 1.0), r"0 < beta_min <= beta_max; got 0.0 and 1.0"),
         (lambda: VP(3.0, 1.0), r"0 < beta_min <= beta_max; got 3.0 and 1.0"),
