@@ -66,12 +66,13 @@ class Run:
 
     def save(self, state: TrainState, rows: list[str]) -> None:
         """Write state, log and minutes; the log first drops what an interrupted run had written past the state before."""
-        state.save(self.folder / "state.safetensors")
         log = self.folder / "log.csv"
         first = int(rows[0].split(",")[0])
         old = log.read_text().splitlines(keepends=True)[1:] if log.exists() else []
         kept = [row for row in old if int(row.split(",")[0]) < first]
         write_atomically(log, "".join(["step,loss,gradient_norm\n", *kept, *rows]).encode())
+        # The log goes first: a kill in between leaves rows past the state, which the resumed run drops, and never a gap.
+        state.save(self.folder / "state.safetensors")
         now = time.monotonic()
         self.minutes, self.started = self.minutes + (now - self.started) / 60, now
         self.write()
