@@ -21,7 +21,7 @@ from course_lib.training import Batch, Loss, fit, progress
 
 def mnist_ddpm(
     out: Path | str,
-    steps: int = 6000,
+    steps: int = 16_000,
     batch_size: int = 64,
     seed: int = 0,
     resume: bool = False,
@@ -31,14 +31,13 @@ def mnist_ddpm(
     """A DDPM of MNIST: a compact U-Net that predicts v (Salimans and Ho, 2022) under the cosine schedule with T = 1000.
 
     Near pure noise, x_0 from a predicted eps is a small difference divided by a small signal; v has no such division, so that
-    a short training already gives whole digits.
+    a short training already gives whole digits. At equal FLOPs, 2 x 2 patches make a step faster.
     """
     run = Run.open(out, resume, recipe="mnist-ddpm", steps=steps, batch_size=batch_size, seed=seed)
     images, _ = data.load("mnist", "train")
-    network = build(seed, compiled, channels=1, width=32, multipliers=(1, 2, 2), blocks=1, attention=(2,))
-    return train_ddpm(
-        run, network, images, "MNIST, 60,000 training images", V, {"name": "cosine", "T": 1000}, save_every
-    )
+    network = build(seed, compiled, channels=1, width=64, multipliers=(1, 2), blocks=1, attention=(1,), patch=2)
+    schedule = {"name": "cosine", "T": 1000}
+    return train_ddpm(run, network, images, "MNIST, 60,000 training images", V, schedule, save_every, 1.5e-3)
 
 
 def digits_ddpm(
@@ -55,7 +54,8 @@ def digits_ddpm(
     images, _ = data.digits()
     network = build(seed, compiled, channels=1, width=32, multipliers=(1, 2), blocks=1, attention=(1,))
     description = "scikit-learn's handwritten digits, 1,797 images"
-    return train_ddpm(run, network, data.to_bytes(images), description, EPS, {"name": "linear", "T": 1000}, save_every)
+    schedule = {"name": "linear", "T": 1000}
+    return train_ddpm(run, network, data.to_bytes(images), description, EPS, schedule, save_every)
 
 
 RECIPES: dict[str, Callable[..., ModelCard]] = {"mnist-ddpm": mnist_ddpm, "digits-ddpm": digits_ddpm}
@@ -91,12 +91,13 @@ def train_ddpm(
     prediction: Prediction,
     schedule_card: dict[str, Any],
     save_every: int,
+    learning_rate: float = 1e-3,
 ) -> ModelCard:
     """Train a network on uint8 images `(N, C, H, W)`, each noise level equally often; ten pictures of samples on the way."""
     steps, batch_size, seed = run.options["steps"], run.options["batch_size"], run.options["seed"]
     schedule = build_schedule(schedule_card)
     loss = diffusion_loss(GaussianProcess(schedule), prediction)
-    states = fit(network, loss, (images,), steps, batch_size, seed=seed, resume=run.state_file)
+    states = fit(network, loss, (images,), steps, batch_size, learning_rate, seed=seed, resume=run.state_file)
     for state in run.keep(progress(states, steps), save_every):
         if state.step % max(1, steps // 10) == 0:
             generator = torch.Generator().manual_seed(seed)

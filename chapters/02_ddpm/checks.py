@@ -23,7 +23,7 @@ from course_lib.losses import (
     gaussian_log_prob,
     variational_bound,
 )
-from course_lib.nets import PixelNorm, ResidualBlock, SelfAttention, sinusoidal_embedding
+from course_lib.nets import ChannelNorm, ResidualBlock, SelfAttention, UNet, sinusoidal_embedding
 from course_lib.predictions import EPS, denoiser
 from course_lib.samplers import ancestral, unit_variance
 
@@ -602,20 +602,18 @@ def embedding_product() -> None:
         assert_close(written[i] @ written[j], np.cos(frequencies * difference).sum())
 
 
-@proves("eq-ddpm-pixel-norm", "eq-ddpm-modulation", "eq-ddpm-attention")
+@proves("eq-ddpm-channel-norm", "eq-ddpm-modulation", "eq-ddpm-attention")
 def network_blocks() -> None:
     """The library's blocks against the formulas, with random weights."""
     torch.manual_seed(0)
     x = draw(2, 8, 4, 4).float()
-    norm = PixelNorm(8)
-    torch.nn.init.normal_(norm.gain)
-    written = norm.gain[:, None, None] * x / x.square().mean(1, keepdim=True).sqrt()
-    assert_close(norm(x).detach(), written.detach(), 1e-5)
+    centred = x - x.mean(1, keepdim=True)
+    assert_close(ChannelNorm()(x), centred / centred.square().mean(1, keepdim=True).sqrt(), 1e-4)
     block, condition = ResidualBlock(8, 8, 16), draw(2, 16, seed=1).float()
     torch.nn.init.normal_(block.conv_out.weight)
     scale, shift = block.modulation(torch.nn.functional.silu(condition))[:, :, None, None].chunk(2, 1)
-    h = block.conv_in(torch.nn.functional.silu(block.norm_in(x)))
-    h = block.conv_out(torch.nn.functional.silu((1 + scale) * block.norm_out(h) + shift))
+    h = block.conv_in(torch.nn.functional.silu(block.norm(x)))
+    h = block.conv_out(torch.nn.functional.silu((1 + scale) * block.norm(h) + shift))
     assert_close(block(x, condition).detach(), (x + h).detach(), 1e-5)
     attention = SelfAttention(8, heads=2)
     torch.nn.init.normal_(attention.out.weight)
@@ -626,6 +624,20 @@ def network_blocks() -> None:
         heads.append(weights @ value[..., part])
     mixed = torch.cat(heads, -1).transpose(1, 2).reshape(2, 8, 4, 4)
     assert_close(attention(x).detach(), (x + attention.out(mixed)).detach(), 1e-5)
+
+
+@proves("eq-ddpm-input-gain")
+def input_gain() -> None:
+    """The network's output with the gain g(t) and without it differ by g(t) x_t, for random weights."""
+    torch.manual_seed(0)
+    network, x, t = UNet(width=8, multipliers=(1, 2), attention=(1,)), draw(2, 1, 8, 8).float(), torch.tensor([3, 170])
+    for layer in (network.last, network.input_gain):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    gain = network.input_gain(torch.nn.functional.silu(network.condition(t)))
+    whole = network(x, t).detach()
+    torch.nn.init.zeros_(network.input_gain.weight)
+    assert_close(whole, (network(x, t) + gain[:, :, None, None] * x).detach(), 1e-5)
+    assert gain.abs().min() > 1e-3 and float((gain[0] - gain[1]).abs().detach()) > 1e-3
 
 
 @proves("eq-ddpm-ema-window")

@@ -100,7 +100,7 @@ def unet(network: UNet, image_shape: tuple[int, int, int]) -> Figure:
     """The whole network as a U: each box gives channels × height × width of what leaves it."""
     down, middle, up, enlarged = columns_of(network, image_shape)
     figure, axes = plt.subplots(figsize=(6.8, 7.0))
-    axes.set(xlim=(0, 8), ylim=(-ROW * (len(down) + 1.9), 1.4))
+    axes.set(xlim=(0, 8), ylim=(-ROW * (len(down) + 1.9), 1.5))
     axes.set_axis_off()
     for n, box in enumerate(down):
         y = -ROW * n
@@ -118,9 +118,15 @@ def unet(network: UNet, image_shape: tuple[int, int, int]) -> Figure:
         if n in enlarged:
             axes.text(RIGHT - 0.15, y + ROW / 2, "repeat, convolve", ha="right", va="center", fontsize=7, color="0.3")
     channels, height, width = image_shape
-    axes.text(LEFT, 1.05, f"$x_t$: {channels} × {height} × {width}", ha="center", va="center")
-    axes.text(RIGHT, 1.05, f"$\\epsilon_\\theta$: {channels} × {height} × {width}", ha="center", va="center")
-    axes.text(RIGHT + 0.15, 0.5, "norm, convolve", ha="left", va="center", fontsize=7, color="0.3")
+    patch = network.config["patch"]
+    axes.text(LEFT, 1.05, f"input: {channels} × {height} × {width}", ha="center", va="center")
+    axes.text(RIGHT, 1.05, f"output: {channels} × {height} × {width}", ha="center", va="center")
+    arrow(axes, (LEFT + 1.1, 1.05), (RIGHT - 1.15, 1.05), skip=True)
+    axes.text(CENTRE, 1.1, "times a gain $g(t)$", ha="center", va="bottom", fontsize=7, color="0.3")
+    last = "norm, convolve" if patch == 1 else f"norm, convolve, join {patch}×{patch} patches"
+    axes.text(RIGHT + 0.15, 0.5, last, ha="left", va="center", fontsize=7, color="0.3")
+    if patch > 1:
+        axes.text(LEFT + 0.15, 0.5, f"cut into {patch}×{patch} patches", ha="left", va="center", fontsize=7, color="0.3")
     axes.text(CENTRE, 0.1, "skip: joined along channels", ha="center", va="bottom", fontsize=7, color="0.3")
     condition = network.condition
     y = bottom - 0.95

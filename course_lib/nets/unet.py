@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets.blocks import Downsample, PixelNorm, ResidualBlock, SelfAttention, Upsample, zero_initialised
+from course_lib.nets.blocks import ChannelNorm, Downsample, ResidualBlock, SelfAttention, Upsample, zero_initialised
 from course_lib.nets.embeddings import ConditionEmbedding
 from course_lib.types import Cond
 
@@ -28,7 +28,9 @@ class UNet(nn.Module):
     """Residual blocks on a ladder of resolutions, with skips from the way down to the way up.
 
     `multipliers` gives the channels at each resolution in units of `width`; `attention` lists the resolutions (0 is the full one)
-    that attend; the image's sides must be divisible by 2^(resolutions - 1). An untrained U-Net predicts 0.
+    that attend. With `patch` > 1 the full resolution is that of patch x patch squares of pixels, each one a vector of channels
+    (Shi et al., 2016), which saves the costliest layers. The image's sides must be divisible by patch * 2^(resolutions - 1).
+    A gain that depends on the time lets the input through to the output; it starts at 0, so an untrained U-Net predicts 0.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class UNet(nn.Module):
         multipliers: tuple[int, ...] = (1, 2, 2),
         blocks: int = 1,
         attention: tuple[int, ...] = (2,),
+        patch: int = 1,
         classes: int | None = None,
         time_scale: float = 1.0,
     ) -> None:
@@ -48,6 +51,7 @@ class UNet(nn.Module):
             "multipliers": list(multipliers),
             "blocks": blocks,
             "attention": list(attention),
+            "patch": patch,
             "classes": classes,
             "time_scale": time_scale,
         }
@@ -55,7 +59,8 @@ class UNet(nn.Module):
         lowest = len(sizes) - 1
         condition_width = 4 * width
         self.condition = ConditionEmbedding(condition_width, classes, time_scale)
-        self.first = nn.Conv2d(channels, sizes[0], 3, padding=1)
+        self.split, self.join = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
+        self.first = nn.Conv2d(channels * patch**2, sizes[0], 3, padding=1)
 
         self.down, skips = nn.ModuleList(), [sizes[0]]  # skips: the channels of every output on the way down
         for level, size in enumerate(sizes):
@@ -75,14 +80,15 @@ class UNet(nn.Module):
             if level:
                 self.up.append(Upsample(size, sizes[level - 1]))
 
-        self.last_norm = PixelNorm(sizes[0])
-        self.last = zero_initialised(nn.Conv2d(sizes[0], channels, 3, padding=1))
+        self.last_norm = ChannelNorm()
+        self.last = zero_initialised(nn.Conv2d(sizes[0], channels * patch**2, 3, padding=1))
+        self.input_gain = zero_initialised(nn.Linear(condition_width, 1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to the shape of x."""
         self._check_sides(x)
         condition = self.condition(t, cond)
-        h = self.first(x)
+        h = self.first(self.split(x))
         skips = [h]
         for layer in self.down:
             h = layer(h, condition) if isinstance(layer, Block) else layer(h)
@@ -90,10 +96,12 @@ class UNet(nn.Module):
         h = self.middle(h, condition)
         for layer in self.up:  # every block on the way up also sees the output of its mirror image on the way down
             h = layer(torch.cat([h, skips.pop()], dim=1), condition) if isinstance(layer, Block) else layer(h)
-        return self.last(F.silu(self.last_norm(h)))
+        out = self.join(self.last(F.silu(self.last_norm(h))))
+        # The norm forgets how long the channels' vectors are; near pure noise the answer is the input, length and all.
+        return out + self.input_gain(F.silu(condition))[:, :, None, None] * x
 
     def _check_sides(self, x: Tensor) -> None:
-        factor = 2 ** (len(self.config["multipliers"]) - 1)
+        factor = self.config["patch"] * 2 ** (len(self.config["multipliers"]) - 1)
         if x.ndim != 4 or x.shape[1] != self.config["channels"] or x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
                 f"x must have shape (B, {self.config['channels']}, H, W) with H and W multiples of {factor}; got {tuple(x.shape)}"

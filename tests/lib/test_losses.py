@@ -14,7 +14,7 @@ from course_lib.losses import (
     gaussian_log_prob,
     variational_bound,
 )
-from course_lib.predictions import EPS, PREDICTIONS, X0
+from course_lib.predictions import EPS, PREDICTIONS, SCORE, X0
 from course_lib.schedules import linear
 from tests.lib.tensors import double, normal
 
@@ -32,6 +32,13 @@ def test_simple_loss_is_equation_14():
         alpha_bar = schedule.alpha_bar[t[b]]
         x_t = alpha_bar.sqrt() * x0[b] + (1 - alpha_bar).sqrt() * eps[b]
         assert math.isclose(loss[b], ((eps[b] - torch.sin(x_t)) ** 2).sum() / 4, rel_tol=1e-12)
+
+
+def test_the_score_at_no_noise_is_refused_because_it_is_infinite():
+    x0, t, process = normal(2, 3), torch.tensor([0, 5]), GaussianProcess(linear())
+    with pytest.raises(ValueError, match=r"t must have noise\(t\) > 0"):
+        denoising_loss(lambda x, t, cond: x, x0, t, x0, process, SCORE)
+    assert denoising_loss(lambda x, t, cond: x, x0, t, x0, process, X0).isfinite().all()
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS.values(), ids=PREDICTIONS.keys())

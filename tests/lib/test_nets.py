@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets import MLP, ConditionEmbedding, PixelNorm, ResidualBlock, SelfAttention, UNet, sinusoidal_embedding
+from course_lib.nets import MLP, ChannelNorm, ConditionEmbedding, ResidualBlock, SelfAttention, UNet, sinusoidal_embedding
+from course_lib.nets.blocks import attend
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -81,10 +83,33 @@ def test_residual_block_moves_with_its_input_away_from_the_border() -> None:
     assert torch.allclose(moved[..., 5:-3, 5:-3], block(x, condition).roll((2, 1), (2, 3))[..., 5:-3, 5:-3], atol=1e-5)
 
 
-def test_pixel_norm_makes_rms_one_whatever_the_scale() -> None:
-    norm, x = PixelNorm(16), normal(2, 16, 3, 3)
+def test_channel_norm_makes_each_pixel_standard_whatever_its_scale_and_offset() -> None:
+    norm, x = ChannelNorm(), normal(2, 16, 3, 3)
+    assert torch.allclose(norm(x).mean(1), torch.zeros(2, 3, 3), atol=1e-5)
     assert torch.allclose(norm(x).square().mean(1), torch.ones(2, 3, 3), atol=1e-4)
-    assert torch.allclose(norm(1000 * x), norm(x), atol=1e-4)
+    assert torch.allclose(norm(1000 * x + 5), norm(x), atol=1e-4)
+
+
+def test_attention_is_the_same_by_formula_and_by_torchs_kernel() -> None:
+    few, many = normal(3, 2, 4, 20, 8), normal(3, 1, 1, 300, 8)
+    for query, key, value in (few, many):
+        assert torch.allclose(attend(query, key, value), F.scaled_dot_product_attention(query, key, value), atol=1e-5)
+
+
+def test_patches_move_pixels_into_channels_and_back() -> None:
+    network, x = perturbed(small_unet(patch=2)), normal(2, 1, 8, 8)
+    with torch.no_grad():
+        network.first.weight.zero_()  # now only the input gain can see the picture
+        gain = network.input_gain(F.silu(network.condition(T)))
+    passed = network(x, T) - network(torch.zeros_like(x), T)
+    assert torch.allclose(passed, gain[:, :, None, None] * x, atol=1e-5)
+    assert network.first.in_channels == 4 and network.last.out_channels == 4
+
+
+def test_unet_can_return_its_input_whatever_its_scale() -> None:
+    network, x = small_unet(), normal(2, 1, 8, 8)
+    nn.init.ones_(network.input_gain.bias)
+    assert torch.equal(network(100 * x, T), 100 * x)
 
 
 def test_inner_products_of_sinusoids_depend_on_the_distance_in_time_alone() -> None:
@@ -114,6 +139,8 @@ def test_bad_input_says_what_is_allowed() -> None:
         ValueError, match=r"x must have shape \(B, 1, H, W\) with H and W multiples of 2; got \(1, 1, 7, 8\)"
     ):
         small_unet()(normal(1, 1, 7, 8), T[:1])
+    with pytest.raises(ValueError, match="multiples of 4"):
+        small_unet(patch=2)(normal(1, 1, 6, 8), T[:1])
     with pytest.raises(ValueError, match="built without classes"):
         small_unet(classes=None)(normal(2, 1, 8, 8), T, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="dim must be even"):
