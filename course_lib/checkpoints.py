@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from course_lib import schedules
-from course_lib.nets import MLP, UNet
+from course_lib.nets import MLP, Classifier, UNet
 from course_lib.schedules import TableSchedule
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"UNet": UNet, "MLP": MLP}
+ARCHITECTURES: dict[str, type[nn.Module]] = {"UNet": UNet, "MLP": MLP, "Classifier": Classifier}
 SCHEDULES = {"linear": schedules.linear, "cosine": schedules.cosine, "sigmoid": schedules.sigmoid}
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 
@@ -31,9 +31,9 @@ class ModelCard:
     architecture: str  # a key of ARCHITECTURES
     config: dict[str, Any]  # the constructor's arguments
     parameters: int
-    prediction: str  # a key of predictions.PREDICTIONS
-    schedule: dict[str, Any]  # {"name": a key of SCHEDULES, ...its arguments}
-    image_shape: list[int]  # (C, H, W) of what the model draws
+    prediction: str  # a key of predictions.PREDICTIONS, or "class" for a classifier
+    schedule: dict[str, Any]  # {"name": a key of SCHEDULES, ...its arguments}; {} for a classifier of clean images
+    image_shape: list[int]  # (C, H, W) of what the model draws or reads
     data: str
     recipe: dict[str, Any]  # the command's options
     steps: int

@@ -1,4 +1,4 @@
-"""The console command `course`: doctor, train, sample. Heavy imports wait until a command needs them, so that help is instant."""
+"""The console command `course`. Heavy imports wait until a command needs them, so that help is instant."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -59,7 +59,9 @@ def doctor() -> None:
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="mnist-ddpm or digits-ddpm")],
+    recipe: Annotated[
+        str, typer.Argument(help="what to train, for example mnist-ddpm; an unknown name lists them all")
+    ],
     out: Annotated[Path, typer.Option(help="the run's folder")],
     steps: Annotated[
         int | None, typer.Option(min=1, help="optimiser steps (the recipe's own number by default)")
@@ -93,13 +95,68 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="how many images")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="sampler steps")] = 50,
     sampler: Annotated[Sampler, typer.Option(help="ddim (deterministic) or ddpm (ancestral)")] = Sampler.ddim,
+    label: Annotated[int | None, typer.Option(help="the class to draw (all in turn by default)")] = None,
+    scale: Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")] = 1.0,
     seed: Annotated[int, typer.Option(help="seed of all noise")] = 0,
     out: Annotated[Path, typer.Option(help="the picture to write")] = Path("grid.png"),
 ) -> None:
     """Draw images from a trained model and write them as one picture."""
-    from course_lib.drawing import draw_batches
+    import torch
+
+    from course_lib import checkpoints
+    from course_lib.drawing import balanced_classes, draw_batches
     from course_lib.plotting import save_grid
 
-    images = draw_batches(model, n, steps, sampler.value, seed)
+    card = checkpoints.load_card(checkpoints.locate(model).with_suffix(".json"))
+    cond = balanced_classes(card, n) if label is None else torch.full((n,), label)
+    images = draw_batches(model, n, steps, sampler.value, seed, cond=cond, scale=scale)
     save_grid(out, images)
     console.print(f"{len(images)} images from {model} by {sampler.value}, {steps} steps -> {out}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="a run's folder, a .safetensors file, or a shipped model's name")],
+    n: Annotated[int, typer.Option(min=1, help="how many images to draw")] = 5000,
+    steps: Annotated[int, typer.Option(min=1, help="sampler steps")] = 50,
+    sampler: Annotated[Sampler, typer.Option(help="ddim (deterministic) or ddpm (ancestral)")] = Sampler.ddim,
+    scale: Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")] = 1.0,
+    seed: Annotated[int, typer.Option(help="seed of all noise")] = 0,
+    out: Annotated[Path | None, typer.Option(help="also write the entry to this JSON file of the ledger")] = None,
+) -> None:
+    """Measure a model against real images, each metric with a 95 % interval and the value that real images get."""
+    import json
+
+    from course_lib.checkpoints import write_atomically
+    from course_lib.evaluate import evaluate as measure
+
+    entry = measure(model, n, steps, sampler.value, scale, seed)
+    console.print(metric_table(entry))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, json.dumps(entry, indent=2).encode() + b"\n")
+        console.print(f"written to {out}")
+
+
+@app.command()
+def ledger(
+    folder: Annotated[Path, typer.Argument(help="the folder of results")] = Path("results"),
+) -> None:
+    """Print every measured result."""
+    from course_lib.evaluate import ledger as entries
+
+    for entry in entries(folder):
+        console.print(metric_table(entry))
+
+
+def metric_table(entry: dict[str, Any]) -> Table:
+    """One entry of the ledger as a table: value, interval, and the floor that real images set."""
+    options = ", ".join(f"{key} {value}" for key, value in entry["options"].items())
+    table = Table(
+        "metric", "value", "95 % interval", "real images", title=f"{entry['model']}  {options}", title_justify="left"
+    )
+    for name, found in entry["metrics"].items():
+        interval = f"[{found['low']:.4g}, {found['high']:.4g}]"
+        floor = f"{found['floor']:.4g}" if "floor" in found else ""
+        table.add_row(name, f"{found['value']:.4g}", interval, floor)
+    return table

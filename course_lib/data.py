@@ -77,6 +77,24 @@ def to_bytes(images: Tensor) -> Tensor:
     return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
+def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Each image `(N, C, H, W)` moved by up to `pixels` in height and width, at random; what comes in repeats the border."""
+    padded = torch.nn.functional.pad(images, (pixels,) * 4, mode="replicate")
+    N, C, H, W = images.shape
+    top, left = (
+        torch.randint(0, 2 * pixels + 1, (N, 1, 1, 1), generator=generator, device=images.device) for _ in "hw"
+    )
+    rows, columns = torch.arange(H, device=images.device)[:, None], torch.arange(W, device=images.device)
+    samples, channels = torch.arange(N)[:, None, None, None], torch.arange(C)[:, None, None]
+    return padded[samples.to(images.device), channels.to(images.device), rows + top, columns + left]
+
+
+def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image `(N, C, H, W)` mirrored left to right with probability one half."""
+    mirror = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(mirror, images.flip(-1), images)
+
+
 def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's 1,797 handwritten digits: images `(1797, 1, 8, 8)` float32 in [-1, 1] (17 grey levels), labels `(1797,)`."""
     from sklearn.datasets import load_digits

@@ -1,12 +1,16 @@
 """Draw images from a trained network: the few lines that the command, the recipes and the book share."""
 
+from typing import Any
+
 import torch
 from rich.progress import track
 from torch import Tensor, nn
 
 from course_lib import checkpoints
+from course_lib.checkpoints import ModelCard
 from course_lib.gaussian import GaussianProcess
 from course_lib.grids import uniform_grid
+from course_lib.guidance import classifier_free
 from course_lib.predictions import PREDICTIONS, Prediction, denoiser
 from course_lib.samplers import ancestral, ddim, last, sample
 from course_lib.schedules import TableSchedule
@@ -23,9 +27,12 @@ def draw(
     steps: int,
     sampler: str = "ddim",
     generator: torch.Generator | None = None,
+    cond: Tensor | None = None,
+    scale: float = 1.0,
 ) -> Tensor:
     """Images `(B, C, H, W)` in [-1, 1] of the given shape, from fresh noise, in `steps` steps; all noise comes from `generator`.
 
+    With classes cond `(B,)` the network is guided to them without a classifier, at `scale` (1 is the conditional model).
     The network runs in bf16 where the hardware is fast at it; the images stay in float32.
     """
     if sampler not in SAMPLERS:
@@ -34,21 +41,58 @@ def draw(
     device = next(network.parameters()).device
     times = uniform_grid(schedule, steps)
     x = process.prior(shape, generator).to(device)
-    denoise = denoiser(network, prediction, schedule, clip=1.0)
+    if cond is None:
+        denoise = denoiser(network, prediction, schedule, clip=1.0)
+    else:
+        config: Any = network.config
+        null = config["classes"]
+        denoise = classifier_free(network, prediction, schedule, cond.to(device), null, scale, clip=1.0)
     step = SAMPLERS[sampler](denoise, process, noise=lambda x: torch.randn(x.shape, generator=generator).to(x))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
         return last(sample(step, x, times))
 
 
-def draw_batches(model: str, n: int, steps: int, sampler: str, seed: int, batch_size: int = 128) -> Tensor:
-    """n images `(n, C, H, W)` from a model on disk, in batches, on the GPU where there is one; the seed fixes them all."""
+def draw_batches(
+    model: str,
+    n: int,
+    steps: int,
+    sampler: str,
+    seed: int,
+    batch_size: int = 128,
+    cond: Tensor | None = None,
+    scale: float = 1.0,
+) -> Tensor:
+    """n images `(n, C, H, W)` from a model on disk, in batches, on the GPU where there is one; the seed fixes them all.
+
+    `cond` `(n,)` asks for classes, at the guidance `scale`. Raises ValueError where the model is a classifier, or has no classes.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network, card = checkpoints.load(model, device)
+    if card.prediction not in PREDICTIONS:
+        raise ValueError(f"{card.name} is a classifier, which draws nothing: choose a diffusion model")
+    check_classes(card, cond)
     schedule, prediction = card.build_schedule(), PREDICTIONS[card.prediction]
     generator = torch.Generator().manual_seed(seed)
-    sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]
-    batches = [
-        draw(network, prediction, schedule, (size, *card.image_shape), steps, sampler, generator)
-        for size in track(sizes, "drawing", transient=True)
-    ]
+    batches = []
+    for start in track(range(0, n, batch_size), "drawing", transient=True):
+        shape = (min(batch_size, n - start), *card.image_shape)
+        wanted = None if cond is None else cond[start : start + batch_size]
+        batches.append(draw(network, prediction, schedule, shape, steps, sampler, generator, wanted, scale))
     return torch.cat(batches).cpu()
+
+
+def check_classes(card: ModelCard, cond: Tensor | None) -> None:
+    """Raise a ValueError where classes are asked for that the model does not have."""
+    if cond is None:
+        return
+    classes = card.config.get("classes")
+    if classes is None:
+        raise ValueError(f"{card.name} was trained without classes: it cannot be asked for one")
+    if not bool(((cond >= 0) & (cond < classes)).all()):
+        raise ValueError(f"classes must lie in [0, {classes - 1}]; got {sorted(set(cond.tolist()))}")
+
+
+def balanced_classes(card: ModelCard, n: int) -> Tensor | None:
+    """n classes `(n,)`, each equally often, in order; None for a model without classes."""
+    classes = card.config.get("classes")
+    return None if classes is None else torch.arange(n) * classes // n

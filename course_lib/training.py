@@ -75,6 +75,7 @@ def fit(
     warmup: int = 100,
     ema_decay: float = 0.999,
     clip: float = 1.0,
+    weight_decay: float = 0.01,
     bf16: bool | None = None,
     seed: int = 0,
     resume: Path | None = None,
@@ -89,7 +90,7 @@ def fit(
     rows = check_rows(data, batch_size)
     device = next(network.parameters()).device
     bf16 = bf16_is_fast(device) if bf16 is None else bf16
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     state = TrainState(0, float("nan"), float("nan"), network, averaged(network, ema_decay), optimizer)
     if resume is not None:
         state.restore(resume)

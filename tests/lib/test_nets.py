@@ -5,8 +5,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets import MLP, ChannelNorm, ConditionEmbedding, ResidualBlock, SelfAttention, UNet, sinusoidal_embedding
+from course_lib.nets import (
+    MLP,
+    ChannelNorm,
+    Classifier,
+    ConditionEmbedding,
+    ResidualBlock,
+    SelfAttention,
+    UNet,
+    sinusoidal_embedding,
+)
 from course_lib.nets.blocks import attend
+from course_lib.nets.classifier import accuracy
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -147,3 +157,23 @@ def test_bad_input_says_what_is_allowed() -> None:
         sinusoidal_embedding(T, 7)
     with pytest.raises(ValueError, match="multiple of heads"):
         SelfAttention(10, heads=4)
+
+
+def test_classifier_is_asked_at_time_zero_by_default_and_hears_the_time() -> None:
+    torch.manual_seed(0)
+    network, x = perturbed(Classifier(width=8, multipliers=(1, 2), blocks=1, patch=2)), normal(2, 1, 8, 8)
+    assert torch.equal(network(x), network(x, torch.zeros(2)))
+    assert (network(x, T) - network(x)).abs().max() > 1e-3
+    assert torch.equal(network(x, T), network.last(network.features(x, T)))
+
+
+def test_classifier_sees_the_whole_picture() -> None:
+    torch.manual_seed(0)
+    network, x = perturbed(Classifier(width=8, multipliers=(1, 2), blocks=1)), normal(1, 1, 8, 8).requires_grad_()
+    (gradient,) = torch.autograd.grad(network(x)[0, 3], x)
+    assert (gradient != 0).all()
+
+
+def test_accuracy_counts_right_answers_in_every_batch() -> None:
+    logits = torch.eye(4)[torch.tensor([0, 1, 2, 3, 0])]
+    assert accuracy(lambda x: x, logits, torch.tensor([0, 1, 2, 0, 1]), batch_size=2) == pytest.approx(0.6)

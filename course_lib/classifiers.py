@@ -1,0 +1,144 @@
+"""Recipes for classifiers: those of clean images, whose features the metrics use, and those of noisy ones, which guide."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib import data
+from course_lib.checkpoints import ModelCard, build_schedule
+from course_lib.gaussian import GaussianProcess
+from course_lib.nets.classifier import Classifier, accuracy
+from course_lib.runs import Run
+from course_lib.training import Batch, Loss, bf16_is_fast, fit, progress
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def mnist_classifier(
+    out: Path | str,
+    steps: int = 6000,
+    batch_size: int = 128,
+    seed: int = 0,
+    resume: bool = False,
+    compiled: bool = False,
+) -> ModelCard:
+    """A classifier of MNIST's digits, trained on images moved by up to two pixels."""
+    run = Run.open(out, resume, recipe="mnist-classifier", steps=steps, batch_size=batch_size, seed=seed)
+    network = build_classifier(seed, compiled, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
+    return train_classifier(run, network, "mnist", lambda x, generator: data.shifted(x, 2, generator))
+
+
+def fashion_classifier(
+    out: Path | str,
+    steps: int = 9000,
+    batch_size: int = 128,
+    seed: int = 0,
+    resume: bool = False,
+    compiled: bool = False,
+) -> ModelCard:
+    """A classifier of Fashion-MNIST's clothes, trained on images that are mirrored and moved by up to two pixels."""
+    run = Run.open(out, resume, recipe="fashion-classifier", steps=steps, batch_size=batch_size, seed=seed)
+    network = build_classifier(seed, compiled, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
+    return train_classifier(run, network, "fashion_mnist", mirrored_and_moved(2))
+
+
+def cifar10_classifier(
+    out: Path | str,
+    steps: int = 12_000,
+    batch_size: int = 128,
+    seed: int = 0,
+    resume: bool = False,
+    compiled: bool = False,
+) -> ModelCard:
+    """A classifier of CIFAR-10, trained on images that are mirrored and moved by up to four pixels."""
+    run = Run.open(out, resume, recipe="cifar10-classifier", steps=steps, batch_size=batch_size, seed=seed)
+    network = build_classifier(seed, compiled, channels=3, width=64, multipliers=(1, 2, 4), blocks=2)
+    return train_classifier(run, network, "cifar10", mirrored_and_moved(4))
+
+
+def mnist_noisy_classifier(
+    out: Path | str,
+    steps: int = 9000,
+    batch_size: int = 128,
+    seed: int = 0,
+    resume: bool = False,
+    compiled: bool = False,
+) -> ModelCard:
+    """A classifier of noisy digits, told the time, for classifier guidance of `mnist-ddpm` (Dhariwal and Nichol, 2021)."""
+    run = Run.open(out, resume, recipe="mnist-noisy-classifier", steps=steps, batch_size=batch_size, seed=seed)
+    network = build_classifier(seed, compiled, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
+    return train_classifier(run, network, "mnist", lambda x, generator: x, {"name": "cosine", "T": 1000})
+
+
+CLASSIFIER_RECIPES: dict[str, Callable[..., ModelCard]] = {
+    "mnist-classifier": mnist_classifier,
+    "mnist-noisy-classifier": mnist_noisy_classifier,
+    "fashion-classifier": fashion_classifier,
+    "cifar10-classifier": cifar10_classifier,
+}
+
+
+def build_classifier(seed: int, compiled: bool, **config: object) -> Classifier:
+    """A classifier with seeded weights on the GPU where there is one, in the memory order of fast convolutions."""
+    torch.manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = Classifier(**config).to(device, memory_format=torch.channels_last)  # type: ignore[arg-type]
+    if compiled:
+        network.compile()
+    return network
+
+
+def mirrored_and_moved(pixels: int) -> Augment:
+    """The augmentation of photographs: mirrored half of the time, and moved by up to `pixels`."""
+    return lambda x, generator: data.shifted(data.flipped(x, generator), pixels, generator)
+
+
+def classification_loss(augment: Augment, process: GaussianProcess | None = None) -> Loss:
+    """The cross-entropy of augmented images; with a process, of images at a time t drawn uniformly from 0..T."""
+
+    def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        images, labels = batch
+        x = data.to_unit(augment(images, generator)).contiguous(memory_format=torch.channels_last)
+        if process is None:
+            return F.cross_entropy(network(x).float(), labels)
+        t = torch.randint(0, int(process.schedule.T) + 1, (len(x),), generator=generator, device=x.device)
+        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        return F.cross_entropy(network(process.diffuse(x, t, noise), t).float(), labels)
+
+    return loss
+
+
+def train_classifier(
+    run: Run, network: Classifier, name: str, augment: Augment, schedule_card: dict[str, object] | None = None
+) -> ModelCard:
+    """Train on a data set and write the test accuracy (of clean images) into the card."""
+    steps = run.options["steps"]
+    batch = data.load(name, "train")
+    process = GaussianProcess(build_schedule(schedule_card)) if schedule_card else None
+    loss = classification_loss(augment, process)
+    states = fit(
+        network,
+        loss,
+        batch,
+        steps,
+        run.options["batch_size"],
+        weight_decay=0.05,
+        seed=run.options["seed"],
+        resume=run.state_file,
+    )
+    *_, state = run.keep(progress(states, steps))
+    images, labels = data.load(name, "test")
+    averaged, device = state.ema.module.eval(), next(network.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
+        score = accuracy(averaged, data.to_unit(images).to(device), labels.to(device))
+    return run.finish(
+        state,
+        prediction="class",
+        schedule=schedule_card or {},
+        image_shape=list(images.shape[1:]),
+        data=f"{name}, {len(batch[0]):,} training images",
+        metrics={"test accuracy": round(score, 4)},
+    )

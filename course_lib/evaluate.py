@@ -1,0 +1,120 @@
+"""Measure a shipped or freshly trained model: samples from a seed, compared with real images, each value with its interval."""
+
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_lib import checkpoints, data, metrics
+from course_lib.checkpoints import ModelCard
+from course_lib.drawing import balanced_classes, draw_batches
+from course_lib.metrics import Estimate, Features, bootstrap
+from course_lib.nets.classifier import Classifier, accuracy
+from course_lib.reference import CLASSIFIERS, ROWS, Reference, check_classifier, load_reference
+
+
+def evaluate(
+    model: str, n: int = ROWS, steps: int = 50, sampler: str = "ddim", scale: float = 1.0, seed: int = 0
+) -> dict[str, Any]:
+    """One entry of the ledger: what was measured, how, and for how long.
+
+    A diffusion model draws n images (as many of each class where it takes classes, guided at `scale`); a classifier reads the
+    test set, which must be in the data dir. Raises ValueError where n is more than the reference holds, or the model's data
+    set has no classifier.
+    """
+    started = time.monotonic()
+    _, card = checkpoints.load(model)
+    if card.prediction == "class":
+        options, measured = {}, on_test_set(model, card)
+    else:
+        name = data_set(card)
+        if not 100 <= n <= ROWS:
+            raise ValueError(f"n must lie in [100, {ROWS}], the number of real images in the reference; got {n}")
+        cond = balanced_classes(card, n)
+        images = draw_batches(model, n, steps, sampler, seed, cond=cond, scale=scale)
+        options = {"n": n, "steps": steps, "sampler": sampler, "scale": scale, "seed": seed}
+        measured = compare(name, images, cond)
+    return {
+        "model": card.name,
+        "sha256": card.sha256,
+        "options": options,
+        "metrics": measured,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "minutes": round((time.monotonic() - started) / 60, 2),
+        "version": version("learning-to-denoise"),
+    }
+
+
+def data_set(card: ModelCard) -> str:
+    """The name of the data set that a model draws, by its recipe's name; raises ValueError where no classifier knows it."""
+    for name, classifier in CLASSIFIERS.items():
+        if classifier.split("-")[0] == card.name.split("-")[0]:
+            return name
+    raise ValueError(f"{card.name} draws what none of the classifiers knows ({', '.join(CLASSIFIERS.values())})")
+
+
+def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
+    """Every metric of images `(N, C, H, W)`, beside its floor: the same metric of as many real test images.
+
+    Each is {"value", "low", "high", "floor"}: the ends of a 95 % bootstrap interval, and what real images get.
+    """
+    reference = load_reference(name)
+    network, card = checkpoints.load(CLASSIFIERS[name])
+    check_classifier(reference, card.sha256)
+    assert isinstance(network, Classifier)
+    generated, n = metrics.features(network, images), len(images)
+    ours, floors = (estimates(reference, x) for x in (generated, reference.test[:n]))
+    if labels is not None:
+        ours["accuracy"] = bootstrap(lambda w: metrics.label_accuracy(generated.log_probs, labels, w), n)
+    table: dict[str, Any] = {}
+    for key, estimate in ours.items():
+        table[key] = {part: round(value, 5) for part, value in estimate._asdict().items()}
+        if key in floors:
+            table[key]["floor"] = round(floors[key].value, 5)
+    return table
+
+
+def estimates(reference: Reference, found: Features) -> dict[str, Estimate]:
+    """The metrics of one set of features against the training set's, each with its bootstrap interval."""
+    vectors, log_probs = found
+    n, near = len(vectors), metrics.manifold(reference.train_vectors[: len(vectors)], vectors)
+
+    def mean(rows: Tensor) -> Estimate:
+        rows = rows.double()
+        return bootstrap(lambda w: float(rows.mean() if w is None else w @ rows / w.sum()), len(rows))
+
+    return {
+        "frechet distance": bootstrap(lambda w: metrics.frechet_distance(reference.train, vectors, w), n),
+        "kernel distance": bootstrap(lambda w: metrics.kernel_distance(reference.train_vectors[:n], vectors, w), n, 10),
+        "precision": mean(near.precise),
+        "recall": mean(near.recalled),
+        "density": mean(near.dense),
+        "coverage": mean(near.covered),
+        "classifier score": bootstrap(lambda w: metrics.classifier_score(log_probs, w), n),
+        "effective classes": bootstrap(lambda w: metrics.effective_classes(log_probs, w), n),
+    }
+
+
+def on_test_set(model: str, card: ModelCard) -> dict[str, Any]:
+    """The accuracy of a classifier on its test set, with the 95 % interval of a share."""
+    network, _ = checkpoints.load(model)
+    images, labels = data.load(data_set(card), "test")
+    value = accuracy(network, data.to_unit(images), labels)
+    spread = 1.96 * (value * (1 - value) / len(labels)) ** 0.5
+    ends = {"value": value, "low": value - spread, "high": value + spread}
+    return {"test accuracy": {key: round(number, 5) for key, number in ends.items()}}
+
+
+def ledger(folder: Path) -> list[dict[str, Any]]:
+    """All entries of a folder of results, in the order of their files' names; raises ValueError where one is damaged."""
+    entries = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            entries.append(json.loads(file.read_text()))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file} is damaged ({error}): restore it, or measure it again") from error
+    return entries

@@ -1,0 +1,90 @@
+"""Guidance on exact mixtures, where the conditional denoiser and the classifier are known."""
+
+import pytest
+import torch
+
+from course_lib import schedules
+from course_lib.exact import ExactDiffusion, Mixture
+from course_lib.guidance import class_score, classifier_free, classifier_guided
+from course_lib.predictions import EPS, X0, V
+from course_lib.types import per_sample
+from tests.lib.tensors import double, normal
+
+SCHEDULE = schedules.cosine(T=100)
+MIXTURE = Mixture(
+    double([0.3, 0.7]),
+    double([[-1.0, 0.5], [0.8, -0.2]]),
+    0.2 * torch.eye(2, dtype=torch.float64).expand(2, 2, 2) + torch.diag(double([0.0, 0.1])),
+)
+EXACT = ExactDiffusion(MIXTURE, SCHEDULE)
+CLASSES = [EXACT.conditional(k) for k in range(2)]
+X, T, COND = normal(4, 2), torch.tensor([5, 30, 60, 95]), torch.tensor([0, 1, 1, 0])
+
+
+def answers(kind):
+    """A network with classes that gives the exact answer to each class, and to the null token 2 that of the whole mixture."""
+
+    def network(x, t, cond):
+        rows = [((*CLASSES, EXACT)[c]).denoise(x[n : n + 1], t[n : n + 1]) for n, c in enumerate(cond.tolist())]
+        x0 = torch.cat(rows)
+        a, b = (per_sample(level, x) for level in (SCHEDULE.signal(t), SCHEDULE.noise(t)))
+        return kind.target(x0, (x - a * x0) / b, a, b)
+
+    return network
+
+
+def conditional(x, t):
+    return torch.cat([CLASSES[c].denoise(x[n : n + 1], t[n : n + 1]) for n, c in enumerate(COND.tolist())])
+
+
+@pytest.mark.parametrize("kind", [EPS, X0, V])
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 3.0])
+def test_classifier_free_guidance_is_the_line_through_both_answers(kind, scale):
+    guided = classifier_free(answers(kind), kind, SCHEDULE, COND, null=2, scale=scale)
+    written = EXACT.denoise(X, T) + scale * (conditional(X, T) - EXACT.denoise(X, T))
+    assert torch.allclose(guided(X, T), written, rtol=1e-9, atol=1e-9)
+
+
+def test_classifier_free_guidance_of_eps_is_the_papers_formula():
+    w = 1.5  # (1 + w) eps(cond) - w eps(null), equation 6 of Ho and Salimans (2022)
+    network = answers(EPS)
+    eps = (1 + w) * network(X, T, COND) - w * network(X, T, torch.full_like(COND, 2))
+    a, b = (per_sample(level, X) for level in (SCHEDULE.signal(T), SCHEDULE.noise(T)))
+    guided = classifier_free(network, EPS, SCHEDULE, COND, null=2, scale=1 + w)
+    assert torch.allclose(guided(X, T), (X - b * eps) / a, rtol=1e-9, atol=1e-9)
+
+
+def test_one_batch_asks_for_both_answers_and_a_single_answer_is_asked_once():
+    sizes = []
+
+    def network(x, t, cond):
+        sizes.append(len(x))
+        return answers(V)(x, t, cond)
+
+    for scale in (2.0, 1.0, 0.0):
+        classifier_free(network, V, SCHEDULE, COND, null=2, scale=scale)(X, torch.tensor(40))
+    assert sizes == [8, 4, 4]
+
+
+def test_clipping_comes_after_guiding():
+    guided = classifier_free(answers(V), V, SCHEDULE, COND, null=2, scale=30.0, clip=1.0)(X, T)
+    free = classifier_free(answers(V), V, SCHEDULE, COND, null=2, scale=30.0)(X, T)
+    assert free.abs().max() > 1 and torch.equal(guided, free.clamp(-1, 1))
+
+
+def test_class_score_is_the_difference_of_the_scores():
+    """grad log p(y|x) = grad log p(x|y) - grad log p(x), by Bayes' rule."""
+
+    def classifier(x, t):
+        return EXACT.class_posterior(x, t).log()
+
+    scores = torch.cat([CLASSES[c].score(X[n : n + 1], T[n : n + 1]) for n, c in enumerate(COND.tolist())])
+    assert torch.allclose(class_score(classifier, X, T, COND), scores - EXACT.score(X, T), rtol=1e-8, atol=1e-9)
+
+
+def test_guidance_by_the_exact_classifier_at_scale_one_is_the_conditional_denoiser():
+    guided = classifier_guided(EXACT.denoise, lambda x, t: EXACT.class_posterior(x, t).log(), SCHEDULE, COND, scale=1.0)
+    assert torch.allclose(guided(X, T), conditional(X, T), rtol=1e-8, atol=1e-9)
+    with torch.no_grad():  # samplers run without gradients; the classifier's is taken all the same
+        at_once = guided(X, torch.tensor(40))
+    assert at_once.isfinite().all() and not at_once.requires_grad

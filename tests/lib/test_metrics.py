@@ -1,0 +1,151 @@
+"""Metrics against scipy, written-out sums, and sets whose answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from course_lib import metrics
+from course_lib.metrics import Features, bootstrap, frechet_distance, kernel_distance, manifold, moments
+from course_lib.nets import Classifier
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_frechet_distance_is_the_formula_with_scipys_root():
+    a, b = normal(200, 6) @ normal(6, 6, seed=1), normal(150, 6, seed=2) @ normal(6, 6, seed=3) + 1
+    cov_a, cov_b = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    written = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert math.isclose(frechet_distance(a, b), float(written), rel_tol=1e-9)
+    assert math.isclose(frechet_distance(moments(a), b), frechet_distance(a, b), rel_tol=1e-12)
+
+
+def test_frechet_distance_is_symmetric_and_zero_for_the_same_set_even_where_a_covariance_is_singular():
+    few = normal(4, 10)  # rank 3 at most
+    assert frechet_distance(few, few) < 1e-9
+    other = normal(50, 10, seed=1)
+    assert math.isclose(frechet_distance(few, other), frechet_distance(other, few), rel_tol=1e-6)
+
+
+def test_frechet_distance_of_a_shift_and_of_a_scaling():
+    x = normal(5000, 3)
+    assert math.isclose(frechet_distance(x, x + torch.tensor([3.0, 0.0, 4.0])), 25, rel_tol=1e-9)
+    spread = x.var(0).sum()  # (2 - 1)^2 times the variance in each direction
+    assert math.isclose(frechet_distance(x, 2 * x), float((x.mean(0) ** 2).sum() + spread), rel_tol=1e-9)
+
+
+def test_frechet_distance_is_biased_upwards_in_a_small_set():
+    truth = metrics.Moments(torch.zeros(20).double(), torch.eye(20).double())
+    small, large = (np.mean([frechet_distance(truth, normal(n, 20, seed=s)) for s in range(5)]) for n in (100, 1000))
+    assert small > 5 * large > 0
+
+
+def test_kernel_distance_is_the_written_out_sum():
+    x, y = normal(7, 4), normal(5, 4, seed=1) + 0.5
+
+    def k(a, b):
+        return (a @ b / 4 + 1) ** 3
+
+    xx = np.mean([k(x[i], x[j]) for i in range(7) for j in range(7) if i != j])
+    yy = np.mean([k(y[i], y[j]) for i in range(5) for j in range(5) if i != j])
+    xy = np.mean([k(a, b) for a in x for b in y])
+    assert math.isclose(kernel_distance(x, y), xx + yy - 2 * xy, rel_tol=1e-10)
+
+
+def test_kernel_distance_has_mean_zero_for_equal_distributions_at_any_size():
+    values = [kernel_distance(normal(30, 4, seed=2 * s), normal(30, 4, seed=2 * s + 1)) for s in range(300)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(300)
+    assert min(values) < 0
+
+
+def test_weights_are_repetitions_that_are_no_neighbours_of_themselves():
+    x, y = normal(6, 3), normal(5, 3, seed=1)
+    w = torch.tensor([2.0, 0.0, 1.0, 3.0, 1.0]).double()
+    repeated = y.repeat_interleave(w.long(), 0)
+    assert math.isclose(frechet_distance(x, y, w), frechet_distance(x, repeated), rel_tol=1e-9)
+    log_probs = normal(5, 4).log_softmax(-1)
+    logs = log_probs.repeat_interleave(w.long(), 0)
+    assert math.isclose(metrics.classifier_score(log_probs, w), metrics.classifier_score(logs), rel_tol=1e-12)
+    assert math.isclose(metrics.effective_classes(log_probs, w), metrics.effective_classes(logs), rel_tol=1e-12)
+    ids = torch.arange(5).repeat_interleave(w.long())
+
+    def k(a, b):
+        return (a @ b / 3 + 1) ** 3
+
+    within = np.mean([k(y[i], y[j]) for i in ids for j in ids if i != j])
+    xx = np.mean([k(x[i], x[j]) for i in range(6) for j in range(6) if i != j])
+    across = np.mean([k(a, y[j]) for a in x for j in ids])
+    assert math.isclose(kernel_distance(x, y, w), xx + within - 2 * across, rel_tol=1e-9)
+
+
+def test_manifold_is_the_definition_written_out():
+    real, generated, k = normal(12, 2), normal(9, 2, seed=1) + 0.8, 3
+
+    def to_kth(x, i):
+        return sorted(float((x[i] - z).norm()) for z in x)[k]  # position 0 is the point itself
+
+    rr, rg = [to_kth(real, i) for i in range(12)], [to_kth(generated, j) for j in range(9)]
+    d = torch.cdist(generated, real)
+    found = manifold(real, generated, k)
+    assert found.precise.tolist() == [any(d[j, i] <= rr[i] for i in range(12)) for j in range(9)]
+    assert found.recalled.tolist() == [any(d[j, i] <= rg[j] for j in range(9)) for i in range(12)]
+    assert torch.allclose(found.dense, torch.tensor([sum(d[j, i] <= rr[i] for i in range(12)) / k for j in range(9)]))
+    assert found.covered.tolist() == [any(d[j, i] <= rr[i] for j in range(9)) for i in range(12)]
+
+
+def test_a_dropped_mode_costs_recall_and_not_precision():
+    modes = torch.tensor([[-5.0, 0.0], [5.0, 0.0]]).double()
+    real = torch.cat([modes[0] + normal(200, 2), modes[1] + normal(200, 2, seed=1)])
+    found = manifold(real, modes[0] + normal(400, 2, seed=2))
+    assert found.precise.double().mean() > 0.95
+    assert 0.4 < found.recalled.double().mean() < 0.55 and 0.4 < found.covered.double().mean() < 0.55
+    assert found.recalled[:200].double().mean() > 0.9 and not found.recalled[200:].any()
+
+
+def test_classifier_score_is_one_for_doubt_and_the_number_of_classes_for_certainty_and_variety():
+    assert math.isclose(metrics.classifier_score(torch.full((8, 4), 0.25).double().log()), 1)
+    certain = torch.full((8, 4), -800.0).double()
+    certain[torch.arange(8), torch.arange(8) % 4] = 0
+    assert math.isclose(metrics.classifier_score(certain), 4)
+    assert math.isclose(metrics.classifier_score(certain[::4]), 1)  # one class alone has no variety
+    assert math.isclose(metrics.effective_classes(certain), 4) and math.isclose(
+        metrics.effective_classes(certain[::4]), 1
+    )
+    assert metrics.label_accuracy(certain, torch.tensor([0, 1, 2, 3, 0, 1, 0, 0])) == 0.75
+
+
+def test_copies_of_training_images_are_found_and_new_ones_are_not():
+    train, held_out = normal(300, 1, 4, 4), normal(300, 1, 4, 4, seed=1)
+    assert metrics.copies(train[:50] + 0.01, held_out, train).share == 1
+    assert metrics.copies(normal(300, 1, 4, 4, seed=2), held_out, train).share < 0.05
+
+
+def test_bootstrap_interval_of_a_mean_has_the_known_width():
+    x = normal(400)
+    estimate = bootstrap(lambda w: float(x.mean() if w is None else w @ x / w.sum()), 400, repeats=400)
+    assert math.isclose(estimate.high - estimate.low, 2 * 1.96 * float(x.std()) / 20, rel_tol=0.15)
+    assert estimate.low < estimate.value == float(x.mean()) < estimate.high
+
+
+def test_features_are_what_the_class_is_read_off_and_images_are_rounded_to_bytes():
+    torch.manual_seed(0)
+    network = Classifier(width=8, multipliers=(1, 2), blocks=1)
+    images = 2.2 * torch.rand(5, 1, 8, 8) - 1.1  # a little outside of the range
+    found = metrics.features(network, images, batch_size=2)
+    again = metrics.features(network, metrics.to_bytes(images))
+    assert isinstance(found, Features) and torch.allclose(found.vectors, again.vectors, atol=1e-6)
+    logits = network.last(found.vectors.float()).detach()
+    assert torch.allclose(found.log_probs, logits.log_softmax(-1).double(), atol=1e-5)
+    assert torch.equal(found[1:3].log_probs, found.log_probs[1:3])
+
+
+def test_bad_input_says_what_is_allowed():
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        moments(normal(1, 3))
+    with pytest.raises(ValueError, match="k must be smaller than both sets"):
+        manifold(normal(3, 2), normal(9, 2), k=3)

@@ -1,0 +1,120 @@
+"""Recipes: what the losses ask of a network, and that every command leaves weights that load, on a small stand-in data set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib import checkpoints, data, recipes
+from course_lib.classifiers import classification_loss
+from course_lib.drawing import draw
+from course_lib.gaussian import GaussianProcess
+from course_lib.predictions import V
+from course_lib.recipes import RECIPES, diffusion_loss, drop_labels
+from course_lib.schedules import cosine
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_tenth_of_the_labels_is_dropped_each_for_itself() -> None:
+    labels = torch.arange(20_000) % 10
+    dropped = drop_labels(labels, 10, 0.1, generator())
+    lost = dropped == 10
+    assert torch.equal(dropped[~lost], labels[~lost])
+    assert abs(lost.double().mean() - 0.1) < 4 * (0.09 / 20_000) ** 0.5
+    pairs = (lost[:-1] & lost[1:]).double().mean()  # neighbours are dropped together no more often than by chance
+    assert abs(pairs - 0.01) < 4 * (0.01 / 20_000) ** 0.5
+
+
+def test_shift_moves_each_image_for_itself_and_repeats_the_border() -> None:
+    image = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4)
+    moved = data.shifted(image.expand(500, 1, 4, 4), 1, generator())
+    padded = torch.nn.functional.pad(image.float(), (1, 1, 1, 1), mode="replicate").to(torch.uint8)
+    windows = {padded[0, 0, i : i + 4, j : j + 4].flatten().tolist().__str__() for i in range(3) for j in range(3)}
+    assert {str(x.flatten().tolist()) for x in moved} == windows
+
+
+def test_flip_mirrors_half_of_the_images() -> None:
+    image = torch.arange(8.0).reshape(1, 1, 2, 4)
+    flipped = data.flipped(image.expand(2000, 1, 2, 4), generator())
+    mirrored = (flipped == image.flip(-1)).all((1, 2, 3))
+    assert torch.equal(mirrored, ~(flipped == image).all((1, 2, 3)))
+    assert abs(mirrored.double().mean() - 0.5) < 4 * 0.5 / 2000**0.5
+
+
+class Recorder(torch.nn.Module):
+    """Answers with zeros, and remembers what it was asked."""
+
+    def forward(self, x, t=None, cond=None):
+        self.x, self.t, self.cond = x, t, cond
+        return torch.zeros(len(x), 10) if cond is None and self.classifies else torch.zeros_like(x)
+
+
+def recorder(classifies: bool) -> Recorder:
+    network = Recorder()
+    network.classifies = classifies
+    return network
+
+
+def test_diffusion_loss_of_a_network_that_says_zero_is_the_mean_square_of_v() -> None:
+    process, images = (
+        GaussianProcess(cosine(1000)),
+        torch.randint(0, 256, (64, 1, 4, 4), generator=generator()).to(torch.uint8),
+    )
+    network = recorder(classifies=False)
+    value = diffusion_loss(process, V, null=10)(network, (images, torch.arange(64) % 10), generator(1))
+    x0 = data.to_unit(images)
+    a, b = (f(network.t)[:, None, None, None] for f in (process.schedule.signal, process.schedule.noise))
+    eps = (network.x - a * x0) / b
+    assert torch.allclose(value.double(), (a * eps - b * x0).square().mean(), rtol=1e-5)
+    assert network.t.min() >= 1 and network.t.max() <= 1000 and network.t.unique().numel() > 50
+    assert (network.cond == 10).any() and ((network.cond == 10) | (network.cond == torch.arange(64) % 10)).all()
+
+
+def test_noisy_classifier_sees_images_at_their_time_and_a_clean_one_does_not() -> None:
+    process, images = GaussianProcess(cosine(1000)), torch.full((256, 1, 4, 4), 255, dtype=torch.uint8)
+    network, batch = recorder(classifies=True), (images, torch.zeros(256).long())
+    value = classification_loss(lambda x, generator: x, process)(network, batch, generator())
+    assert torch.allclose(value, torch.tensor(10.0).log())  # zeros for logits: each class has a tenth
+    a = process.schedule.signal(network.t)
+    assert (
+        torch.corrcoef(torch.stack([network.x.mean((1, 2, 3)).double(), a]))[0, 1] > 0.8
+    )  # the mean pixel is a(t) plus noise
+    classification_loss(lambda x, generator: x)(network, batch, generator())
+    assert network.t is None and torch.equal(network.x, torch.ones(256, 1, 4, 4))
+
+
+@pytest.fixture
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives of the three data sets with a few random images each."""
+    rng = np.random.default_rng(0)
+    for name, shape in data.SHAPES.items():
+        arrays = {f"x_{s}": rng.integers(0, 256, (n, *shape), dtype=np.uint8) for s, n in (("train", 40), ("test", 20))}
+        arrays |= {f"y_{s}": np.arange(n) % 10 for s, n in (("train", 40), ("test", 20))}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("small_data")
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(network, prediction, schedule, shape, steps, **options):
+        return draw(
+            network, prediction, schedule, shape, 2, **options
+        )
+    monkeypatch.setattr(recipes, "draw", quick)
+    card = RECIPES[recipe](tmp_path / "run", steps=1, batch_size=8)
+    network, loaded = checkpoints.load(tmp_path / "run")
+    assert loaded == card and card.name == recipe and card.images_seen == 8
+    assert card.parameters == sum(p.numel() for p in network.parameters()) and 4 * card.parameters < 60e6
+    assert json.loads((tmp_path / "run/run.json").read_text())["options"]["recipe"] == recipe
+    if card.prediction == "class":
+        assert 0 <= card.metrics["test accuracy"] <= 1
+    else:
+        assert (tmp_path / "run/samples-000001.png").exists()
