@@ -89,7 +89,7 @@ def estimates(reference: Reference, found: Features) -> dict[str, Estimate]:
 
     return {
         "frechet distance": bootstrap(lambda w: metrics.frechet_distance(reference.train, vectors, w), n),
-        "kernel distance": bootstrap(lambda w: metrics.kernel_distance(reference.train_vectors[:n], vectors, w), n, 10),
+        "kernel distance": bootstrap(metrics.kernel_statistic(reference.train_vectors[:n], vectors), n),
         "precision": mean(near.precise),
         "recall": mean(near.recalled),
         "density": mean(near.dense),

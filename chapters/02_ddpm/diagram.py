@@ -126,7 +126,9 @@ def unet(network: UNet, image_shape: tuple[int, int, int]) -> Figure:
     last = "norm, convolve" if patch == 1 else f"norm, convolve, join {patch}×{patch} patches"
     axes.text(RIGHT + 0.15, 0.5, last, ha="left", va="center", fontsize=7, color="0.3")
     if patch > 1:
-        axes.text(LEFT + 0.15, 0.5, f"cut into {patch}×{patch} patches", ha="left", va="center", fontsize=7, color="0.3")
+        axes.text(
+            LEFT + 0.15, 0.5, f"cut into {patch}×{patch} patches", ha="left", va="center", fontsize=7, color="0.3"
+        )
     axes.text(CENTRE, 0.1, "skip: joined along channels", ha="center", va="bottom", fontsize=7, color="0.3")
     condition = network.condition
     y = bottom - 0.95

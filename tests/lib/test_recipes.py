@@ -105,9 +105,8 @@ def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def quick(network, prediction, schedule, shape, steps, **options):
-        return draw(
-            network, prediction, schedule, shape, 2, **options
-        )
+        return draw(network, prediction, schedule, shape, 2, **options)
+
     monkeypatch.setattr(recipes, "draw", quick)
     card = RECIPES[recipe](tmp_path / "run", steps=1, batch_size=8)
     network, loaded = checkpoints.load(tmp_path / "run")

@@ -1,0 +1,83 @@
+"""Evaluation with what is shipped: no data and no network, but where a test says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from course_lib import checkpoints, data, metrics
+from course_lib.evaluate import compare, data_set, estimates, evaluate, ledger
+from course_lib.reference import CLASSIFIERS, check_classifier, load_reference
+
+SHIPPED = [name for name, model in CLASSIFIERS.items() if (checkpoints.SHIPPED / f"{model}.safetensors").exists()]
+
+
+def test_mnist_is_shipped():
+    assert "mnist" in SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_reference_belongs_to_its_classifier(name):
+    reference = load_reference(name)
+    check_classifier(reference, checkpoints.load_card(checkpoints.SHIPPED / f"{CLASSIFIERS[name]}.json").sha256)
+    with pytest.raises(ValueError, match="made with another classifier"):
+        check_classifier(reference, "0" * 64)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_real_images_come_near_to_real_images_and_one_class_alone_does_not(name):
+    reference = load_reference(name)
+    whole = estimates(reference, reference.test[:1000])
+    zeros = reference.test.log_probs.argmax(1) == 0
+    part = estimates(reference, reference.test[zeros])
+    assert whole["frechet distance"].high < 0.2 * part["frechet distance"].low
+    assert whole["recall"].value > 0.6 > 2 * part["coverage"].value
+    assert whole["effective classes"].value > 9.8 and part["effective classes"].value == 1
+    for estimate in whole.values():
+        assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_an_entry_holds_every_metric_and_can_be_written_and_listed(tmp_path: Path):
+    entry = evaluate("mnist-ddpm", n=100, steps=2)
+    again = evaluate("mnist-ddpm", n=100, steps=2)
+    assert entry["metrics"] == again["metrics"]  # the seed fixes everything
+    assert entry["options"] == {"n": 100, "steps": 2, "sampler": "ddim", "scale": 1.0, "seed": 0}
+    for found in entry["metrics"].values():
+        assert found["low"] <= found["value"] <= found["high"] and "floor" in found
+    assert entry["metrics"]["frechet distance"]["value"] > entry["metrics"]["frechet distance"]["floor"] > 0
+    (tmp_path / "a.json").write_text(json.dumps(entry))
+    assert ledger(tmp_path) == [entry]
+    (tmp_path / "b.json").write_text("{")
+    with pytest.raises(ValueError, match=r"b\.json is damaged"):
+        ledger(tmp_path)
+
+
+def test_bad_input_says_what_is_allowed():
+    with pytest.raises(ValueError, match=r"n must lie in \[100, 5000\]"):
+        evaluate("mnist-ddpm", n=6000)
+    card = checkpoints.load_card(checkpoints.SHIPPED / "mnist-ddpm.json")
+    with pytest.raises(ValueError, match="none of the classifiers knows"):
+        data_set(checkpoints.ModelCard(**{**vars(card), "name": "digits-ddpm"}))
+
+
+@pytest.mark.needs_data
+def test_test_images_score_like_the_reference_and_noise_on_them_costs():
+    images, labels = data.load("mnist", "test")
+    clean = compare("mnist", images[:500], labels[:500])
+    assert clean["accuracy"]["value"] > 0.98
+    for key in ("frechet distance", "kernel distance", "precision", "recall", "classifier score"):
+        assert abs(clean[key]["value"] - clean[key]["floor"]) < 0.02 * (1 + abs(clean[key]["floor"]))
+    noise = torch.randn(500, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    noisy = compare("mnist", data.to_unit(images[:500]) + 0.6 * noise, labels[:500])
+    assert noisy["frechet distance"]["low"] > 5 * clean["frechet distance"]["high"]
+    assert noisy["accuracy"]["high"] < 0.9 < clean["accuracy"]["low"]
+
+
+@pytest.mark.needs_data
+def test_the_shipped_classifier_keeps_what_its_card_promises():
+    network, card = checkpoints.load("mnist-classifier")
+    images, labels = data.load("mnist", "test")
+    found = metrics.features(network, images[:2000]).log_probs
+    assert metrics.label_accuracy(found, labels[:2000]) > 0.985  # the first 2,000 are among the harder ones
+    assert card.metrics["test accuracy"] >= 0.994
