@@ -3,6 +3,8 @@
 
 PYTHON := .venv/bin/python
 PORT ?= 8000
+# OpenMP threads that spin while they wait make everything ten times slower as soon as another program shares the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

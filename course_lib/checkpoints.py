@@ -181,7 +181,7 @@ def locate(path: Path | str) -> Path:
     if not path.exists() and len(path.parts) == 1 and shipped.exists():
         return shipped
     if not path.exists():
-        names = sorted(p.stem for p in SHIPPED.glob("*.safetensors"))
+        names = sorted(p.stem for p in SHIPPED.glob("*.json"))
         raise ValueError(
             f"{path} is neither a folder nor a file nor a shipped model ({', '.join(names) or 'none is shipped'})"
         )

@@ -95,7 +95,7 @@ def test_card_must_fit_its_file(saved: Path) -> None:
     content = json.loads(saved.with_suffix(".json").read_text())
     for change, message in (
         ({"sha256": "0"}, "not the file that its card describes"),
-        ({"architecture": "Oracle"}, r"architecture must be one of \['MLP', 'UNet'\]"),
+        ({"architecture": "Oracle"}, r"architecture must be one of \['Classifier', 'MLP', 'UNet'\]"),
         ({"surprise": 1}, "is no model card"),
     ):
         saved.with_suffix(".json").write_text(json.dumps(content | change))
@@ -114,7 +114,9 @@ def test_unknown_model_lists_what_is_shipped() -> None:
 
 
 def test_shipped_models_load() -> None:
-    for file in checkpoints.SHIPPED.glob("*.safetensors"):
+    cards = sorted(checkpoints.SHIPPED.glob("*.json"))
+    assert {file.stem for file in cards} >= {"mnist-ddpm", "mnist-classifier"}
+    for file in cards:
         network, loaded = load(file.stem)
         assert sum(p.numel() for p in network.parameters()) == loaded.parameters
 
