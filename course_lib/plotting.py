@@ -1,5 +1,6 @@
-"""Figures: one style, grids of images, and animations that a static page can play."""
+"""Figures: one style, grids of images, tables, and animations that a static page can play."""
 
+import html
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -120,3 +121,14 @@ def rendered(figure: Figure, dpi: int = 100) -> np.ndarray:
     canvas.draw()
     plt.close(figure)
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """An HTML table of texts; where it is wider than the page, it scrolls."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    rows_ = f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody>"
+    return f'<div style="overflow-x: auto"><table class="table">{rows_}</table></div>'

@@ -1,8 +1,7 @@
 """The pictures of chapter 2: pure functions of what the page's cells computed, one question each."""
 
-import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,17 +22,6 @@ from course_lib.schedules import TableSchedule, log_snr
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal noise from a seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table of texts; where it is wider than the page, it scrolls."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    rows_ = f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody>"
-    return f'<div style="overflow-x: auto"><table class="table">{rows_}</table></div>'
 
 
 def finished(figure: Figure) -> Figure:
