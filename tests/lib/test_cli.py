@@ -1,12 +1,16 @@
 """The command `course`, as a user types it."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from course_lib import doctor
+from course_lib import checkpoints, doctor
 from course_lib.cli import app
+from course_lib.nets import UNet
 
 RUNNER = CliRunner()
 
@@ -33,12 +37,56 @@ def test_sampling_is_fixed_by_its_seed(model: Path, tmp_path: Path) -> None:
     assert len(set(pictures)) == 3
 
 
+@pytest.fixture(scope="module")
+def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with three classes and random weights."""
+    torch.manual_seed(0)
+    network = UNet(width=8, multipliers=(1,), attention=(), classes=3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape)
+    card = checkpoints.load_card(checkpoints.SHIPPED / "mnist-ddpm.json")
+    path = tmp_path_factory.mktemp("classes") / "model.safetensors"
+    changes = {"config": network.config, "image_shape": [1, 8, 8]}
+    checkpoints.save(path, network, dataclasses.replace(card, **changes))
+    return path
+
+
+def test_a_label_and_a_scale_change_what_is_drawn(with_classes: Path, tmp_path: Path) -> None:
+    pictures = set()
+    for n, options in enumerate(([], ["--label", "0"], ["--label", "1"], ["--label", "1", "--scale", "3"])):
+        out = tmp_path / f"{n}.png"
+        done = RUNNER.invoke(
+            app, ["sample", str(with_classes), "--n", "6", "--steps", "3", *options, "--out", str(out)]
+        )
+        assert done.exit_code == 0, done.output
+        pictures.add(out.read_bytes())
+    assert len(pictures) == 4
+    done = RUNNER.invoke(app, ["sample", str(with_classes), "--label", "3", "--steps", "1"])
+    assert done.exit_code == 1 and "classes must lie in [0, 2]; got [3]" in done.output
+
+
+def test_evaluate_writes_an_entry_that_the_ledger_prints(tmp_path: Path) -> None:
+    out = tmp_path / "results/quick.json"
+    done = RUNNER.invoke(app, ["evaluate", "mnist-ddpm", "--n", "100", "--steps", "1", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    entry = json.loads(out.read_text())
+    assert entry["model"] == "mnist-ddpm" and entry["options"]["n"] == 100
+    listed = RUNNER.invoke(app, ["ledger", str(out.parent)])
+    assert f"{entry['metrics']['frechet distance']['value']:.4g}" in listed.output
+    assert "recall" in listed.output and "95 % interval" in listed.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "minst-ddpm", "--out", "x"], "did you mean 'mnist-ddpm'"),
         (["sample", "nowhere"], "neither a folder nor a file nor a shipped model"),
         (["sample", "MODEL", "--steps", "2000"], "steps must be at most 1000"),
+        (["sample", "MODEL", "--label", "3"], "was trained without classes"),
+        (["sample", "mnist-classifier"], "is a classifier, which draws nothing"),
+        (["evaluate", "MODEL"], "draws what none of the classifiers knows"),
+        (["evaluate", "mnist-ddpm", "--n", "9999"], "n must lie in [100, 5000]"),
         (["train", "digits-ddpm", "--out", "MODEL"], "already holds a run: resume it (--resume)"),
         (["train", "digits-ddpm", "--out", "MODEL", "--resume", "--seed", "7"], "seed was 0 and is now 7"),
     ],
