@@ -1,7 +1,7 @@
 """Networks: every one is called as net(x, t, cond) and is built from the small blocks beside it."""
 
 from course_lib.nets.blocks import ChannelNorm, Downsample, ResidualBlock, SelfAttention, Upsample
-from course_lib.nets.classifier import Classifier
+from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.embeddings import ConditionEmbedding, sinusoidal_embedding
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
@@ -11,6 +11,7 @@ __all__ = [
     "ChannelNorm",
     "Classifier",
     "ConditionEmbedding",
+    "ConvClassifier",
     "Downsample",
     "ResidualBlock",
     "SelfAttention",

@@ -1,6 +1,7 @@
-"""A convolutional classifier: its features measure samples, and with the time as input it guides them."""
+"""Convolutional classifiers: their features measure samples, and one that is told the time guides them."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,6 +62,48 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """The logits of the classes, `(B, classes)`."""
         return self.last(self.features(x, t))
+
+
+class ConvClassifier(nn.Module):
+    """A classifier of clean images that trains in minutes: a convolution, three stages that each halve the image, a linear layer.
+
+    After the fast CIFAR-10 network of Jordan (2024): a narrow first convolution, pooling before the norm, batch norm (Ioffe and
+    Szegedy, 2015), and most multiplications at a quarter of the resolution or less. Images need at least 17 x 17 pixels.
+    """
+
+    def __init__(self, channels: int = 3, widths: tuple[int, ...] = (64, 256, 256), classes: int = 10) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"channels": channels, "widths": list(widths), "classes": classes}
+        sizes = [24, *widths]
+        self.first = nn.Conv2d(channels, sizes[0], 2)
+        self.stages = nn.Sequential(*(Stage(inner, outer) for inner, outer in pairwise(sizes)))
+        self.last = nn.Linear(sizes[-1], classes)
+
+    def features(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """The vector `(B, C)` that the class is read off; x `(B, channels, H, W)` in [-1, 1]. Only t = None is allowed: no noise."""
+        if t is not None:
+            raise ValueError("t must be None: this classifier is not told the time, and knows clean images only")
+        return self.stages(F.gelu(self.first(x))).amax((2, 3))
+
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """The logits of the classes, `(B, classes)`."""
+        return self.last(self.features(x, t))
+
+
+class Stage(nn.Module):
+    """Convolve, halve by the maximum, normalise; then a second convolution around a skip."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
+        self.norm_in = nn.BatchNorm2d(channels)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm_out = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x `(B, channels_in, H, W)` to `(B, channels, H/2, W/2)`."""
+        h = F.gelu(self.norm_in(F.max_pool2d(self.conv_in(x), 2)))
+        return h + F.gelu(self.norm_out(self.conv_out(h)))
 
 
 def log_probabilities(classifier: Callable[..., Tensor], x: Tensor, t: Tensor | None = None) -> Tensor:
