@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from course_lib import schedules
-from course_lib.nets import MLP, Classifier, ConvClassifier, UNet
+from course_lib.nets import MLP, BasicUNet, Classifier, ConvClassifier, DiT, Hybrid, UNet
 from course_lib.schedules import TableSchedule
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
-    architecture.__name__: architecture for architecture in (UNet, MLP, Classifier, ConvClassifier)
+    architecture.__name__: architecture
+    for architecture in (MLP, BasicUNet, UNet, DiT, Hybrid, Classifier, ConvClassifier)
 }
 SCHEDULES = {"linear": schedules.linear, "cosine": schedules.cosine, "sigmoid": schedules.sigmoid}
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"

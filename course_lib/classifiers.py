@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import data
+from course_lib import data, processes
 from course_lib.checkpoints import ModelCard, build_schedule
 from course_lib.gaussian import GaussianProcess
 from course_lib.nets.classifier import Classifier, ConvClassifier, accuracy
@@ -25,12 +25,12 @@ def mnist_classifier(
     batch_size: int = 128,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
+    **options: Any,
 ) -> ModelCard:
     """A classifier of MNIST's digits, trained on images moved by up to two pixels."""
     run = Run.open(out, resume, recipe="mnist-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(Classifier, seed, compiled, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
-    return train_classifier(run, network, "mnist", lambda x, generator: data.shifted(x, 2, generator))
+    network = prepare(Classifier, seed, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
+    return train_classifier(run, network, "mnist", lambda x, generator: data.shifted(x, 2, generator), **options)
 
 
 def fashion_classifier(
@@ -39,11 +39,11 @@ def fashion_classifier(
     batch_size: int = 256,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
+    **options: Any,
 ) -> ModelCard:
     """A classifier of Fashion-MNIST's clothes, trained on images that are mirrored and moved by up to two pixels."""
     run = Run.open(out, resume, recipe="fashion-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(ConvClassifier, seed, compiled, channels=1)
+    network = prepare(ConvClassifier, seed, channels=1)
     return train_classifier(
         run, network, "fashion_mnist", mirrored_and_moved(2), label_smoothing=0.1, learning_rate=2e-3
     )
@@ -55,12 +55,14 @@ def cifar10_classifier(
     batch_size: int = 256,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
+    **options: Any,
 ) -> ModelCard:
     """A classifier of CIFAR-10: 20 epochs of images that are mirrored and moved by up to two pixels."""
     run = Run.open(out, resume, recipe="cifar10-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(ConvClassifier, seed, compiled, channels=3)
-    return train_classifier(run, network, "cifar10", mirrored_and_moved(2), label_smoothing=0.1, learning_rate=2e-3)
+    network = prepare(ConvClassifier, seed, channels=3)
+    return train_classifier(
+        run, network, "cifar10", mirrored_and_moved(2), label_smoothing=0.1, learning_rate=2e-3, **options
+    )
 
 
 def mnist_noisy_classifier(
@@ -69,12 +71,12 @@ def mnist_noisy_classifier(
     batch_size: int = 128,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
+    **options: Any,
 ) -> ModelCard:
     """A classifier of noisy digits, told the time, for classifier guidance of `mnist-ddpm` (Dhariwal and Nichol, 2021)."""
     run = Run.open(out, resume, recipe="mnist-noisy-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(Classifier, seed, compiled, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
-    return train_classifier(run, network, "mnist", lambda x, generator: x, {"name": "cosine", "T": 1000})
+    network = prepare(Classifier, seed, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
+    return train_classifier(run, network, "mnist", lambda x, generator: x, {"name": "cosine", "T": 1000}, **options)
 
 
 CLASSIFIER_RECIPES: dict[str, Callable[..., ModelCard]] = {
@@ -85,14 +87,10 @@ CLASSIFIER_RECIPES: dict[str, Callable[..., ModelCard]] = {
 }
 
 
-def prepare(architecture: Callable[..., Network], seed: int, compiled: bool, **config: object) -> Network:
-    """A network with seeded weights on the GPU where there is one, in the memory order of fast convolutions."""
+def prepare(architecture: Callable[..., Network], seed: int, **config: object) -> Network:
+    """A network with seeded weights, on this process's GPU where there is one."""
     torch.manual_seed(seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = architecture(**config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compiled:
-        network.compile()
-    return network
+    return architecture(**config).to(processes.device())
 
 
 def mirrored_and_moved(pixels: int) -> Augment:
@@ -127,6 +125,8 @@ def train_classifier(
     schedule_card: dict[str, object] | None = None,
     label_smoothing: float = 0.0,
     learning_rate: float = 1e-3,
+    save_every: int = 250,
+    **options: Any,
 ) -> ModelCard:
     """Train on a data set and write the test accuracy (of clean images) into the card."""
     steps = run.options["steps"]
@@ -143,8 +143,9 @@ def train_classifier(
         weight_decay=0.05,
         seed=run.options["seed"],
         resume=run.state_file,
+        **options,
     )
-    *_, state = run.keep(progress(states, steps))
+    *_, state = run.keep(progress(states, steps), save_every)
     images, labels = data.load(name, "test")
     averaged, device = state.ema.module.eval(), next(network.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):

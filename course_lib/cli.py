@@ -74,8 +74,18 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile", help="compile the network first (needs a C++ compiler)")
     ] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="save memory: compute activations again in the backward pass")
+    ] = False,
+    parts: Annotated[
+        int | None, typer.Option(min=1, help="cut each batch into so many parts, one after the other, to save memory")
+    ] = None,
 ) -> None:
-    """Train a model; safe to kill at any moment and to go on with --resume."""
+    """Train a model; safe to kill at any moment and to go on with --resume.
+
+    On several GPUs: torchrun --nproc-per-node gpu -m course_lib.cli train RECIPE --out DIR
+    """
+    from course_lib import processes
     from course_lib.data import check_name
     from course_lib.recipes import RECIPES
     from course_lib.runs import stored_options
@@ -83,10 +93,14 @@ def train(
     check_name("recipe", recipe, RECIPES)
     given = {"recipe": recipe, "steps": steps, "batch_size": batch_size, "seed": seed}
     options = (stored_options(out) if resume else {}) | {k: v for k, v in given.items() if v is not None}
-    card = RECIPES[recipe](out, resume=resume, compiled=compiled, **{k: v for k, v in options.items() if k != "recipe"})
-    console.print(
-        f"{card.name}: {card.steps} steps, {card.images_seen:,} images, {card.minutes} minutes -> {out / 'model.safetensors'}"
-    )
+    options = {k: v for k, v in options.items() if k != "recipe"}
+    processes.join()
+    card = RECIPES[recipe](out, resume=resume, compiled=compiled, checkpointing=checkpointing, parts=parts, **options)
+    if processes.rank() == 0:
+        console.print(
+            f"{card.name}: {card.steps} steps, {card.images_seen:,} images, {card.minutes} minutes -> {out / 'model.safetensors'}"
+        )
+    processes.leave()
 
 
 @app.command()
@@ -160,3 +174,7 @@ def metric_table(entry: dict[str, Any]) -> Table:
         floor = f"{found['floor']:.4g}" if "floor" in found else ""
         table.add_row(name, f"{found['value']:.4g}", interval, floor)
     return table
+
+
+if __name__ == "__main__":
+    app()

@@ -1,4 +1,7 @@
-"""Training recipes: each is one short function, the same on CPU and GPU, that leaves weights with a model card in a folder."""
+"""Training recipes: each is one short function, the same on CPU and GPU, that leaves weights with a model card in a folder.
+
+Further `options` of a recipe are keywords of `fit` (compiled, checkpointing, parts, ...) and `save_every`, in steps.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,8 +33,7 @@ def mnist_ddpm(
     batch_size: int = 64,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
-    save_every: int = 250,
+    **options: Any,
 ) -> ModelCard:
     """A DDPM of MNIST: a compact U-Net that predicts v (Salimans and Ho, 2022) under the cosine schedule with T = 1000.
 
@@ -40,8 +42,8 @@ def mnist_ddpm(
     """
     run = Run.open(out, resume, recipe="mnist-ddpm", steps=steps, batch_size=batch_size, seed=seed)
     images, _ = data.load("mnist", "train")
-    network = prepare(UNet, seed, compiled, channels=1, **SMALL)
-    return train_diffusion(run, network, (images,), "MNIST, 60,000 training images", save_every=save_every)
+    network = prepare(UNet, seed, channels=1, **SMALL)
+    return train_diffusion(run, network, (images,), "MNIST, 60,000 training images", **options)
 
 
 def mnist_cfg(
@@ -50,13 +52,13 @@ def mnist_cfg(
     batch_size: int = 64,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
+    **options: Any,
 ) -> ModelCard:
     """`mnist_ddpm` with classes, a tenth of them dropped, for classifier-free guidance (Ho and Salimans, 2022)."""
     run = Run.open(out, resume, recipe="mnist-cfg", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(UNet, seed, compiled, channels=1, **SMALL, classes=10)
+    network = prepare(UNet, seed, channels=1, **SMALL, classes=10)
     description = "MNIST, 60,000 training images with their classes"
-    return train_diffusion(run, network, data.load("mnist", "train"), description)
+    return train_diffusion(run, network, data.load("mnist", "train"), description, **options)
 
 
 def fashion_cfg(
@@ -65,13 +67,13 @@ def fashion_cfg(
     batch_size: int = 64,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
+    **options: Any,
 ) -> ModelCard:
     """`mnist_cfg` for the clothes of Fashion-MNIST."""
     run = Run.open(out, resume, recipe="fashion-cfg", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(UNet, seed, compiled, channels=1, **SMALL, classes=10)
+    network = prepare(UNet, seed, channels=1, **SMALL, classes=10)
     description = "Fashion-MNIST, 60,000 training images with their classes"
-    return train_diffusion(run, network, data.load("fashion_mnist", "train"), description)
+    return train_diffusion(run, network, data.load("fashion_mnist", "train"), description, **options)
 
 
 def cifar10_cfg(
@@ -80,15 +82,15 @@ def cifar10_cfg(
     batch_size: int = 64,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
+    **options: Any,
 ) -> ModelCard:
     """CIFAR-10 with classes, a tenth of them dropped, on mirrored images: the U-Net of `mnist_cfg` with a third resolution."""
     run = Run.open(out, resume, recipe="cifar10-cfg", steps=steps, batch_size=batch_size, seed=seed)
     config = {**SMALL, "multipliers": (1, 2, 3), "attention": (1, 2)}
-    network = prepare(UNet, seed, compiled, channels=3, **config, classes=10)
+    network = prepare(UNet, seed, channels=3, **config, classes=10)
     train = data.load("cifar10", "train")
     description = "CIFAR-10, 50,000 training images with their classes"
-    return train_diffusion(run, network, train, description, learning_rate=1e-3, augment=data.flipped)
+    return train_diffusion(run, network, train, description, learning_rate=1e-3, augment=data.flipped, **options)
 
 
 def digits_ddpm(
@@ -97,17 +99,16 @@ def digits_ddpm(
     batch_size: int = 128,
     seed: int = 0,
     resume: bool = False,
-    compiled: bool = False,
-    save_every: int = 250,
+    **options: Any,
 ) -> ModelCard:
     """The DDPM of Ho et al. (2020), eps-prediction and the linear schedule, on scikit-learn's 8 x 8 digits: minutes on two cores."""
     run = Run.open(out, resume, recipe="digits-ddpm", steps=steps, batch_size=batch_size, seed=seed)
     images, _ = data.digits()
-    network = prepare(UNet, seed, compiled, channels=1, width=32, multipliers=(1, 2), blocks=1, attention=(1,))
+    network = prepare(UNet, seed, channels=1, width=32, multipliers=(1, 2), blocks=1, attention=(1,))
     description = "scikit-learn's handwritten digits, 1,797 images"
     linear = {"name": "linear", "T": 1000}
     batch = (data.to_bytes(images),)
-    return train_diffusion(run, network, batch, description, EPS, linear, learning_rate=1e-3, save_every=save_every)
+    return train_diffusion(run, network, batch, description, EPS, linear, learning_rate=1e-3, **options)
 
 
 RECIPES: dict[str, Callable[..., ModelCard]] = {
@@ -156,19 +157,21 @@ def train_diffusion(
     learning_rate: float = 1.5e-3,
     augment: Augment | None = None,
     save_every: int = 250,
+    **options: Any,
 ) -> ModelCard:
     """Train a network on uint8 images `(N, C, H, W)`, and on their labels `(N,)` where it takes classes.
 
     Each noise level comes equally often. Ten times on the way a picture of samples is written, one row a class (scale 2).
+    `options` are keywords of `fit`.
     """
     steps, batch_size, seed = run.options["steps"], run.options["batch_size"], run.options["seed"]
     schedule, classes = build_schedule(schedule_card), network.config["classes"]
     loss = diffusion_loss(GaussianProcess(schedule), prediction, null=classes, augment=augment)
     cond = None if classes is None else torch.arange(classes).repeat_interleave(6)
     shape = (36 if cond is None else len(cond), *batch[0].shape[1:])
-    states = fit(network, loss, batch, steps, batch_size, learning_rate, seed=seed, resume=run.state_file)
+    states = fit(network, loss, batch, steps, batch_size, learning_rate, seed=seed, resume=run.state_file, **options)
     for state in run.keep(progress(states, steps), save_every):
-        if state.step % max(1, steps // 10) == 0:
+        if state.step % max(1, steps // 10) == 0 and run.writes:
             generator = torch.Generator().manual_seed(seed)
             average = state.ema.module
             drawn = draw(average, prediction, schedule, shape, 50, generator=generator, cond=cond, scale=2.0)

@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from course_lib import processes
 from course_lib.checkpoints import ModelCard, save, write_atomically
 from course_lib.training import TrainState
 
 
 @dataclass
 class Run:
-    """The folder of one run and the options that it was started with; `minutes` counts training over all resumptions."""
+    """The folder of one run and the options that it was started with; `minutes` counts training over all resumptions.
+
+    Where several processes train together, the first alone `writes`.
+    """
 
     folder: Path
     options: dict[str, Any]
     minutes: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    writes: bool = field(default_factory=lambda: processes.rank() == 0)
 
     @classmethod
     def open(cls, folder: Path | str, resume: bool, **options: Any) -> "Run":
@@ -29,6 +34,9 @@ class Run:
         """
         folder = Path(folder)
         file = folder / "run.json"
+        if processes.rank() > 0:
+            processes.wait()  # until the first has checked the folder
+            return cls(folder, options)
         if file.exists():
             if not resume:
                 raise ValueError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
@@ -37,6 +45,7 @@ class Run:
             if different:
                 listing = ", ".join(f"{k} was {old} and is now {new}" for k, (old, new) in different.items())
                 raise ValueError(f"{folder} was started with other options ({listing}): a resumed run must keep them")
+            processes.wait()
             return cls(folder, options, stored["minutes"])
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +55,7 @@ class Run:
             ) from error
         run = cls(folder, options)
         run.write()
+        processes.wait()
         return run
 
     @property
@@ -56,6 +66,9 @@ class Run:
 
     def keep(self, states: Iterable[TrainState], save_every: int = 250) -> Iterator[TrainState]:
         """Pass the states on; every `save_every` steps, and after the last, save the state and the log."""
+        if not self.writes:
+            yield from states
+            return
         rows: list[str] = []
         for state in states:
             rows.append(f"{state.step},{state.loss:.6g},{state.gradient_norm:.6g}\n")
@@ -83,7 +96,7 @@ class Run:
         write_atomically(self.folder / "run.json", json.dumps(contents, indent=2).encode() + b"\n")
 
     def finish(self, state: TrainState, **card: Any) -> ModelCard:
-        """Write the averaged network as model.safetensors with its card; `card` gives what only the recipe knows."""
+        """Write the averaged network as model.safetensors with its card, and return that; `card` gives what only the recipe knows."""
         network: Any = state.ema.module
         complete = ModelCard(
             name=self.options["recipe"],
@@ -98,7 +111,7 @@ class Run:
             minutes=round(self.minutes, 1),
             **card,
         )
-        return save(self.folder / "model.safetensors", network, complete)
+        return save(self.folder / "model.safetensors", network, complete) if self.writes else complete
 
 
 def stored_options(folder: Path) -> dict[str, Any]:

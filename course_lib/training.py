@@ -4,9 +4,12 @@ All randomness of step k comes from (seed, k) alone, so a run that is killed and
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
 
+from course_lib import processes
 from course_lib.checkpoints import load_tensors, load_weights, save_tensors
 
 Batch = tuple[Tensor, ...]
@@ -77,19 +82,34 @@ def fit(
     clip: float = 1.0,
     weight_decay: float = 0.01,
     bf16: bool | None = None,
+    channels_last: bool = True,
+    compiled: bool = False,
+    checkpointing: bool = False,
+    parts: int | None = None,
     seed: int = 0,
     resume: Path | None = None,
 ) -> Iterator[TrainState]:
     """Train with AdamW for `steps` steps; the learning rate rises over `warmup` steps and falls as a cosine to 0.
 
-    `data` is a tuple of tensors with one row a sample; `loss` gets (network, a batch of rows, a generator). Gradients are
-    clipped to the norm `clip`. bf16=None means: bf16 autocast where the hardware is fast at it. With `resume`, training goes on
-    after the step saved there; where that was the last, its state is yielded once, so that the caller can finish.
-    Raises ValueError where the rows differ in number, a batch is larger than the data, or the loss is not finite.
+    `data` is a tuple of tensors with one row a sample; `loss` gets (network, a batch of rows, a generator) and returns the mean over
+    the rows. Gradients are clipped to the norm `clip`. With `resume`, training goes on after the step saved there; where that
+    was the last, its state is yielded once, so that the caller can finish.
+
+    Four keywords trade speed and memory: `bf16` autocast (None: where the hardware is fast at it), `channels_last` memory order of
+    the convolutions, `compiled` (torch.compile, which needs a C++ compiler), and `checkpointing`, which keeps only what enters the
+    elements of the network's ModuleLists and computes the rest again in the backward pass.
+
+    A step's batch is cut into `parts` (None: one for each process), each with a generator of its own, and their gradients are
+    averaged. One process takes the parts in turn, which saves memory; several (`processes.join`) share them, with the same
+    result up to rounding.
+    Raises ValueError where the rows differ in number, a batch does not fit data or parts, or the loss is not finite.
     """
-    rows = check_rows(data, batch_size)
+    parts = processes.count() if parts is None else parts
+    rows = check_rows(data, batch_size, parts)
     device = next(network.parameters()).device
     bf16 = bf16_is_fast(device) if bf16 is None else bf16
+    if channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     state = TrainState(0, float("nan"), float("nan"), network, averaged(network, ema_decay), optimizer)
     if resume is not None:
@@ -97,35 +117,61 @@ def fit(
         if state.step >= steps:
             yield state
     network.train()
-    while state.step < steps:
-        k = state.step
-        chosen = batch_rows(rows, batch_size, k, seed)
-        batch = tuple(tensor[chosen].to(device) for tensor in data)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * rate(k, steps, warmup)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            value = loss(network, batch, generator_for(seed, k, device))
-        if not torch.isfinite(value):
-            raise ValueError(
-                f"the loss became {value.item()} at step {k}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
-        optimizer.step()
-        state.ema.update_parameters(network)
-        state.step, state.loss, state.gradient_norm = k + 1, value.item(), norm.item()
-        yield state
+    if compiled:
+        network.compile()
+    with recomputed(network) if checkpointing else nullcontext():
+        shared = processes.shared(network)
+        while state.step < steps:
+            k = state.step
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * rate(k, steps, warmup)
+            optimizer.zero_grad(set_to_none=True)
+            value = 0.0
+            mine = range(processes.rank(), parts, processes.count())
+            for part in mine:
+                chosen = batch_rows(rows, batch_size, k, seed).chunk(parts)[part]
+                batch = tuple(tensor[chosen].to(device) for tensor in data)
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    share = loss(shared, batch, generator_for(seed, k, device, part)) / len(mine)
+                share.backward()
+                value = value + share.detach()
+            value = processes.mean(torch.as_tensor(value)).item()
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"the loss became {value} at step {k}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
+                )
+            norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
+            optimizer.step()
+            state.ema.update_parameters(network)
+            state.step, state.loss, state.gradient_norm = k + 1, value, norm.item()
+            yield state
 
 
-def check_rows(data: Batch, batch_size: int) -> int:
-    """The number of samples; raises ValueError where the tensors disagree on it or a batch does not fit."""
+@contextmanager
+def recomputed(network: nn.Module) -> Iterator[None]:
+    """Inside, the elements of the network's ModuleLists keep only their inputs for the backward pass (gradient checkpointing)."""
+    blocks = [block for stack in network.modules() if isinstance(stack, nn.ModuleList) for block in stack]
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward  # what the class defines is seen again
+
+
+def check_rows(data: Batch, batch_size: int, parts: int) -> int:
+    """The number of samples; raises ValueError where the tensors disagree on it, or a batch does not fit data or parts."""
     counts = {len(tensor) for tensor in data}
     if len(counts) != 1:
         raise ValueError(f"data must be tensors with one row a sample; they have {sorted(counts)} rows")
     rows = counts.pop()
     if not 1 <= batch_size <= rows:
         raise ValueError(f"batch_size must lie in [1, {rows}], the number of samples; got {batch_size}")
+    if parts < 1 or parts % processes.count() or batch_size % parts:
+        raise ValueError(
+            f"parts must be a multiple of the number of processes ({processes.count()}) and divide batch_size ({batch_size}); got {parts}"
+        )
     return rows
 
 
@@ -136,9 +182,9 @@ def batch_rows(rows: int, batch_size: int, step: int, seed: int) -> Tensor:
     return order[position * batch_size : (position + 1) * batch_size]
 
 
-def generator_for(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The generator of one step (or, with a negative number, of one epoch's shuffle)."""
-    hashed = hashlib.sha256(f"{seed} {step}".encode()).digest()
+def generator_for(seed: int, step: int, device: torch.device, part: int = 0) -> torch.Generator:
+    """The generator of one part of one step (or, with a negative number, of one epoch's shuffle)."""
+    hashed = hashlib.sha256((f"{seed} {step} {part}" if part else f"{seed} {step}").encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(hashed[:7], "big"))
 
 
@@ -179,8 +225,10 @@ def progress(states: Iterable[TrainState], steps: int, every: float = 30.0) -> I
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    rank = processes.rank()
+    shown_here = console.is_terminal and rank == 0
     start, first, shown = time.monotonic(), None, float("-inf")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not shown_here) as bar:
         task = bar.add_task("training", total=steps, note="")
         for state in states:
             first = state.step - 1 if first is None else first
@@ -188,7 +236,7 @@ def progress(states: Iterable[TrainState], steps: int, every: float = 30.0) -> I
             speed = (state.step - first) / seconds
             note = f"loss {state.loss:.4f}, {speed:.2f} steps/s"
             bar.update(task, completed=state.step, note=note)
-            if not console.is_terminal and (seconds - shown >= every or state.step == steps):
+            if rank == 0 and not console.is_terminal and (seconds - shown >= every or state.step == steps):
                 shown = seconds
                 console.print(f"step {state.step}/{steps}, {note}, {(steps - state.step) / speed / 60:.1f} min left")
             yield state

@@ -133,7 +133,7 @@ def unet(network: UNet, image_shape: tuple[int, int, int]) -> Figure:
     condition = network.condition
     y = bottom - 0.95
     axes.plot(0.35, y, "o", color="C1", markersize=5)
-    told = f"told the time: $t$ → {condition.sinusoids} sinusoids → MLP → {condition.time[-1].out_features} numbers → scale and shift"
+    told = f"told the time: $t$ → {condition.time.sinusoids} sinusoids → MLP → {condition.time[-1].out_features} numbers → scale and shift"
     axes.text(0.55, y, told, va="center", fontsize=8)
     axes.plot(0.35, y - 0.5, "D", color="C3", markersize=5)
     axes.text(0.55, y - 0.5, "followed by self-attention among all pixels", va="center", fontsize=8)

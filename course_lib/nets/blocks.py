@@ -6,19 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.nets.norms import ChannelNorm, build_norm
+
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
-
-
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each pixel: mean 0 and variance 1, with no gain or bias of its own.
-
-    Layer norm (Ba et al., 2016), applied to one pixel at a time as in ConvNeXt (Liu et al., 2022). Unlike group norm it needs
-    no statistics across the image, and torch has one fused kernel for it in the memory order that fast convolutions want.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise x `(B, C, H, W)` over C."""
-        return F.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
 
 
 def zero_initialised(layer: Layer) -> Layer:
@@ -35,9 +25,9 @@ class ResidualBlock(nn.Module):
     The second convolution starts at 0, so an untrained block passes its input through (up to the 1x1 skip).
     """
 
-    def __init__(self, channels_in: int, channels: int, width: int) -> None:
+    def __init__(self, channels_in: int, channels: int, width: int, norm: str = "channel") -> None:
         super().__init__()
-        self.norm = ChannelNorm()
+        self.norm_in, self.norm_out = build_norm(norm, channels_in), build_norm(norm, channels)
         self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.modulation = nn.Linear(width, 2 * channels)
         self.conv_out = zero_initialised(nn.Conv2d(channels, channels, 3, padding=1))
@@ -46,8 +36,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x `(B, channels_in, H, W)` to `(B, channels, H, W)`."""
         scale, shift = self.modulation(F.silu(condition))[:, :, None, None].chunk(2, dim=1)
-        h = self.conv_in(F.silu(self.norm(x)))
-        h = self.conv_out(F.silu(torch.addcmul(shift, self.norm(h), 1 + scale)))
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        h = self.conv_out(F.silu(torch.addcmul(shift, self.norm_out(h), 1 + scale)))
         return self.skip(x) + h
 
 
@@ -61,6 +51,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         weights = (query / query.shape[-1] ** 0.5) @ key.transpose(-1, -2)  # (..., tokens, tokens)
         return weights.softmax(-1) @ value
     return F.scaled_dot_product_attention(query, key, value)
+
+
+def multi_head(qkv: Tensor, heads: int) -> Tensor:
+    """Attention in several heads, of queries, keys and values that lie side by side, `(..., tokens, 3C)`, to `(..., tokens, C)`."""
+    query, key, value = (
+        qkv.unflatten(-1, (3, heads, -1)).movedim(-3, 0).transpose(-3, -2)
+    )  # each (..., heads, tokens, d)
+    return attend(query, key, value).transpose(-3, -2).flatten(-2)
 
 
 class SelfAttention(nn.Module):
@@ -77,11 +75,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x `(B, C, H, W)`; each pixel is one token."""
-        B, C, H, W = x.shape
         qkv = self.to_qkv(self.norm(x)).movedim(1, -1)  # (B, H, W, 3C)
-        query, key, value = qkv.reshape(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = attend(query, key, value).transpose(1, 2)  # (B, H*W, heads, C/heads)
-        return x + self.out(mixed.reshape(B, H, W, C).movedim(-1, 1))
+        mixed = multi_head(qkv.flatten(1, 2), self.heads)  # (B, H*W, C)
+        return x + self.out(mixed.unflatten(1, x.shape[2:]).movedim(-1, 1))
 
 
 class Downsample(nn.Module):
@@ -106,3 +102,11 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, channels_in, H, W)` to `(B, channels, 2H, 2W)`."""
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+def check_image(x: Tensor, channels: int, factor: int) -> None:
+    """Raise a ValueError unless x is `(B, channels, H, W)` with sides that the network can divide by `factor`."""
+    if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % factor or x.shape[3] % factor:
+        raise ValueError(
+            f"x must have shape (B, {channels}, H, W) with H and W multiples of {factor}; got {tuple(x.shape)}"
+        )

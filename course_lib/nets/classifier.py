@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets.blocks import ChannelNorm, Downsample, ResidualBlock
+from course_lib.nets.blocks import Downsample, ResidualBlock
 from course_lib.nets.embeddings import ConditionEmbedding
+from course_lib.nets.norms import ChannelNorm
 
 
 class Classifier(nn.Module):

@@ -21,26 +21,77 @@ def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> T
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-class ConditionEmbedding(nn.Module):
-    """One vector `(B, width)` for time and class together: an MLP on the sinusoids plus a learned row for each class.
+def position_embedding(x: Tensor) -> Tensor:
+    """Where each pixel of `(B, C, H, W)` stands, `(C, H, W)`: sinusoids of the row, then of the column. C must be a multiple of 4."""
+    _, C, H, W = x.shape
+    if C % 4:
+        raise ValueError(f"the number of channels must be a multiple of 4, for sines and cosines of two axes; got {C}")
+    row, column = (sinusoidal_embedding(torch.arange(n, device=x.device), C // 2).T for n in (H, W))
+    return torch.cat([row[:, :, None].expand(-1, -1, W), column[:, None].expand(-1, H, -1)]).to(x.dtype)
 
-    The class `classes` is the null token, which stands for "no class given"; cond = None asks for it everywhere.
+
+class TimeEmbedding(nn.Sequential):
+    """A vector `(B, width)` for times t `(B,)`: a small MLP on the sinusoids of t, stretched by `time_scale`."""
+
+    def __init__(self, width: int, time_scale: float = 1.0, sinusoids: int = 64) -> None:
+        super().__init__(nn.Linear(sinusoids, width), nn.SiLU(), nn.Linear(width, width))
+        self.time_scale, self.sinusoids = time_scale, sinusoids
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed times `(B,)`."""
+        waves = sinusoidal_embedding(t * self.time_scale, self.sinusoids)
+        return super().forward(waves.to(next(self.parameters()).dtype))
+
+
+class LearnedTimeEmbedding(nn.Module):
+    """A vector `(B, width)` for times t `(B,)`, all of it learned: one row for each time 0..T; between two times, a blend of their rows.
+
+    It assumes nothing about neighbouring times, so it needs more data than the sinusoids: every row learns alone.
+    """
+
+    def __init__(self, width: int, T: int) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(T + 1, width)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed times `(B,)` in [0, T]."""
+        below = t.floor().long()
+        above = (below + 1).clamp(max=self.rows.num_embeddings - 1)
+        return torch.lerp(self.rows(below), self.rows(above), (t - below)[:, None].to(self.rows.weight.dtype))
+
+
+class LabelEmbedding(nn.Embedding):
+    """A learned vector `(B, width)` for each class, and one more, the null token, for "no class given"."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(classes + 1, width)
+        self.null = classes
+
+    def forward(self, cond: Cond, like: Tensor | None = None) -> Tensor:
+        """Embed classes cond `(B,)`; None asks for the null token, as often as `like` `(B,)` is long."""
+        if cond is None:
+            if like is None:
+                raise ValueError("like must be given where cond is None: it says for how many samples")
+            cond = torch.full_like(like, self.null, dtype=torch.long)
+        return super().forward(cond)
+
+
+class ConditionEmbedding(nn.Module):
+    """One vector `(B, width)` for time and class together: the sum of a `TimeEmbedding` and, with `classes`, a `LabelEmbedding`.
+
     `time_scale` stretches t so that it covers about [0, 1000] (use 1000 for a schedule with t in [0, 1]).
     """
 
     def __init__(self, width: int, classes: int | None = None, time_scale: float = 1.0, sinusoids: int = 64) -> None:
         super().__init__()
-        self.classes, self.time_scale, self.sinusoids = classes, time_scale, sinusoids
-        self.time = nn.Sequential(nn.Linear(sinusoids, width), nn.SiLU(), nn.Linear(width, width))
-        self.label = nn.Embedding(classes + 1, width) if classes is not None else None
+        self.time = TimeEmbedding(width, time_scale, sinusoids)
+        self.label = LabelEmbedding(width, classes) if classes is not None else None
 
     def forward(self, t: Tensor, cond: Cond = None) -> Tensor:
         """Embed times t `(B,)` and classes cond `(B,)` or None."""
-        embedding = self.time(sinusoidal_embedding(t * self.time_scale, self.sinusoids))
-        if self.label is None:
-            if cond is not None:
-                raise ValueError("cond must be None: this network was built without classes")
-            return embedding
-        if cond is None:
-            cond = torch.full_like(t, self.label.num_embeddings - 1, dtype=torch.long)
-        return embedding + self.label(cond)
+        embedding = self.time(t)
+        if self.label is not None:
+            return embedding + self.label(cond, like=t)
+        if cond is not None:
+            raise ValueError("cond must be None: this network was built without classes")
+        return embedding

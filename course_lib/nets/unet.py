@@ -1,35 +1,50 @@
-"""A compact U-Net: the workhorse denoiser of small images (Ronneberger et al., 2015; Ho et al., 2020)."""
+"""U-Nets (Ronneberger et al., 2015), the workhorse denoisers of small images: the plainest one, and that of the recipes."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets.blocks import ChannelNorm, Downsample, ResidualBlock, SelfAttention, Upsample, zero_initialised
+from course_lib.nets.blocks import (
+    Downsample,
+    ResidualBlock,
+    SelfAttention,
+    Upsample,
+    check_image,
+    zero_initialised,
+)
 from course_lib.nets.embeddings import ConditionEmbedding
+from course_lib.nets.norms import ChannelNorm, build_norm
+from course_lib.nets.transformers import TransformerBlock
 from course_lib.types import Cond
 
 
 class Block(nn.Module):
-    """A residual block, followed by self-attention where asked."""
+    """A residual block, followed by self-attention or by a transformer block where asked."""
 
-    def __init__(self, channels_in: int, channels: int, width: int, attention: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, width: int, attention: bool, transformer: bool, norm: str
+    ) -> None:
         super().__init__()
-        self.residual = ResidualBlock(channels_in, channels, width)
+        self.residual = ResidualBlock(channels_in, channels, width, norm)
         self.attention = SelfAttention(channels) if attention else nn.Identity()
+        self.transformer = TransformerBlock(channels, width) if transformer else None
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """x `(B, channels_in, H, W)` to `(B, channels, H, W)`."""
-        return self.attention(self.residual(x, condition))
+        h = self.attention(self.residual(x, condition))
+        return h if self.transformer is None else self.transformer(h, condition)
 
 
 class UNet(nn.Module):
     """Residual blocks on a ladder of resolutions, with skips from the way down to the way up.
 
     `multipliers` gives the channels at each resolution in units of `width`; `attention` lists the resolutions (0 is the full one)
-    that attend. With `patch` > 1 the full resolution is that of patch x patch squares of pixels, each one a vector of channels
-    (Shi et al., 2016), which saves the costliest layers. The image's sides must be divisible by patch * 2^(resolutions - 1).
+    that attend, and `transformer` those with a whole transformer block. With `patch` > 1 the full resolution is that of patch x patch
+    squares of pixels, each one a vector of channels (Shi et al., 2016), which saves the costliest layers. The image's sides must
+    be divisible by patch * 2^(resolutions - 1).
     A gain that depends on the time lets the input through to the output; it starts at 0, so an untrained U-Net predicts 0.
     """
 
@@ -43,6 +58,8 @@ class UNet(nn.Module):
         patch: int = 1,
         classes: int | None = None,
         time_scale: float = 1.0,
+        transformer: tuple[int, ...] = (),
+        norm: str = "channel",
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -54,10 +71,15 @@ class UNet(nn.Module):
             "patch": patch,
             "classes": classes,
             "time_scale": time_scale,
+            "transformer": list(transformer),
+            "norm": norm,
         }
         sizes = [width * multiplier for multiplier in multipliers]
-        lowest = len(sizes) - 1
-        condition_width = 4 * width
+        lowest, condition_width = len(sizes) - 1, 4 * width
+
+        def block(channels_in: int, level: int) -> Block:
+            return Block(channels_in, sizes[level], condition_width, level in attention, level in transformer, norm)
+
         self.condition = ConditionEmbedding(condition_width, classes, time_scale)
         self.split, self.join = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
         self.first = nn.Conv2d(channels * patch**2, sizes[0], 3, padding=1)
@@ -65,28 +87,28 @@ class UNet(nn.Module):
         self.down, skips = nn.ModuleList(), [sizes[0]]  # skips: the channels of every output on the way down
         for level, size in enumerate(sizes):
             for _ in range(blocks):
-                self.down.append(Block(size, size, condition_width, level in attention))
+                self.down.append(block(size, level))
                 skips.append(size)
             if level < lowest:
                 self.down.append(Downsample(size, sizes[level + 1]))
                 skips.append(sizes[level + 1])
 
-        self.middle = Block(sizes[lowest], sizes[lowest], condition_width, lowest in attention)
+        self.middle = block(sizes[lowest], lowest)
 
         self.up = nn.ModuleList()
         for level, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks + 1):
-                self.up.append(Block(size + skips.pop(), size, condition_width, level in attention))
+                self.up.append(block(size + skips.pop(), level))
             if level:
                 self.up.append(Upsample(size, sizes[level - 1]))
 
-        self.last_norm = ChannelNorm()
+        self.last_norm = build_norm(norm, sizes[0])
         self.last = zero_initialised(nn.Conv2d(sizes[0], channels * patch**2, 3, padding=1))
         self.input_gain = zero_initialised(nn.Linear(condition_width, 1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to the shape of x."""
-        self._check_sides(x)
+        check_image(x, self.config["channels"], self.config["patch"] * 2 ** (len(self.config["multipliers"]) - 1))
         condition = self.condition(t, cond)
         h = self.first(self.split(x))
         skips = [h]
@@ -100,9 +122,66 @@ class UNet(nn.Module):
         # The norm forgets how long the channels' vectors are; near pure noise the answer is the input, length and all.
         return out + self.input_gain(F.silu(condition))[:, :, None, None] * x
 
-    def _check_sides(self, x: Tensor) -> None:
-        factor = self.config["patch"] * 2 ** (len(self.config["multipliers"]) - 1)
-        if x.ndim != 4 or x.shape[1] != self.config["channels"] or x.shape[2] % factor or x.shape[3] % factor:
-            raise ValueError(
-                f"x must have shape (B, {self.config['channels']}, H, W) with H and W multiples of {factor}; got {tuple(x.shape)}"
-            )
+
+class BasicUNet(nn.Module):
+    """The plainest U-Net that is told the time: pairs of convolutions, maxima down, copies up, and the skips; nothing else.
+
+    The time's vector is added to the channels between two convolutions. What `UNet` adds to it, one thing each, is the residual
+    connection, the scale, attention, patches and the input's gain.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 32,
+        multipliers: tuple[int, ...] = (1, 2, 2),
+        classes: int | None = None,
+        time_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "channels": channels,
+            "width": width,
+            "multipliers": list(multipliers),
+            "classes": classes,
+            "time_scale": time_scale,
+        }
+        sizes = [width * multiplier for multiplier in multipliers]
+        self.condition = ConditionEmbedding(4 * width, classes, time_scale)
+        self.down = nn.ModuleList(
+            ConvolutionPair(before, size, 4 * width) for before, size in pairwise([channels, *sizes])
+        )
+        self.up = nn.ModuleList(
+            ConvolutionPair(below + size, size, 4 * width) for size, below in reversed(list(pairwise(sizes)))
+        )
+        self.last = nn.Conv2d(sizes[0], channels, 1)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
+        """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to the shape of x."""
+        check_image(x, self.config["channels"], 2 ** (len(self.config["multipliers"]) - 1))
+        condition = self.condition(t, cond)
+        *levels, lowest = self.down
+        skips = []
+        for pair in levels:
+            skips.append(pair(x, condition))
+            x = F.max_pool2d(skips[-1], 2)
+        x = lowest(x, condition)
+        for pair in self.up:
+            x = pair(torch.cat([F.interpolate(x, scale_factor=2), skips.pop()], dim=1), condition)
+        return self.last(x)
+
+
+class ConvolutionPair(nn.Module):
+    """Two convolutions, each followed by norm and activation; the condition is added between them."""
+
+    def __init__(self, channels_in: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm()
+        self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bias = nn.Linear(width, channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x `(B, channels_in, H, W)` to `(B, channels, H, W)`."""
+        h = F.silu(self.norm(self.conv_in(x))) + self.bias(condition)[:, :, None, None]
+        return F.silu(self.norm(self.conv_out(h)))

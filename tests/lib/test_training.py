@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,10 @@ from course_lib.checkpoints import load_tensors
 from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.gaussian import GaussianProcess
 from course_lib.losses import denoising_loss
-from course_lib.nets import MLP
+from course_lib.nets import MLP, UNet
 from course_lib.recipes import digits_ddpm
 from course_lib.schedules import cosine
-from course_lib.training import batch_rows, bf16_is_fast, fit, progress, rate
+from course_lib.training import batch_rows, bf16_is_fast, fit, progress, rate, recomputed
 
 DATA = (torch.randn(64, 2, generator=torch.Generator().manual_seed(0)),)
 
@@ -135,6 +137,89 @@ def test_bf16_trains_too() -> None:
     assert isinstance(bf16_is_fast(torch.device("cpu")), bool)
 
 
+def unet() -> UNet:
+    torch.manual_seed(0)
+    return UNet(width=8, multipliers=(1, 2), blocks=1, attention=(1,))
+
+
+def image_loss(network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+    """A loss of images with randomness of its own."""
+    x = batch[0] + torch.randn(batch[0].shape, generator=generator)
+    return (network(x, torch.arange(len(x))) - batch[0]).square().mean()
+
+
+def train_unet(**options) -> nn.Module:
+    images = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return last_state(
+        fit(unet(), image_loss, (images,), steps=4, batch_size=8, warmup=0, bf16=False, **options)
+    ).network
+
+
+@pytest.mark.parametrize("option", ["checkpointing", "channels_last", "compiled"])
+def test_keywords_for_speed_and_memory_change_nothing_else(option: str) -> None:
+    if option == "compiled" and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    with_it, without = (weights(train_unet(**{option: on})) for on in (True, False))
+    assert torch.allclose(with_it, without, atol=2e-4)
+    assert (with_it - weights(unet())).abs().max() > 1e-3
+
+
+def test_checkpointing_keeps_less_for_the_backward_pass_and_leaves_the_network_as_it_was() -> None:
+    network, x = unet(), torch.randn(4, 1, 8, 8)
+
+    def kept() -> int:
+        sizes = []
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(x, torch.ones(4))
+        return sum(sizes)
+
+    before = kept()
+    with recomputed(network):
+        assert kept() < before / 2
+    assert kept() == before
+    assert not any("forward" in vars(module) for module in network.modules())
+
+
+def test_channels_last_reaches_the_convolutions() -> None:
+    network = train_unet(channels_last=True)
+    assert network.down[0].residual.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_parts_of_a_batch_add_up_to_the_batch() -> None:
+    def without_noise(network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        return network(batch[0], torch.ones(len(batch[0]))).square().mean()
+
+    whole, cut = (
+        last_state(fit(mlp(), without_noise, DATA, steps=3, batch_size=16, warmup=0, bf16=False, parts=parts))
+        for parts in (1, 4)
+    )
+    assert torch.allclose(weights(whole.network), weights(cut.network), atol=1e-5)
+    assert whole.loss == pytest.approx(cut.loss, rel=1e-5)
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys; from course_lib import processes, recipes; processes.join(); "
+        "recipes.digits_ddpm(sys.argv[1], steps=6, batch_size=16, bf16=False, parts=2); processes.leave()"
+    )
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for options, folder in (([], "one"), (together, "two")):
+        command = [sys.executable, *options, str(script), str(tmp_path / folder)]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=240)
+    one, two = (np.loadtxt(tmp_path / name / "log.csv", delimiter=",", skiprows=1) for name in ("one", "two"))
+    assert one.shape == (6, 3)  # step, loss, norm of the gradient
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    (first, _), (second, _) = (load_tensors(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+
+
 def test_bad_input_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"one row a sample; they have \[3, 64\] rows"):
         next(fit(mlp(), noisy_square, (*DATA, torch.zeros(3)), steps=1))
@@ -144,7 +229,7 @@ def test_bad_input_says_what_to_do() -> None:
         next(
             fit(
                 mlp(),
-                lambda network, batch, generator: weights(network).sum() * float("nan"),
+                lambda network, batch, generator: noisy_square(network, batch, generator) * float("nan"),
                 DATA,
                 steps=1,
                 batch_size=16,
