@@ -13,7 +13,7 @@ from course_lib import checkpoints, data, metrics
 from course_lib.checkpoints import ModelCard
 from course_lib.drawing import balanced_classes, draw_batches
 from course_lib.metrics import Estimate, Features, bootstrap
-from course_lib.nets.classifier import Classifier, accuracy
+from course_lib.nets.classifier import Classifier, ConvClassifier, accuracy
 from course_lib.reference import CLASSIFIERS, ROWS, Reference, check_classifier, load_reference
 
 
@@ -65,7 +65,7 @@ def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str
     reference = load_reference(name)
     network, card = checkpoints.load(CLASSIFIERS[name])
     check_classifier(reference, card.sha256)
-    assert isinstance(network, Classifier)
+    assert isinstance(network, Classifier | ConvClassifier)
     generated, n = metrics.features(network, images), len(images)
     ours, floors = (estimates(reference, x) for x in (generated, reference.test[:n]))
     if labels is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from course_lib.data import to_bytes, to_unit
-from course_lib.nets.classifier import Classifier
+from course_lib.nets.classifier import Classifier, ConvClassifier
 
 
 class Features(NamedTuple):
@@ -26,7 +26,7 @@ class Features(NamedTuple):
 
 
 @torch.no_grad()
-def features(classifier: Classifier, images: Tensor, batch_size: int = 500) -> Features:
+def features(classifier: Classifier | ConvClassifier, images: Tensor, batch_size: int = 500) -> Features:
     """The features of images `(N, C, H, W)`, uint8 or in [-1, 1]; the latter are rounded to 8 bits first, as real images are.
 
     The classifier runs in float32 whatever the hardware, so that a metric means the same everywhere.

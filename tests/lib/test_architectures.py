@@ -227,5 +227,8 @@ def test_fast_classifier_sees_the_whole_picture_and_refuses_a_time() -> None:
     x = normal(1, 1, 28, 28).double().requires_grad_()
     (gradient,) = torch.autograd.grad(network(x).square().sum(), x)
     assert (gradient.abs().sum((0, 1)) > 0).double().mean() > 0.5  # a maximum passes one of its pixels on
+    assert torch.allclose(network(x), network(x.flip(-1)))
+    network.train()
+    assert not torch.allclose(network(x), network(x.flip(-1)))
     with pytest.raises(ValueError, match="t must be None"):
         network(x, torch.tensor([3]))

@@ -155,13 +155,16 @@ def train_unet(**options) -> nn.Module:
     ).network
 
 
-@pytest.mark.parametrize("option", ["checkpointing", "channels_last", "compiled"])
+@pytest.mark.parametrize("option", ["checkpointing", "channels_last"])
 def test_keywords_for_speed_and_memory_change_nothing_else(option: str) -> None:
-    if option == "compiled" and shutil.which("g++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
     with_it, without = (weights(train_unet(**{option: on})) for on in (True, False))
     assert torch.allclose(with_it, without, atol=2e-4)
     assert (with_it - weights(unet())).abs().max() > 1e-3
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_trains_as_the_plain_one() -> None:
+    assert torch.allclose(weights(run(4, compiled=True).network), weights(run(4).network), atol=1e-5)
 
 
 def test_checkpointing_keeps_less_for_the_backward_pass_and_leaves_the_network_as_it_was() -> None:
