@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup book test lint format equations serve clean
+.PHONY: help setup book test lint format equations bench serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,14 @@ format: setup  ## rewrite the code in the project's style
 
 equations: setup  ## count the labelled equations and their checks
 	@$(PYTHON) tools/equations.py
+
+bench: setup build/peers/installed  ## measure speed and quality beside other libraries, into results/ (two hours, on an idle machine)
+	@for part in operators networks keywords speed quality; do \
+		env -u OMP_NUM_THREADS PYTHONPATH=build/peers $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
+
+build/peers/installed: benchmarks/requirements.txt
+	@$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/peers -r benchmarks/requirements.txt
+	@touch $@
 
 serve: _build/html/index.html  ## serve the built book on http://localhost:8000 (PORT=... for another port)
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html

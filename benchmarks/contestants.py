@@ -50,7 +50,7 @@ class Contestant:
 
 def contestants(channels: int, size: int) -> list[Contestant]:
     """Ours and the peers', for images of channels x size x size; about 1.5 M parameters and 0.5 GFLOP an image at 28 x 28."""
-    ours = partial(UNet, channels, width=80, multipliers=(1,), blocks=2, attention=(0,), patch=2)
+    ours = partial(UNet, channels, width=96, multipliers=(1,), blocks=2, attention=(), patch=2, condition_width=160)
     return [
         Contestant("course_lib", ours, our_steps, lambda network, x, t: network(x, t)),
         Contestant(
@@ -91,8 +91,8 @@ def diffusers_unet(channels: int, size: int) -> nn.Module:
         in_channels=channels,
         out_channels=channels,
         layers_per_block=2,
-        block_out_channels=(32, 56, 64),
-        norm_num_groups=8,
+        block_out_channels=(32, 60, 60),
+        norm_num_groups=4,
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
     )
@@ -118,7 +118,7 @@ def diffusers_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[
 
 def lucid_unet(channels: int) -> nn.Module:
     """denoising-diffusion-pytorch's Unet."""
-    return lucid().Unet(dim=32, dim_mults=(1, 2, 2), channels=channels)
+    return lucid().Unet(dim=32, dim_mults=(1, 2, 2), attn_dim_head=36, channels=channels)
 
 
 def lucid_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[None]:

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round, to see that all runs; writes nothing")
     parser.add_argument("--out", type=Path, default=Path("results"))
     arguments = parser.parse_args()
-    rounds, seconds = (1, 0.1) if arguments.quick else (5, 4.0)
+    rounds, seconds = (1, 0.1) if arguments.quick else (3, 3.0)
     started, found = time.monotonic(), {name: [] for name in WAYS}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for _ in range(rounds):

@@ -4,7 +4,7 @@ import json
 import platform
 import statistics
 import time
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from course_lib.checkpoints import write_atomically
 def machine() -> dict[str, Any]:
     """What ran: processor, threads, versions."""
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    packages = ("torch", "diffusers", "denoising-diffusion-pytorch")
+    found = {distribution.name: distribution.version for distribution in distributions()}
+    packages = {name: found[name] for name in ("torch", "diffusers", "denoising-diffusion-pytorch") if name in found}
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else model.partition(":")[2].strip()
     return {"machine": name or platform.processor(), "threads": torch.get_num_threads()} | {
         p: version(p) for p in packages

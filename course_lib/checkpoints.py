@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from course_lib import schedules
+from course_lib.data import data_dir
+from course_lib.download import download_weights
 from course_lib.nets import MLP, BasicUNet, Classifier, ConvClassifier, DiT, Hybrid, UNet
 from course_lib.schedules import TableSchedule
 
@@ -128,11 +130,15 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def save(path: Path | str, network: nn.Module, card: ModelCard) -> ModelCard:
-    """Write the weights to `path` (.safetensors) and the card beside it (.json); returns the card with its SHA-256."""
+def save(path: Path | str, network: nn.Module, card: ModelCard, dtype: torch.dtype | None = None) -> ModelCard:
+    """Write the weights to `path` (.safetensors) and the card beside it (.json); returns the card with its SHA-256.
+
+    With a `dtype`, floating-point weights are rounded to it; whoever loads them computes in float32 all the same.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(path, network.state_dict())
+    weights = network.state_dict()
+    save_tensors(path, {name: w.to(dtype) if dtype and w.is_floating_point() else w for name, w in weights.items()})
     card = dataclasses.replace(card, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     write_atomically(path.with_suffix(".json"), json.dumps(dataclasses.asdict(card), indent=2).encode() + b"\n")
     return card
@@ -180,12 +186,26 @@ def locate(path: Path | str) -> Path:
     path = Path(path)
     if path.is_dir():
         return path / "model.safetensors"
-    shipped = SHIPPED / f"{path}.safetensors"
-    if not path.exists() and len(path.parts) == 1 and shipped.exists():
-        return shipped
-    if not path.exists():
-        names = sorted(p.stem for p in SHIPPED.glob("*.json"))
-        raise ValueError(
-            f"{path} is neither a folder nor a file nor a shipped model ({', '.join(names) or 'none is shipped'})"
-        )
-    return path
+    if path.exists():
+        return path
+    if f"{path}.json" in checksums():
+        shipped(f"{path}.json")
+        return shipped(f"{path}.safetensors")
+    names = ", ".join(shipped_models())
+    raise ValueError(f"{path} is neither a folder nor a file nor a shipped model ({names})")
+
+
+def shipped_models() -> list[str]:
+    """The names of the models that ship with the course."""
+    return sorted(file.removesuffix(".json") for file in checksums() if file.endswith(".json"))
+
+
+def checksums() -> dict[str, str]:
+    """The SHA-256 of every file that ships, by its name."""
+    return json.loads((Path(__file__).parent / "weights.json").read_text())
+
+
+def shipped(file: str) -> Path:
+    """The path of a file that ships: in the checkout, or, where the package was installed without it, downloaded from the release."""
+    path = SHIPPED / file
+    return path if path.exists() else download_weights(file, checksums()[file], data_dir() / "weights")

@@ -1,10 +1,11 @@
-"""Fetch MNIST, Fashion-MNIST and CIFAR-10 from their official sources and convert each once to one .npz archive."""
+"""Fetch data sets from their official sources, each converted once to one .npz archive, and trained weights from the project's release."""
 
 import contextlib
 import gzip
 import os
 import tarfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ IDX_FILES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
+
+
+RELEASE = "https://github.com/learning-to-denoise/learning-to-denoise/releases/download/v{version}/"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,26 @@ def fetch(source: Source, file: str, folder: Path) -> str:
     return pooch.retrieve(
         source.base + file, known_hash=f"md5:{source.md5[file]}", fname=file, path=folder, progressbar=True
     )
+
+
+def download_weights(file: str, sha256: str, folder: Path) -> Path:
+    """The path of one file of the release of this version, its SHA-256 checked; what is already there is not fetched again.
+
+    Raises ValueError with what to do where there is no network, the folder cannot be written, or the checksum differs.
+    """
+    import pooch
+
+    base = RELEASE.format(version=version("learning-to-denoise"))
+    try:
+        return Path(pooch.retrieve(base + file, known_hash=f"sha256:{sha256}", fname=file, path=folder))
+    except RequestException as error:
+        raise ValueError(
+            f"{file} could not be downloaded from {base} ({type(error).__name__}): connect to the network, or put it into {folder}"
+        ) from error
+    except OSError as error:
+        raise ValueError(
+            f"{file} could not be stored in {folder} ({error.strerror or error}): free some disk space, or set COURSE_DATA_DIR"
+        ) from error
 
 
 def read_idx_files(files: list[Path]) -> dict[str, np.ndarray]:

@@ -60,7 +60,8 @@ def data_set(card: ModelCard) -> str:
 def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
     """Every metric of images `(N, C, H, W)`, beside its floor: the same metric of as many real test images.
 
-    Each is {"value", "low", "high", "floor"}: the ends of a 95 % bootstrap interval, and what real images get.
+    Each is {"value", "low", "high", "floor"}: the ends of a 95 % bootstrap interval, and what real images get. The share of copies
+    of training images is among them where the data set is in the data dir.
     """
     reference = load_reference(name)
     network, card = checkpoints.load(CLASSIFIERS[name])
@@ -68,6 +69,8 @@ def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str
     assert isinstance(network, Classifier | ConvClassifier)
     generated, n = metrics.features(network, images), len(images)
     ours, floors = (estimates(reference, x) for x in (generated, reference.test[:n]))
+    if (data.data_dir() / f"{name}.npz").exists():
+        ours["copies"], floors["copies"] = copied(name, images), Estimate(0.01, 0.01, 0.01)
     if labels is not None:
         ours["accuracy"] = bootstrap(lambda w: metrics.label_accuracy(generated.log_probs, labels, w), n)
     table: dict[str, Any] = {}
@@ -97,6 +100,14 @@ def estimates(reference: Reference, found: Features) -> dict[str, Estimate]:
         "classifier score": bootstrap(lambda w: metrics.classifier_score(log_probs, w), n),
         "effective classes": bootstrap(lambda w: metrics.effective_classes(log_probs, w), n),
     }
+
+
+def copied(name: str, images: Tensor, rows: int = 1000) -> Estimate:
+    """The share of (the first 1,000) images that lie nearer to a training image than all but 1 % of new real images do."""
+    train, test = (data.to_unit(data.load(name, split)[0]) for split in ("train", "test"))
+    images = data.to_unit(images[:rows]) if images.dtype == torch.uint8 else images[:rows]
+    near = metrics.copies(images, test[:rows], train).near
+    return bootstrap(lambda w: float(near.mean() if w is None else w @ near / w.sum()), len(near))
 
 
 def on_test_set(model: str, card: ModelCard) -> dict[str, Any]:

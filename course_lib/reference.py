@@ -23,7 +23,7 @@ class Reference:
 
 
 def build_reference(name: str, folder: Path = checkpoints.SHIPPED) -> Path:
-    """Compute the reference of a data set with its shipped classifier, and write it beside it."""
+    """Compute the reference of a data set with the classifier in a folder, and write it beside it."""
     network, card = checkpoints.load(folder / f"{CLASSIFIERS[name]}.safetensors")
     train, test = (features(network, data.load(name, split)[0]) for split in ("train", "test"))  # type: ignore[arg-type]
     mean, covariance = moments(train.vectors)
@@ -39,9 +39,9 @@ def build_reference(name: str, folder: Path = checkpoints.SHIPPED) -> Path:
     return path
 
 
-def load_reference(name: str, folder: Path = checkpoints.SHIPPED) -> Reference:
+def load_reference(name: str) -> Reference:
     """The shipped reference of a data set; raises ValueError where it is missing or damaged."""
-    tensors, metadata = checkpoints.load_tensors(folder / f"{CLASSIFIERS[name]}-reference.safetensors")
+    tensors, metadata = checkpoints.load_tensors(checkpoints.shipped(f"{CLASSIFIERS[name]}-reference.safetensors"))
     full = {key: tensor.double() for key, tensor in tensors.items()}
     return Reference(
         metadata["classifier"],

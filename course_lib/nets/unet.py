@@ -44,7 +44,7 @@ class UNet(nn.Module):
     `multipliers` gives the channels at each resolution in units of `width`; `attention` lists the resolutions (0 is the full one)
     that attend, and `transformer` those with a whole transformer block. With `patch` > 1 the full resolution is that of patch x patch
     squares of pixels, each one a vector of channels (Shi et al., 2016), which saves the costliest layers. The image's sides must
-    be divisible by patch * 2^(resolutions - 1).
+    be divisible by patch * 2^(resolutions - 1). `condition_width` is that of the vector for time and class (None: 4 * width).
     A gain that depends on the time lets the input through to the output; it starts at 0, so an untrained U-Net predicts 0.
     """
 
@@ -60,8 +60,10 @@ class UNet(nn.Module):
         time_scale: float = 1.0,
         transformer: tuple[int, ...] = (),
         norm: str = "channel",
+        condition_width: int | None = None,
     ) -> None:
         super().__init__()
+        condition_width = 4 * width if condition_width is None else condition_width
         self.config: dict[str, Any] = {
             "channels": channels,
             "width": width,
@@ -73,9 +75,10 @@ class UNet(nn.Module):
             "time_scale": time_scale,
             "transformer": list(transformer),
             "norm": norm,
+            "condition_width": condition_width,
         }
         sizes = [width * multiplier for multiplier in multipliers]
-        lowest, condition_width = len(sizes) - 1, 4 * width
+        lowest = len(sizes) - 1
 
         def block(channels_in: int, level: int) -> Block:
             return Block(channels_in, sizes[level], condition_width, level in attention, level in transformer, norm)

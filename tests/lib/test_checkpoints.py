@@ -1,14 +1,20 @@
 """Weights on disk: what is written comes back, and nothing damaged or foreign gets in."""
 
 import errno
+import functools
+import hashlib
+import http.server
 import json
 import pickle
+import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from course_lib import checkpoints
+from course_lib import checkpoints, download
 from course_lib.checkpoints import ModelCard, load, load_tensors, save, save_tensors, write_atomically
 from course_lib.nets import MLP
 
@@ -113,12 +119,74 @@ def test_unknown_model_lists_what_is_shipped() -> None:
         load("mnist-dpm")
 
 
-def test_shipped_models_load() -> None:
+def test_shipped_models_load_and_are_small_enough() -> None:
     cards = sorted(checkpoints.SHIPPED.glob("*.json"))
-    assert {file.stem for file in cards} >= {"mnist-ddpm", "mnist-classifier"}
+    assert [file.stem for file in cards] == checkpoints.shipped_models()
     for file in cards:
         network, loaded = load(file.stem)
         assert sum(p.numel() for p in network.parameters()) == loaded.parameters
+        assert all(p.dtype == torch.float32 for p in network.parameters())
+    sizes = [file.stat().st_size for file in checkpoints.SHIPPED.iterdir()]
+    assert max(sizes) <= 15e6 and sum(sizes) <= 80e6
+
+
+def test_every_shipped_file_has_its_checksum_listed() -> None:
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in checkpoints.SHIPPED.iterdir()}
+    assert files == checkpoints.checksums()
+
+
+def test_half_precision_on_disk_is_rounded_and_loads_as_float32(tmp_path: Path) -> None:
+    network, card = load("mnist-classifier")
+    checkpoints.save(tmp_path / "half.safetensors", network, card, torch.bfloat16)
+    rounded, _ = load(tmp_path / "half.safetensors")
+    for name, weight in rounded.state_dict().items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, network.state_dict()[name].bfloat16().float()), name
+    whole, half = (checkpoints.shipped("mnist-classifier.safetensors"), tmp_path / "half.safetensors")
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package without its checkout: weights come from a release, here a folder served on loopback."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    for file in checkpoints.SHIPPED.glob("mnist-classifier.*"):
+        shutil.copy(file, folder)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    monkeypatch.setattr(handler.func, "log_message", lambda *arguments: None)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(download, "RELEASE", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "nowhere")
+        monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "data"))
+        yield folder
+        server.shutdown()
+
+
+def test_weights_come_from_the_release_where_the_checkout_is_missing(release: Path, tmp_path: Path) -> None:
+    _, card = load("mnist-classifier")
+    assert card.name == "mnist-classifier"
+    for file in release.iterdir():
+        file.unlink()  # the second time nothing is fetched
+    load("mnist-classifier")
+
+
+def test_a_damaged_download_is_refused(release: Path) -> None:
+    file = release / "mnist-classifier.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="hash of downloaded file .* does not match"):
+        load("mnist-classifier")
+
+
+def test_no_network_for_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "RELEASE", "http://127.0.0.1:9/")
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "nowhere")
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(
+        ValueError, match=r"could not be downloaded from http://127.0.0.1:9/ \(\w+\): connect to the network, or put"
+    ):
+        load("mnist-classifier")
 
 
 def test_failed_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

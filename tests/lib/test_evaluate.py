@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib import checkpoints, data, metrics
-from course_lib.evaluate import compare, data_set, estimates, evaluate, ledger
+from course_lib.evaluate import compare, copied, data_set, estimates, evaluate, ledger
 from course_lib.reference import CLASSIFIERS, check_classifier, load_reference
 
 SHIPPED = [name for name, model in CLASSIFIERS.items() if (checkpoints.SHIPPED / f"{model}.safetensors").exists()]
@@ -81,3 +81,12 @@ def test_the_shipped_classifier_keeps_what_its_card_promises():
     found = metrics.features(network, images[:2000]).log_probs
     assert metrics.label_accuracy(found, labels[:2000]) > 0.985  # the first 2,000 are among the harder ones
     assert card.metrics["test accuracy"] >= 0.994
+
+
+@pytest.mark.needs_data("mnist")
+def test_copies_of_training_images_are_counted():
+    train, _ = data.load("mnist", "train")
+    test, _ = data.load("mnist", "test")
+    assert copied("mnist", data.to_unit(train[:200])).value == 1
+    fresh = copied("mnist", data.to_unit(test[1000:1400]))
+    assert fresh.low <= fresh.value < 0.05

@@ -125,6 +125,20 @@ def test_copies_of_training_images_are_found_and_new_ones_are_not():
     assert metrics.copies(normal(300, 1, 4, 4, seed=2), held_out, train).share < 0.05
 
 
+def test_bias_in_the_number_of_rows_is_seen_where_there_is_one():
+    real, x = moments(normal(20_000, 8)), normal(4000, 8, seed=1)
+    other = normal(1000, 8, seed=2)
+    sizes = (250, 1000, 4000)
+    frechet = metrics.by_size(lambda rows: frechet_distance(real, x[rows]), 4000, sizes)
+    assert frechet[250].value > 2 * frechet[1000].value > 4 * frechet[4000].value  # falls as 1/n
+    assert math.isclose(frechet[250].value / frechet[1000].value, 4, rel_tol=0.3)
+    kernel = metrics.by_size(lambda rows: kernel_distance(other, x[rows]), 4000, sizes)
+    assert abs(kernel[250].value - kernel[4000].value) < kernel[250].high - kernel[250].low
+    assert all(e.low <= e.value <= e.high for e in frechet.values())
+    with pytest.raises(ValueError, match="sizes must not exceed 10, the number of rows; got 20"):
+        metrics.by_size(lambda rows: 0.0, 10, (5, 20))
+
+
 def test_bootstrap_interval_of_a_mean_has_the_known_width():
     x = normal(400)
     estimate = bootstrap(lambda w: float(x.mean() if w is None else w @ x / w.sum()), 400, repeats=400)

@@ -9,7 +9,7 @@ import torch
 
 from course_lib import checkpoints, data, recipes
 from course_lib.classifiers import classification_loss
-from course_lib.drawing import draw
+from course_lib.drawing import balanced_classes, draw, draw_batches
 from course_lib.gaussian import GaussianProcess
 from course_lib.predictions import V
 from course_lib.recipes import RECIPES, diffusion_loss, drop_labels
@@ -117,3 +117,13 @@ def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
         assert 0 <= card.metrics["test accuracy"] <= 1
     else:
         assert (tmp_path / "run/samples-000001.png").exists()
+
+
+@pytest.mark.parametrize("name", [n for n in checkpoints.shipped_models() if "classifier" not in n])
+def test_every_shipped_model_draws_each_class_as_often(name: str) -> None:
+    card = checkpoints.load_card(checkpoints.shipped(f"{name}.json"))
+    cond = balanced_classes(card, 10)
+    assert cond is None or cond.tolist() == list(range(10))
+    images = draw_batches(name, 10, steps=2, sampler="ddim", seed=0, cond=cond, scale=2.0)
+    assert images.shape == (10, *card.image_shape)
+    assert images.abs().max() <= 1 and images.std() > 0.1

@@ -1,0 +1,94 @@
+"""Inside the sandbox: run the cells of a submission, then answer calls of its functions with plain data.
+
+Nothing here is trusted by the grader: student code shares this process and may change all of it. What it can send is a frame.
+"""
+
+import linecache
+import socket
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from autograder import frames
+
+LINES = 12  # of a traceback
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer requests until the grader hangs up: {"cells": [...]}, {"call": name, ...} or {"get": name}."""
+    stream: Any = channel.makefile("rwb", buffering=1 << 16)
+    student = types.ModuleType("__main__")
+    sys.modules["__main__"] = student
+    while True:
+        try:
+            request = frames.unpack(frames.read(stream), lambda name: callback(stream, name))
+        except EOFError:
+            return
+        answer = attempt(student, request)
+        try:
+            frame = frames.pack(answer, None)
+        except Exception as error:
+            frame = frames.pack({"error": {"kind": type(error).__name__, "message": str(error)[:500], "trace": ""}})
+        stream.write(frame)
+        stream.flush()
+
+
+def attempt(student: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
+    """What a request gives, or the error that it raised."""
+    try:
+        if "cells" in request:
+            return {"value": [run_cell(student, source, number) for number, source in enumerate(request["cells"], 1)]}
+        found = student.__dict__
+        for part in request.get("call", request.get("get")).split("."):
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
+        return {"value": found(*request["args"], **request["kwargs"]) if "call" in request else found}
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: student code must not end the service
+        return {"error": described(error)}
+
+
+def run_cell(student: types.ModuleType, source: str, number: int) -> dict[str, str] | None:
+    """Execute one cell in the student's module; the error that it raised, or None."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    name = f"<cell {number}>"
+    try:
+        plain = TransformerManager().transform_cell(without_magics(source))
+        linecache.cache[name] = (len(plain), None, plain.splitlines(keepends=True), name)
+        exec(compile(plain, name, "exec"), student.__dict__)
+    except BaseException as error:
+        return described(error)
+    return None
+
+
+def without_magics(source: str) -> str:
+    """The source with lines such as %matplotlib or !pip blanked, which only a notebook understands."""
+    if source.lstrip().startswith("%%"):
+        return ""
+    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """An error's kind, message, and the lines of student code that led to it."""
+    try:
+        steps = [step for step in traceback.extract_tb(error.__traceback__) if step.filename.startswith("<cell")]
+        trace = "".join(traceback.format_list(steps[-LINES:]))
+        message = str(error)
+    except BaseException:  # an exception of the student's own making may fail to describe itself
+        trace, message = "", "(an error that cannot be described)"
+    return {"kind": type(error).__name__[:100], "message": message[:2000], "trace": trace[:8000]}
+
+
+def callback(stream: BinaryIO, name: str) -> Callable[..., Any]:
+    """A function that lives in the grader: calling it asks there."""
+
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        stream.write(frames.pack({"callback": name, "args": list(args), "kwargs": kwargs}))
+        stream.flush()
+        answer = frames.unpack(frames.read(stream))
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["value"]
+
+    return ask

@@ -1,0 +1,101 @@
+"""Inside the sandbox and before any student code: import the heavy packages once, then fork a clean child for each submission.
+
+A child gets namespaces of its own (processes, mounts, messages, users), so that it sees neither this process nor another
+child, a private /tmp, hard limits, and no privilege. What it leaves behind ends with it. The orders come over a socket that no child inherits.
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+
+from autograder import child, linux
+
+CONTROL = 3  # the file descriptor on which the grader speaks to this process
+WARM = ("numpy", "torch", "sympy", "matplotlib.pyplot", "IPython.core.inputtransformer2", "safetensors.torch")
+
+
+def main() -> None:
+    """Warm up, say so, and follow orders until the grader hangs up."""
+    control = socket.socket(fileno=CONTROL)
+    for name in (*WARM, *sys.argv[1:]):
+        importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)
+    linux.set_dumpable(False)
+    control.send(b"ready")
+    guards: dict[int, int] = {}  # the grader's number of a child -> the process that guards it
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        if not message:
+            os._exit(0)
+        order = json.loads(message)
+        if order["do"] == "spawn":
+            guards[order["child"]] = spawn(order["limits"], descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif order["do"] == "kill" and (guard := guards.pop(order["child"], None)) is not None:
+            os.kill(guard, signal.SIGKILL)
+            os.waitpid(guard, 0)
+            control.send(b"killed")
+
+
+def spawn(limits: dict[str, int], descriptors: list[int]) -> int:
+    """Fork a guard, which forks the child into new namespaces and dies with it; returns the guard's process number."""
+    guard = os.fork()
+    if guard:
+        return guard
+    try:
+        os.close(CONTROL)
+        uid, gid = os.getuid(), os.getgid()
+        linux.unshare(linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWIPC)
+        linux.map_own_ids(uid, gid)
+        quiet = linux.NOSUID | linux.NODEV
+        linux.mount("tmpfs", "/tmp", "tmpfs", quiet, f"size={limits['tmp_bytes']},mode=700")
+        linux.mount("tmpfs", "/dev/shm", "tmpfs", quiet, f"size={limits['tmp_bytes']},mode=700")
+        pid = os.fork()
+        if pid == 0:
+            confine(limits)
+            channel, output = descriptors
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+            os.dup2(channel, CONTROL)
+            os.closerange(CONTROL + 1, 1 << 12)
+            child.serve(socket.socket(fileno=CONTROL))
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        os.waitpid(pid, 0)
+    finally:
+        os._exit(0)
+
+
+def address_space() -> int:
+    """How many bytes of address space this process has, most of them the code of its packages."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def confine(limits: dict[str, int]) -> None:
+    """Hide the other processes, set the limits and give up every privilege; from here on nothing can be taken back."""
+    base = address_space()
+    linux.mount("tmpfs", "/proc", "tmpfs", linux.NOSUID | linux.NODEV | linux.READ_ONLY, "size=4k")
+    for what, most in (
+        (resource.RLIMIT_AS, base + limits["memory_bytes"]),
+        (resource.RLIMIT_CPU, limits["cpu_seconds"]),
+        (resource.RLIMIT_NPROC, limits["processes"]),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+        (resource.RLIMIT_NOFILE, 128),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    linux.drop_privileges()
+    linux.die_with_parent(signal.SIGKILL)
+    os.chdir("/tmp")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The benchmarks: contestants of equal size, and entries of the ledger that say what was measured."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.contestants import contestants, gflop, parameters
+from benchmarks.record import machine, measured
+from course_lib.evaluate import ledger
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRIES = {entry["model"]: entry for entry in ledger(ROOT / "results")}
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+def test_contestants_are_equal_within_a_tenth(channels: int, size: int) -> None:
+    ours, diffusers, _ = contestants(channels, size)  # the third is measured in the ledger's own entry, below
+    networks = [contestant.build() for contestant in (ours, diffusers)]
+    weights = [parameters(network) for network in networks]
+    work = [gflop(n, c.forward, (channels, size, size)) for n, c in zip(networks, (ours, diffusers), strict=True)]
+    assert max(weights) < 1.1 * min(weights) and max(work) < 1.1 * min(work)
+
+
+@pytest.mark.parametrize("shape", ["28x28x1", "32x32x3"])
+def test_measured_contestants_were_equal_within_a_tenth_and_took_turns(shape: str) -> None:
+    entry = ENTRIES[f"speed at {shape}"]
+    for what in ("parameters", "GFLOP an image"):
+        values = [found["value"] for key, found in entry["metrics"].items() if key.endswith(f", {what}")]
+        assert len(values) == 3 and max(values) < 1.1 * min(values), (what, values)
+    assert entry["options"]["rounds"] >= 5
+    for key, found in entry["metrics"].items():
+        if "images/s" in key or "ratio" in key:
+            assert 0 < found["low"] <= found["value"] <= found["high"] and found["mode"]
+
+
+def test_every_part_of_make_bench_exists_and_has_help() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("for part in ")[2].partition(";")[0].split()
+    assert {"operators", "networks", "keywords", "speed", "quality"} == set(recipe)
+    for part in (*recipe, "gpu"):
+        command = [sys.executable, "-m", f"benchmarks.{part}", "--help"]
+        assert "--quick" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_measurements_are_medians_with_their_ends() -> None:
+    assert measured([3.0, 1.0, 10.0]) == {"value": 3.0, "low": 1.0, "high": 10.0}
+    assert machine()["threads"] >= 1 and "torch" in machine()
