@@ -19,6 +19,7 @@ LINES = 12  # of a traceback
 def serve(channel: socket.socket) -> None:
     """Answer requests until the grader hangs up: {"cells": [...]}, {"call": name, ...} or {"get": name}."""
     stream: Any = channel.makefile("rwb", buffering=1 << 16)
+    sys.stdout = sys.stderr = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 (as long as we live)
     student = types.ModuleType("__main__")
     sys.modules["__main__"] = student
     while True:

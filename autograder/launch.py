@@ -28,7 +28,7 @@ def arguments(binds: dict[str, str], command: list[str], environment: dict[str, 
         line += ["--ro-bind", outside, inside]
     for name, value in environment.items():
         line += ["--setenv", name, value]
-    return [*line, "--remount-ro", "/", "--chdir", "/tmp", "--", *command]
+    return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--", *command]
 
 
 def as_nobody(binds: dict[str, str]) -> dict[str, str]:

@@ -3,7 +3,9 @@
 Nothing of the student's is ever imported, unpickled or evaluated here. No bubblewrap, no grading: `Sandbox` fails closed.
 """
 
+import itertools
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -35,6 +37,9 @@ class Limits(NamedTuple):
     output_bytes: int = 1 << 20
 
 
+USUAL = Limits()
+
+
 class SandboxError(RuntimeError):
     """The sandbox itself could not be started: nothing may be graded."""
 
@@ -55,7 +60,11 @@ class Sandbox:
 
     def __init__(self, course: Path, modules: tuple[str, ...] = ()) -> None:
         if shutil.which("bwrap") is None:
-            raise SandboxError("bubblewrap (bwrap) is not installed, and without it nothing is graded: apt install bubblewrap")
+            raise SandboxError(
+                "bubblewrap (bwrap) is not installed, and without it nothing is graded: apt install bubblewrap"
+            )
+        if not (course / "course_lib").is_dir():
+            raise SandboxError(f"there is no course_lib in {course}, so nothing is graded: build the assignments first")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         base, packages = Path(sys.base_prefix), Path(sysconfig.get_path("purelib"))
         binds = {f"/grader/autograder/{name}": str(HERE / name) for name in INSIDE}
@@ -66,23 +75,195 @@ class Sandbox:
             **{"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/grader:/course:/packages"},
             **{"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
         }
-        python = str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
+        python = str(base / "bin" / f"python3.{sys.version_info.minor}")
         spec = {
             "binds": binds,
             "environment": environment,
-            "command": [python, "-s", "-m", "autograder.zygote", *modules],
+            "command": [python, "-s", "-m", "autograder.zygote", str(theirs.fileno()), *modules],
             "tmp_bytes": 64 << 20,
         }
-        self.children = 0
-        self.lock = threading.Lock()
         self.process = subprocess.Popen(
             [sys.executable, "-I", str(HERE / "launch.py"), json.dumps(spec)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             pass_fds=[theirs.fileno()],
-            preexec_fn=None,
         )
         theirs.close()
-        self.control = ours
-        self.control.settimeout(READY_SECONDS)
+        self.numbers, self.lock, self.control = itertools.count(), threading.Lock(), ours
+        try:
+            ours.settimeout(READY_SECONDS)
+            ready = ours.recv(16)
+        except OSError:
+            ready = b""
+        if ready != b"ready":
+            ours.close()
+            self.process.kill()
+            _, complaint = self.process.communicate()
+            raise SandboxError(
+                f"the sandbox did not start, so nothing is graded: {complaint.decode(errors='replace').strip()[-2000:]}"
+            )
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything in the sandbox."""
+        self.control.close()
+        self.process.kill()
+        self.process.communicate()
+
+    def spawn(self, limits: Limits = USUAL) -> "Child":
+        """A clean child, with nothing in it yet."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        output, theirs_output = os.pipe()
+        number = next(self.numbers)
+        order = {"do": "spawn", "child": number, "limits": limits._asdict()}
+        try:
+            with self.lock:
+                socket.send_fds(self.control, [json.dumps(order).encode()], [theirs.fileno(), theirs_output])
+        except OSError as error:
+            ours.close()
+            os.close(output)
+            raise SandboxError("the sandbox ended unexpectedly") from error
+        finally:
+            theirs.close()
+            os.close(theirs_output)
+        return Child(self, number, ours, output, limits)
+
+    def kill(self, number: int) -> None:
+        """End a child and all that it started, and wait until they are gone."""
+        with self.lock:
+            try:
+                self.control.send(json.dumps({"do": "kill", "child": number}).encode())
+                self.control.recv(16)
+            except OSError as error:  # the sandbox itself is gone, and the child with it
+                self.process.kill()
+                raise SandboxError("the sandbox ended unexpectedly") from error
+
+
+class Child:
+    """One submission's process. Every method gives plain data, or raises StudentError; none waits longer than its limit."""
+
+    def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket, output: int, limits: Limits) -> None:
+        self.sandbox, self.number, self.channel, self.limits = sandbox, number, channel, limits
+        self.alive = True
+        self.printed = bytearray()
+        self.reader = threading.Thread(target=self._drain, args=(output,), daemon=True)
+        self.reader.start()
+
+    def _drain(self, output: int) -> None:
+        """Keep the first bytes of what the child prints, and throw the rest away while it comes."""
+        with open(output, "rb", buffering=0) as stream:
+            while chunk := stream.read(1 << 16):
+                self.printed += chunk[: self.limits.output_bytes - len(self.printed)]
+
+    def load(self, cells: list[str]) -> list[dict[str, str] | None]:
+        """Run the cells of a notebook in order; for each, the error that it raised, or None."""
+        errors = self._ask({"cells": cells}, self.limits.load_seconds, {})
+        if type(errors) is not list or len(errors) != len(cells):
+            raise self._ended("your notebook broke the connection to the grader")
+        return errors
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What the student's function of that name gives; callables among the arguments run here, and are asked from there."""
+        callables: dict[str, Callable[..., Any]] = {}
+
+        def reference(function: Callable[..., Any]) -> str:
+            callables[str(len(callables))] = function
+            return str(len(callables) - 1)
+
+        request = frames.pack({"call": name, "args": list(args), "kwargs": kwargs}, reference)
+        return self._ask(request, self.limits.call_seconds, callables)
+
+    def get(self, name: str) -> Any:
+        """The value of one of the student's variables."""
+        return self._ask({"get": name}, self.limits.call_seconds, {})
+
+    def kill(self) -> None:
+        """End it. What it printed stays."""
+        if self.alive:
+            self.alive = False
+            self.channel.close()
+            try:
+                self.sandbox.kill(self.number)
+            finally:
+                self.reader.join(timeout=5)
+
+    def _ask(self, request: Any, seconds: float, callables: dict[str, Callable[..., Any]]) -> Any:
+        """Send one request and answer what comes back until it is answered."""
+        if not self.alive:
+            raise StudentError("your code ended the process that ran it, earlier in this notebook", "Ended")
+        deadline = time.monotonic() + seconds
+        try:
+            self._send(request if isinstance(request, bytes) else frames.pack(request), deadline)
+            while True:
+                answer = frames.unpack(self._receive(deadline))
+                if type(answer) is not dict:
+                    raise frames.FrameError("the answer is no answer")
+                if "callback" not in answer:
+                    break
+                self._send(self._called_back(answer, callables), deadline)
+        except TimeoutError:
+            raise self._ended(
+                f"your code was still running after {seconds:g} seconds, and was stopped", "Timeout"
+            ) from None
+        except (EOFError, ConnectionError, BrokenPipeError):
+            raise self._ended(
+                "your code ended the process that ran it (exit, a crash, or too much memory)", "Ended"
+            ) from None
+        except frames.FrameError as error:
+            raise self._ended(f"what your code sent back cannot be read: {error}", "Frame") from None
+        if "error" in answer:
+            raise student_error(answer["error"])
+        if "value" not in answer:
+            raise self._ended("your code answered in the place of the grader's service", "Frame")
+        return answer["value"]
+
+    def _called_back(self, question: dict[str, Any], callables: dict[str, Callable[..., Any]]) -> bytes:
+        """The answer to a function of ours that student code called."""
+        function = callables.get(question["callback"]) if type(question["callback"]) is str else None
+        args, kwargs = question.get("args"), question.get("kwargs")
+        if function is None or type(args) is not list or type(kwargs) is not dict:
+            raise frames.FrameError("it calls a function that it was not given")
+        try:
+            return frames.pack({"value": function(*args, **kwargs)})
+        except Exception as error:  # wrong arguments are the student's, and their code learns of it
+            return frames.pack({"error": f"{type(error).__name__}: {str(error)[:500]}"})
+
+    def _send(self, frame: bytes, deadline: float) -> None:
+        self.channel.settimeout(max(0.001, deadline - time.monotonic()))
+        self.channel.sendall(frame)
+
+    def _receive(self, deadline: float) -> bytes:
+        """One whole frame, before the deadline, whatever the pace at which it comes."""
+        header = self._exactly(frames.LENGTHS.size, deadline)
+        return header + self._exactly(sum(frames.lengths(header)), deadline)
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
+        found = bytearray()
+        while len(found) < size:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self.channel.settimeout(left)
+            chunk = self.channel.recv(min(size - len(found), 1 << 20))
+            if not chunk:
+                raise EOFError
+            found += chunk
+        return bytes(found)
+
+    def _ended(self, message: str, kind: str = "Ended") -> StudentError:
+        """The error to raise after ending a child that cannot be trusted to go on."""
+        self.kill()
+        return StudentError(message, kind)
+
+
+def student_error(found: Any) -> StudentError:
+    """The error that a child reports, as text and nothing else."""
+    if type(found) is not dict or any(type(found.get(key)) is not str for key in ("kind", "message", "trace")):
+        return StudentError("your code failed, and its error cannot be read", "Frame")
+    return StudentError(f"{found['kind']}: {found['message']}", found["kind"], found["trace"])

@@ -1,7 +1,8 @@
 """Inside the sandbox and before any student code: import the heavy packages once, then fork a clean child for each submission.
 
 A child gets namespaces of its own (processes, mounts, messages, users), so that it sees neither this process nor another
-child, a private /tmp, hard limits, and no privilege. What it leaves behind ends with it. The orders come over a socket that no child inherits.
+child, a private /tmp, hard limits, and no privilege. What it leaves behind ends with it. The orders come over a socket that
+no child inherits.
 """
 
 import importlib
@@ -11,17 +12,18 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 
 from autograder import child, linux
 
-CONTROL = 3  # the file descriptor on which the grader speaks to this process
+CHANNEL = 3  # the file descriptor on which a child speaks with the grader
 WARM = ("numpy", "torch", "sympy", "matplotlib.pyplot", "IPython.core.inputtransformer2", "safetensors.torch")
 
 
 def main() -> None:
     """Warm up, say so, and follow orders until the grader hangs up."""
-    control = socket.socket(fileno=CONTROL)
-    for name in (*WARM, *sys.argv[1:]):
+    control = socket.socket(fileno=int(sys.argv[1]))
+    for name in (*WARM, *sys.argv[2:]):
         importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
     linux.set_dumpable(False)
@@ -33,7 +35,7 @@ def main() -> None:
             os._exit(0)
         order = json.loads(message)
         if order["do"] == "spawn":
-            guards[order["child"]] = spawn(order["limits"], descriptors)
+            guards[order["child"]] = spawn(order["limits"], descriptors, control)
             for descriptor in descriptors:
                 os.close(descriptor)
         elif order["do"] == "kill" and (guard := guards.pop(order["child"], None)) is not None:
@@ -42,16 +44,18 @@ def main() -> None:
             control.send(b"killed")
 
 
-def spawn(limits: dict[str, int], descriptors: list[int]) -> int:
+def spawn(limits: dict[str, int], descriptors: list[int], control: socket.socket) -> int:
     """Fork a guard, which forks the child into new namespaces and dies with it; returns the guard's process number."""
     guard = os.fork()
     if guard:
         return guard
     try:
-        os.close(CONTROL)
+        control.close()
         uid, gid = os.getuid(), os.getgid()
         linux.unshare(linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWIPC)
+        linux.set_dumpable(True)  # for a moment: only then may a process write its own maps
         linux.map_own_ids(uid, gid)
+        linux.set_dumpable(False)
         quiet = linux.NOSUID | linux.NODEV
         linux.mount("tmpfs", "/tmp", "tmpfs", quiet, f"size={limits['tmp_bytes']},mode=700")
         linux.mount("tmpfs", "/dev/shm", "tmpfs", quiet, f"size={limits['tmp_bytes']},mode=700")
@@ -62,13 +66,15 @@ def spawn(limits: dict[str, int], descriptors: list[int]) -> int:
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-            os.dup2(channel, CONTROL)
-            os.closerange(CONTROL + 1, 1 << 12)
-            child.serve(socket.socket(fileno=CONTROL))
+            os.dup2(channel, CHANNEL)
+            os.closerange(CHANNEL + 1, 1 << 12)
+            child.serve(socket.socket(fileno=CHANNEL))
             os._exit(0)
         for descriptor in descriptors:
             os.close(descriptor)
         os.waitpid(pid, 0)
+    except BaseException:
+        os.write(descriptors[1], traceback.format_exc().encode())
     finally:
         os._exit(0)
 
@@ -82,7 +88,12 @@ def address_space() -> int:
 def confine(limits: dict[str, int]) -> None:
     """Hide the other processes, set the limits and give up every privilege; from here on nothing can be taken back."""
     base = address_space()
-    linux.mount("tmpfs", "/proc", "tmpfs", linux.NOSUID | linux.NODEV | linux.READ_ONLY, "size=4k")
+    with open("/proc/cpuinfo") as file:
+        processors = file.read()
+    linux.mount("tmpfs", "/proc", "tmpfs", linux.NOSUID | linux.NODEV, "size=1m")
+    with open("/proc/cpuinfo", "w") as file:  # libraries choose their kernels by it
+        file.write(processors)
+    linux.mount("none", "/proc", None, linux.REMOUNT | linux.READ_ONLY | linux.NOSUID | linux.NODEV, "size=1m")
     for what, most in (
         (resource.RLIMIT_AS, base + limits["memory_bytes"]),
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),

@@ -1,0 +1,329 @@
+"""The sandbox holds: student code gets what it needs, and neither sees, keeps nor breaks anything else."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from autograder import sandbox as module
+from autograder.sandbox import Child, Limits, Sandbox, SandboxError, StudentError
+
+QUICK = Limits(call_seconds=3, load_seconds=10, cpu_seconds=5, memory_bytes=512 << 20)
+Start = Callable[..., Child]
+
+
+@pytest.fixture
+def start(sandbox: Sandbox) -> Iterator[Start]:
+    """Start a child with cells; all are ended after the test."""
+    children = []
+
+    def run(*cells: str, limits: Limits = QUICK) -> Child:
+        child = sandbox.spawn(limits)
+        children.append(child)
+        child.errors = child.load(list(cells))  # type: ignore[attr-defined]
+        return child
+
+    yield run
+    for child in children:
+        child.kill()
+
+
+# --- it serves --------------------------------------------------------------------------------------------------------------
+
+
+def test_functions_are_called_with_plain_data_and_variables_are_read(start: Start) -> None:
+    child = start("import torch\nscale = 3", "def f(x, *, shift=0):\n    return {'y': scale * x + shift, 'n': len(x)}")
+    found = child.call("f", torch.arange(3.0), shift=1)
+    assert torch.equal(found["y"], torch.tensor([1.0, 4.0, 7.0])) and found["n"] == 3
+    assert child.get("scale") == 3
+
+
+def test_a_cell_that_fails_is_reported_with_its_line_and_the_next_runs(start: Start) -> None:
+    child = start("a = 1\nb = a / 0", "c = 5", "%matplotlib inline\n!rm -rf /\nd = 6", "%%bash\nexit", "class")
+    failed, *rest, syntax = child.errors
+    assert failed["kind"] == "ZeroDivisionError" and 'File "<cell 1>", line 2' in failed["trace"]
+    assert rest == [None] * 3 and syntax["kind"] == "SyntaxError"
+    assert child.get("c") == 5 and child.get("d") == 6
+
+
+def test_an_error_in_a_function_names_the_students_line(start: Start) -> None:
+    child = start("def f(x):\n    y = x + 1\n    return y.missing")
+    with pytest.raises(StudentError, match="AttributeError: 'int' object has no attribute 'missing'") as caught:
+        child.call("f", 1)
+    assert "line 3, in f" in caught.value.trace and "/grader" not in caught.value.trace
+    with pytest.raises(StudentError, match="KeyError: 'g'"):
+        child.call("g")
+
+
+def test_functions_of_ours_are_asked_from_inside_and_run_outside(start: Start) -> None:
+    child, asked = (
+        start("def sample(model, x, steps):\n    for t in range(steps, 0, -1):\n        x = model(x, t)\n    return x"),
+        [],
+    )
+
+    def model(x: torch.Tensor, t: int) -> torch.Tensor:
+        asked.append((t, os.getpid()))
+        return x + t
+
+    assert torch.equal(child.call("sample", model, torch.zeros(2), 3), torch.full((2,), 6.0))
+    assert asked == [(t, os.getpid()) for t in (3, 2, 1)]
+    with pytest.raises(StudentError, match="RuntimeError: TypeError: can only concatenate str"):
+        child.call("sample", model, "text", 1)
+
+
+def test_what_is_no_plain_data_does_not_cross_and_the_child_goes_on(start: Start) -> None:
+    child = start("def f():\n    return object()\ndef g():\n    return 2")
+    with pytest.raises(StudentError, match="a object cannot be sent"):
+        child.call("f")
+    assert child.call("g") == 2
+
+
+def test_what_is_printed_is_kept_up_to_its_cap(start: Start) -> None:
+    child = start("print('hello')", "import os\nfor _ in range(300):\n    os.write(1, b'x' * 100_000)")
+    child.kill()
+    assert child.printed.startswith(b"hello\n") and len(child.printed) == QUICK.output_bytes
+
+
+# --- it ends what does not end ----------------------------------------------------------------------------------------------
+
+ENDINGS = {
+    "an endless loop": ("while True: pass", "still running after 3 seconds"),
+    "a loop that swallows everything": (
+        "while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+        "still running",
+    ),
+    "ignored signals": (
+        "import signal, time\n    for s in range(1, 65):\n        try: signal.signal(s, signal.SIG_IGN)\n"
+        "        except (OSError, ValueError): pass\n    time.sleep(100)",
+        "still running",
+    ),
+    "a hard exit": ("import os\n    os._exit(0)", "ended the process"),
+    "a crash": ("import ctypes\n    ctypes.string_at(0)", "ended the process"),
+    "a killed process": ("import os\n    os.kill(os.getpid(), 9); os.abort()", "ended the process"),
+    "a closed channel": ("import os\n    os.closerange(3, 100)", "ended the process|still running"),
+    "a stolen channel": ("import os\n    while True: os.read(3, 1)", "still running"),
+    "forged bytes": ("import os\n    os.write(3, b'\\xff' * 100)", "cannot be read: the frame is larger"),
+    "a forged frame": (
+        "import os\n    os.write(3, b'\\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x005')",
+        "the answer is no answer",
+    ),
+    "a forged answer": (
+        "import os, json\n    t = json.dumps({'oops': 1}).encode()\n    os.write(3, len(t).to_bytes(4, 'big') + bytes(4) + t)",
+        "answered in the place",
+    ),
+    "a forged callback": (
+        "import os, json\n    t = json.dumps({'callback': '__import__', 'args': ['os'], 'kwargs': {}}).encode()\n"
+        "    os.write(3, len(t).to_bytes(4, 'big') + bytes(4) + t)",
+        "a function that it was not given",
+    ),
+    "a frame that never ends": (
+        "import os, time\n    os.write(3, (100).to_bytes(4, 'big') + bytes(4) + b'1')\n    time.sleep(50)",
+        "still running",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_call_that_does_not_end_well_costs_this_call_alone(start: Start, sandbox: Sandbox, name: str) -> None:
+    body, message = ENDINGS[name]
+    child, neighbour = start(f"def f():\n    {body}"), start("def f():\n    return 1")
+    begun = time.monotonic()
+    with pytest.raises(StudentError, match=message):
+        child.call("f")
+    assert time.monotonic() - begun < QUICK.call_seconds + 3
+    with pytest.raises(StudentError, match="ended the process that ran it"):
+        child.call("f")
+    assert neighbour.call("f") == 1
+
+
+def test_exit_is_an_error_like_any_other(start: Start) -> None:
+    child = start("raise SystemExit(3)", "def f():\n    raise KeyboardInterrupt", "x = 1")
+    assert child.errors[0]["kind"] == "SystemExit" and child.get("x") == 1
+    with pytest.raises(StudentError, match="KeyboardInterrupt"):
+        child.call("f")
+    assert child.get("x") == 1
+
+
+def test_an_error_that_cannot_be_described_is_an_error_like_any_other(start: Start) -> None:
+    child = start("class E(Exception):\n    def __str__(self): raise self\n", "def f():\n    raise E")
+    with pytest.raises(StudentError, match="cannot be described"):
+        child.call("f")
+
+
+def test_memory_is_capped(start: Start) -> None:
+    child = start("def f(n):\n    return len(bytearray(n))")
+    assert child.call("f", 100 << 20) == 100 << 20
+    with pytest.raises(StudentError, match="MemoryError"):
+        child.call("f", 1 << 30)
+
+
+def test_processes_are_capped_and_a_fork_bomb_ends_with_its_child(start: Start, sandbox: Sandbox) -> None:
+    bomb = (
+        "import os, time\ndef f():\n    n = 0\n    while n < 1000:\n        try:\n            if os.fork() == 0: time.sleep(60)\n"
+        "            n += 1\n        except OSError: return n"
+    )
+    child = start(bomb)
+    assert child.call("f") <= QUICK.processes
+    child.kill()
+    assert processes_named("autograder.zygote") <= 4  # the launcher's bubblewraps and the warm parent
+
+
+def processes_named(text: str) -> int:
+    found = subprocess.run(["pgrep", "-fc", text], capture_output=True, text=True, check=False)
+    return int(found.stdout)
+
+
+def test_files_and_disk_are_capped(start: Start) -> None:
+    child = start(
+        "def one(n):\n    with open('/tmp/big', 'wb') as f:\n        f.write(bytes(n))",
+        "def many():\n    import os\n    for i in range(100):\n        with open(f'/tmp/{i}', 'wb') as f: f.write(bytes(8 << 20))",
+    )
+    child.call("one", 1 << 20)
+    with pytest.raises(StudentError, match="OSError: .*(File too large|No space left)"):
+        child.call("many")
+
+
+def test_processor_time_is_capped(start: Start) -> None:
+    limits = QUICK._replace(cpu_seconds=1, call_seconds=20)
+    child = start("def f():\n    while True: pass", limits=limits)
+    begun = time.monotonic()
+    with pytest.raises(StudentError, match="ended the process"):
+        child.call("f")
+    assert time.monotonic() - begun < 15
+
+
+# --- it shows nothing and keeps nothing -------------------------------------------------------------------------------------
+
+
+def test_there_is_no_network(start: Start) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        child = start("import socket\ndef f(port):\n    socket.create_connection(('127.0.0.1', port), timeout=1)")
+        with pytest.raises(StudentError, match="(OSError|ConnectionRefusedError|NetworkUnreachable)"):
+            child.call("f", server.getsockname()[1])
+    child = start("import socket\ndef f():\n    return socket.gethostbyname('example.org')")
+    with pytest.raises(StudentError, match="gaierror"):
+        child.call("f")
+
+
+def test_environment_and_files_of_the_machine_are_not_there(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = start(
+        "import os, sys\ndef environment(): return dict(os.environ)",
+        "def look(path):\n    return os.listdir(path) if os.path.isdir(path) else os.path.exists(path)",
+        "def write(path):\n    open(path, 'a').close()",
+    )
+    assert "COURSE_DATA_DIR" not in child.call("environment") and "SECRET" not in str(child.call("environment"))
+    assert set(child.call("look", "/")) <= {
+        "bin",
+        "course",
+        "dev",
+        "etc",
+        "grader",
+        "lib",
+        "lib32",
+        "lib64",
+        "packages",
+        "proc",
+        "root",
+        "tmp",
+        "usr",
+    }
+    assert child.call("look", "/etc") in (["ld.so.cache"], [])
+    assert set(child.call("look", "/grader/autograder")) == {*module.INSIDE}
+    assert child.call("look", str(Path(__file__).resolve())) is False
+    assert child.call("look", "/tmp") == []
+    for path in ("/x", "/grader/x", "/course/course_lib/x", "/packages/x", "/usr/x", "/dev/x", "/etc/x", "/proc/x"):
+        with pytest.raises(StudentError, match="OSError|PermissionError|FileNotFoundError"):
+            pytest.fail(f"{path} can be written: {child.call('write', path)}")
+
+
+def test_no_other_process_is_seen_or_reached(start: Start, sandbox: Sandbox) -> None:
+    child = start(
+        "import os, signal\ndef me(): return [os.getpid(), os.getppid(), os.getuid()]",
+        "def look(): return os.listdir('/proc')",
+        "def reach(pid): os.kill(pid, signal.SIGKILL)",
+    )
+    pid, parent, uid = child.call("me")
+    assert (pid, parent) == (1, 0) and uid != 0
+    assert child.call("look") == ["cpuinfo"]
+    for other in (2, 3, 10, sandbox.process.pid, os.getpid()):
+        with pytest.raises(StudentError, match="ProcessLookupError"):
+            child.call("reach", other)
+
+
+def test_privileges_cannot_be_regained(start: Start) -> None:
+    child = start(
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)",
+        "def unmount(path): return libc.umount2(path.encode(), 2)",
+        "def deeper():\n    libc.unshare(0x10000000 | 0x20000)\n    return [libc.umount2(b'/proc', 2), libc.umount2(b'/tmp', 2)]",
+        "def mount(): return libc.mount(b'none', b'/proc', b'proc', 0, b'')",
+        "def become(uid): os.setuid(uid)",
+    )
+    for path in ("/proc", "/tmp", "/dev/shm", "/"):
+        assert child.call("unmount", path) == -1
+    assert child.call("mount") == -1
+    with pytest.raises(StudentError, match="PermissionError|OSError"):
+        child.call("become", 0)
+    assert child.call("deeper") == [-1, -1]
+
+
+def test_nothing_stays_for_the_next(start: Start, sandbox: Sandbox) -> None:
+    daemon = (
+        "import os, time, sys, torch\nopen('/tmp/left', 'w').write('behind')\nopen('/dev/shm/left', 'w').write('behind')\n"
+        "torch.allclose = lambda *a, **k: True\nsys.modules['course_lib'] = None\n"
+        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True:\n            time.sleep(0.1)\n    os._exit(0)"
+    )
+    first = start(daemon)
+    first.kill()
+    second = start(
+        "import os, torch, course_lib\ndef f(): return [os.listdir('/tmp'), os.listdir('/dev/shm'), torch.allclose(*torch.eye(2))]"
+    )
+    assert second.call("f") == [[], [], False]
+    assert processes_named("autograder.zygote") <= 6
+
+
+def test_two_children_do_not_see_each_other(start: Start) -> None:
+    first, second = (
+        start("import os\ndef put(x): open('/tmp/x', 'w').write(x)\ndef names(): return os.listdir('/tmp')")
+        for _ in "ab"
+    )
+    first.call("put", "secret")
+    assert first.call("names") == ["x"] and second.call("names") == []
+
+
+# --- it fails closed --------------------------------------------------------------------------------------------------------
+
+
+def test_without_bubblewrap_nothing_is_graded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    with pytest.raises(SandboxError, match=r"bubblewrap \(bwrap\) is not installed"):
+        Sandbox(tmp_path)
+
+
+def test_a_sandbox_that_does_not_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="there is no course_lib in .*, so nothing is graded"):
+        Sandbox(tmp_path)
+
+
+def test_a_sandbox_that_fails_inside_says_why() -> None:
+    with pytest.raises(
+        SandboxError, match=r"did not start, so nothing is graded: (?s:.*)No module named 'no_such_module'"
+    ):
+        Sandbox(Path(module.HERE).parent, modules=("no_such_module",))
+
+
+def test_a_sandbox_that_ends_is_noticed(tmp_path: Path) -> None:
+    with Sandbox(Path(module.HERE).parent) as box:
+        child = box.spawn(QUICK)
+        box.process.kill()
+        box.process.wait()
+        with pytest.raises((StudentError, SandboxError)):
+            child.load(["x = 1"])
+        with pytest.raises(SandboxError):
+            box.spawn(QUICK).kill()
