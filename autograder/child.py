@@ -41,9 +41,12 @@ def attempt(student: types.ModuleType, request: dict[str, Any]) -> dict[str, Any
     try:
         if "cells" in request:
             return {"value": [run_cell(student, source, number) for number, source in enumerate(request["cells"], 1)]}
-        found = student.__dict__
-        for part in request.get("call", request.get("get")).split("."):
-            found = found[part] if isinstance(found, dict) else getattr(found, part)
+        name: str = request["call"] if "call" in request else request["get"]
+        found: Any = student
+        for part in name.split("."):
+            if not hasattr(found, part):
+                raise NameError(f"your notebook does not define {name}")
+            found = getattr(found, part)
         return {"value": found(*request["args"], **request["kwargs"]) if "call" in request else found}
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: student code must not end the service
         return {"error": described(error)}
