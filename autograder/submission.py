@@ -1,0 +1,104 @@
+"""What a student handed in: read with caps, never executed here, and named by the hash of its bytes."""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+NOTEBOOK_BYTES = 20 << 20
+CELLS = 2000
+DEPTH = 100
+
+
+class Cell(NamedTuple):
+    """One cell of a notebook: "code" or "markdown", its text, and the grade id that it claims (or "")."""
+
+    kind: str
+    source: str
+    grade_id: str
+
+
+class Submission(NamedTuple):
+    """The cells of a notebook, the files beside it that the assignment allows, and the SHA-256 over all of it."""
+
+    cells: list[Cell]
+    files: dict[str, bytes]
+    sha256: str
+
+
+class SubmissionError(ValueError):
+    """A submission that cannot be read; its text is for the student and the instructor."""
+
+
+def read_submission(notebook: Path, allowed: dict[str, int] | None = None) -> Submission:
+    """Read a notebook, and the files beside it whose names `allowed` lists with their largest size in bytes.
+
+    Raises SubmissionError where the notebook is missing, no regular file, too large, or no notebook.
+    """
+    text = read_file(notebook, NOTEBOOK_BYTES)
+    cells = parse_notebook(text)
+    files = {}
+    for name, most in (allowed or {}).items():
+        if os.path.lexists(notebook.parent / name):
+            files[name] = read_file(notebook.parent / name, most)
+    total = hashlib.sha256()
+    for name, content in (("", text), *sorted(files.items())):
+        total.update(f"{name}\0{len(content)}\0".encode() + content)
+    return Submission(cells, files, total.hexdigest())
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The bytes of a regular file: no link, device or pipe, and not more than allowed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise SubmissionError(
+            f"{path.name} cannot be read ({error.strerror}): hand in the file itself, not a link"
+        ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SubmissionError(f"{path.name} is no ordinary file: hand in the file itself")
+    with open(descriptor, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise SubmissionError(
+            f"{path.name} is larger than {most / 1e6:.0f} MB: clear the notebook's outputs, or hand in less"
+        )
+    return content
+
+
+def parse_notebook(text: bytes) -> list[Cell]:
+    """The cells of a notebook of format 4."""
+    try:
+        check_nesting(text)
+        cells = json.loads(text)["cells"]
+        found = [parse_cell(cell) for cell in cells]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SubmissionError(
+            "the file is not a Jupyter notebook (format 4): save it again in Jupyter and hand that in"
+        ) from error
+    if len(found) > CELLS:
+        raise SubmissionError(f"the notebook has more than {CELLS} cells")
+    return found
+
+
+def parse_cell(cell: dict) -> Cell:
+    """One cell; its source may be one text or a list of lines."""
+    source = cell["source"]
+    source = "".join(source) if type(source) is list else source
+    grade_id = cell.get("metadata", {}).get("nbgrader", {}).get("grade_id", "")
+    if type(source) is not str or cell["cell_type"] not in ("code", "markdown", "raw"):
+        raise ValueError("no cell")
+    return Cell(cell["cell_type"], source, grade_id if type(grade_id) is str else "")
+
+
+def check_nesting(text: bytes) -> None:
+    """Raise a ValueError where brackets nest so deep that a parser might give up: a cheap bound that counts those in texts too."""
+    depth = most = 0
+    for byte in text.translate(None, bytes(set(range(256)) - set(b"[]{}"))):
+        depth += 1 if byte in b"[{" else -1
+        most = max(most, depth)
+    if most > 100 * DEPTH:
+        raise ValueError("nested too deep")

@@ -1,0 +1,161 @@
+"""What a hidden suite is written with: points for tests, fresh inputs for each submission, and messages that name the mistake."""
+
+import hashlib
+import hmac
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autograder import frames
+from autograder.sandbox import Child, Limits, Sandbox, StudentError
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+class Wrong(AssertionError):
+    """An answer that is wrong; the text is what the student reads."""
+
+
+def points(task: str, worth: float) -> Callable[[Test], Test]:
+    """Mark a test: it belongs to a task (the grade id of a cell) and is worth so many points."""
+
+    def mark(test: Test) -> Test:
+        test.points = (task, worth)  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+def require(condition: object, message: str) -> None:
+    """Raise Wrong with a message for the student unless a condition holds."""
+    if not condition:
+        raise Wrong(message)
+
+
+class Draw:
+    """Inputs drawn afresh for one submission and one test: the same again only for the same submission, course and test."""
+
+    def __init__(self, seed: bytes) -> None:
+        number = int.from_bytes(seed[:8], "big") >> 1
+        self.numpy = np.random.default_rng(number)
+        self.torch = torch.Generator().manual_seed(number)
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        return float(self.numpy.uniform(low, high))
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number in [low, high]."""
+        return int(self.numpy.integers(low, high + 1))
+
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Standard normal numbers."""
+        return torch.randn(shape, generator=self.torch, dtype=torch.float64).to(dtype)
+
+
+def seed_for(secret: bytes, *parts: str) -> bytes:
+    """A seed that only the course's secret and these parts decide."""
+    return hmac.new(secret, "\0".join(parts).encode(), hashlib.sha256).digest()
+
+
+class Student:
+    """A submission's functions as a test calls them; the sandbox behind it starts again where code ended it."""
+
+    RESTARTS = 5
+
+    def __init__(self, sandbox: Sandbox, cells: list[str], limits: Limits) -> None:
+        self.sandbox, self.cells, self.limits = sandbox, cells, limits
+        self.errors: list[dict[str, str] | None] = []
+        self.restarts = -1
+        self.child: Child | None = None
+
+    def ready(self) -> Child:
+        """The process with the submission loaded; a new one where the last has ended."""
+        if self.child is None or not self.child.alive:
+            if self.restarts >= self.RESTARTS:
+                raise StudentError(
+                    f"your code ended its process {self.RESTARTS + 1} times, so the rest was not run", "Ended"
+                )
+            self.restarts += 1
+            self.child = self.sandbox.spawn(self.limits)
+            self.errors = self.child.load(self.cells)
+        return self.child
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What a function of the student's returns: plain data without NaN or infinity. Raises StudentError."""
+        return self.checked(name, self.ready().call(name, *args, **kwargs))
+
+    def get(self, name: str) -> Any:
+        """The value of a variable of the student's."""
+        return self.checked(name, self.ready().get(name))
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The value, where all its numbers are finite."""
+        try:
+            frames.check_finite(value)
+        except frames.FrameError:
+            raise StudentError(f"{name} returned NaN or infinity", "NotFinite") from None
+        return value
+
+    def number(self, name: str, *args: Any, **kwargs: Any) -> float:
+        """A call that must return one number."""
+        return as_number(name, self.call(name, *args, **kwargs))
+
+    def tensor(self, name: str, *args: Any, shape: tuple[int, ...] | None = None, **kwargs: Any) -> Tensor:
+        """A call that must return a tensor or an array of numbers, as float64, of the given shape."""
+        value = self.call(name, *args, **kwargs)
+        value = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        if not isinstance(value, Tensor):
+            raise Wrong(f"{name} should return a tensor; it returned {describe(value)}")
+        if shape is not None and tuple(value.shape) != shape:
+            raise Wrong(f"{name} should return shape {shape}; it returned shape {tuple(value.shape)}")
+        return value.double()
+
+    def close(self) -> None:
+        """End the process."""
+        if self.child is not None:
+            self.child.kill()
+
+
+def as_number(name: str, value: Any) -> float:
+    """One number, from a number or a tensor or array with one element."""
+    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
+        value = value.item()
+    if type(value) not in (int, float):
+        raise Wrong(f"{name} should return one number; it returned {describe(value)}")
+    return float(value)
+
+
+def describe(value: Any) -> str:
+    """What kind of value something is, without its contents."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"an array of shape {tuple(value.shape)}"
+    return {"NoneType": "None (is a return missing?)", "str": "a text", "list": "a list", "dict": "a dict"}.get(
+        type(value).__name__, f"a {type(value).__name__}"
+    )
+
+
+def close(got: Any, right: Any, tolerance: float = 1e-6) -> bool:
+    """Whether two numbers or tensors agree, relative to the larger of 1 and the right one's size."""
+    got, right = (torch.as_tensor(value, dtype=torch.float64) for value in (got, right))
+    return got.shape == right.shape and bool(((got - right).abs() <= tolerance * right.abs().clamp(min=1)).all())
+
+
+def match(got: Any, right: Any, mistakes: Mapping[str, Any], otherwise: str, tolerance: float = 1e-6) -> None:
+    """Raise Wrong unless the answer is right; where it equals a known mistake's result, the text is that mistake's."""
+    if close(got, right, tolerance):
+        return
+    for message, wrong in mistakes.items():
+        if not close(wrong, right, tolerance) and close(got, wrong, tolerance):
+            raise Wrong(message)
+    raise Wrong(otherwise)
+
+
+def redacted(text: str) -> str:
+    """A student's error message without long numbers, which might be inputs of a hidden test."""
+    return re.sub(r"-?\d+\.\d{3,}(e[+-]?\d+)?|\d{6,}", "…", text)

@@ -1,0 +1,203 @@
+"""Grading: right answers score, wrong ones are named, broken ones cost their own test, and the same submission the same grade."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autograder.grading import Result, grade
+from autograder.sandbox import Limits, Sandbox
+from autograder.submission import SubmissionError, read_submission
+from autograder.suite import Draw, Wrong, match, redacted, seed_for
+
+SUITE = '''
+import math
+from autograder.suite import match, points, require
+
+@points("std", 10)
+def test_std(student, draw):
+    """The standard deviation of the noise."""
+    a = draw.uniform(0.1, 0.9)
+    match(student.number("std", a), math.sqrt(1 - a), {"this is the variance; take its square root": 1 - a}, "std is wrong")
+
+@points("std", 5)
+def test_std_of_none(student):
+    require(student.number("std", 1.0) == 0, "without noise the standard deviation is 0")
+
+@points("total", 5)
+def test_total(student, draw):
+    x = draw.normal(3)
+    require(abs(student.number("total", x) - float(x.sum())) < 1e-9, "total should add up its argument")
+
+@points("total", 5)
+def test_unforeseen(student):
+    assert student.call("total", [1])["key"] == 1
+'''
+GOOD = "import math\ndef std(a):\n    return math.sqrt(1 - a)\ndef total(x):\n    return {'key': 1} if isinstance(x, list) else x.sum()"
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_all.py").write_text(SUITE)
+    return folder
+
+
+def notebook(folder: Path, *cells: str) -> Path:
+    path = folder / "answer.ipynb"
+    code = [{"cell_type": "code", "source": cell, "metadata": {}, "outputs": []} for cell in cells]
+    path.write_text(json.dumps({"cells": code, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}))
+    return path
+
+
+@pytest.fixture
+def graded(suite: Path, sandbox: Sandbox, tmp_path: Path):
+    limits = Limits(call_seconds=2, load_seconds=5)
+
+    def run(*cells: str) -> Result:
+        return grade(read_submission(notebook(tmp_path, *cells)), suite, "demo", sandbox, b"secret", limits)
+
+    return run
+
+
+def messages(result: Result) -> dict[str, str]:
+    return {test.name: test.message for test in result.tests if not test.passed}
+
+
+def test_right_answers_score_everything(graded) -> None:
+    result = graded(GOOD)
+    assert result.score() == result.worth() == 25 and result.cell_errors == []
+    assert result.score("std") == 15 and result.worth("total") == 10
+    json.dumps(result.as_dict())
+
+
+def test_a_known_mistake_is_named(graded) -> None:
+    result = graded(GOOD.replace("math.sqrt(1 - a)", "1 - a"))
+    assert messages(result) == {"test_std": "this is the variance; take its square root"} and result.score() == 15
+
+
+def test_an_unknown_mistake_and_a_missing_function_have_their_messages(graded) -> None:
+    result = graded("def std(a):\n    return 7.0")
+    found = messages(result)
+    assert (
+        found["test_std"] == "std is wrong" and "NameError: your notebook does not define total" in found["test_total"]
+    )
+    assert result.score() == 0
+
+
+def test_a_cell_that_fails_is_reported_and_the_others_count(graded) -> None:
+    result = graded("undefined_name", GOOD)
+    assert result.score() == 25
+    assert len(result.cell_errors) == 1 and result.cell_errors[0].startswith("cell 1: NameError: name 'undefined_name'")
+
+
+@pytest.mark.parametrize("body", ["while True: pass", "import os; os._exit(0)"])
+def test_code_that_does_not_end_well_costs_its_own_tests(graded, body: str) -> None:
+    result = graded(GOOD + f"\ndef std(a):\n    {body}")
+    assert result.score() == 10 and set(messages(result)) == {"test_std", "test_std_of_none"}
+
+
+def test_what_a_test_did_not_foresee_fails_and_is_flagged(graded) -> None:
+    result = graded(GOOD.replace("{'key': 1}", "3"))
+    (test,) = [test for test in result.tests if test.review]
+    assert test.name == "test_unforeseen" and not test.passed and "your instructor can see" in test.message
+
+
+def test_not_a_number_is_an_answer_that_fails(graded) -> None:
+    assert messages(graded(GOOD + "\ndef std(a): return float('nan')"))["test_std"] == "std returned NaN or infinity"
+
+
+def test_the_same_submission_gets_the_same_grade_and_another_gets_other_inputs(graded) -> None:
+    spy = GOOD + "\nseen = []\ndef std(a):\n    raise ValueError(repr(a)[:4])"
+    first, again, other = graded(spy), graded(spy), graded(spy + "\n# changed")
+    strip = [{**result.as_dict(), "seconds": 0} for result in (first, again)]
+    assert strip[0] == strip[1]
+    assert messages(first)["test_std"] != messages(other)["test_std"]
+
+
+def test_a_broken_suite_gives_no_grade(suite: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    (suite / "test_all.py").write_text("import no_such_module")
+    with pytest.raises(RuntimeError, match=r"is broken, and nothing was graded: (?s:.*)no_such_module"):
+        grade(read_submission(notebook(tmp_path, GOOD)), suite, "demo", sandbox, b"secret")
+
+
+def test_inputs_depend_on_secret_assignment_submission_and_test() -> None:
+    base = ("a01", "digest", "test")
+    seeds = {seed_for(b"secret", *base), seed_for(b"other", *base), seed_for(b"secret", "a01d", "igest", "test")}
+    seeds |= {seed_for(b"secret", *(part + "x" if i == j else part for j, part in enumerate(base))) for i in range(3)}
+    assert len(seeds) == 6
+    assert Draw(seed_for(b"s", "a")).uniform(0, 1) == Draw(seed_for(b"s", "a")).uniform(0, 1)
+    assert 3 <= Draw(b"12345678").integer(3, 4) <= 4
+
+
+def test_match_prefers_the_truth_and_skips_mistakes_that_cannot_be_told_apart() -> None:
+    match(1.0, 1.0, {"wrong": 1.0}, "no")
+    for got, message in ((0.5, "half"), (0.7, "no"), ([0.5], "no")):
+        with pytest.raises(Wrong, match=message):
+            match(got, 1.0, {"the same": 1.0, "half": 0.5}, "no")
+
+
+def test_long_numbers_are_taken_out_of_messages() -> None:
+    assert redacted("shape (2, 3) at 0.25, not -0.123456789e-05 or 1234567") == "shape (2, 3) at 0.25, not … or …"
+
+
+# --- reading what was handed in ---------------------------------------------------------------------------------------------
+
+
+def test_a_notebook_is_read_and_its_hash_covers_every_byte(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "a = 1", "b = 2")
+    found = read_submission(path)
+    assert [cell.source for cell in found.cells] == ["a = 1", "b = 2"]
+    (tmp_path / "weights.safetensors").write_bytes(b"123")
+    with_file = read_submission(path, {"weights.safetensors": 10, "absent.csv": 10})
+    assert with_file.files == {"weights.safetensors": b"123"} and with_file.sha256 != found.sha256
+    path.write_text(path.read_text() + " ")
+    assert read_submission(path).sha256 != found.sha256
+
+
+def test_what_is_no_notebook_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "answer.ipynb"
+    deep = '{"cells": ' + "[" * 100_000
+    for text in (
+        "",
+        "{",
+        "[]",
+        '{"cells": 3}',
+        '{"cells": [1]}',
+        '{"cells": [{"cell_type": "code"}]}',
+        deep,
+        '{"cells": [{"cell_type": "x", "source": ""}]}',
+    ):
+        path.write_text(text)
+        with pytest.raises(SubmissionError, match="not a Jupyter notebook"):
+            read_submission(path)
+    path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": ""}] * 3000}))
+    with pytest.raises(SubmissionError, match="more than 2000 cells"):
+        read_submission(path)
+    path.unlink()
+    with pytest.raises(SubmissionError, match="cannot be read"):
+        read_submission(path)
+
+
+def test_links_pipes_devices_folders_and_giants_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    path = tmp_path / "answer.ipynb"
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(SubmissionError, match="not a link"):
+        read_submission(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SubmissionError, match="no ordinary file"):
+        read_submission(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(SubmissionError, match="no ordinary file|cannot be read"):
+        read_submission(path)
+    path.rmdir()
+    notebook(tmp_path, "x" * 1000)
+    monkeypatch.setattr("autograder.submission.NOTEBOOK_BYTES", 500)
+    with pytest.raises(SubmissionError, match="is larger than"):
+        read_submission(path)
