@@ -11,6 +11,8 @@ import types
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+import sympy
+
 from autograder import frames
 
 LINES = 12  # of a traceback
@@ -47,9 +49,22 @@ def attempt(student: types.ModuleType, request: dict[str, Any]) -> dict[str, Any
             if not hasattr(found, part):
                 raise NameError(f"your notebook does not define {name}")
             found = getattr(found, part)
-        return {"value": found(*request["args"], **request["kwargs"]) if "call" in request else found}
+        return {"value": numbers(found(*request["args"], **request["kwargs"]) if "call" in request else found)}
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: student code must not end the service
         return {"error": described(error)}
+
+
+def numbers(value: Any) -> Any:
+    """The value with SymPy's numbers as floats: an expression crosses as what it is worth, never as code."""
+    if isinstance(value, sympy.Basic):
+        if value.free_symbols:
+            raise TypeError(
+                f"for plain numbers the result should be a number; it still holds {sorted(map(str, value.free_symbols))}"
+            )
+        return float(sympy.N(value))  # type: ignore[arg-type]
+    if type(value) in (list, tuple):
+        return [numbers(item) for item in value]
+    return {key: numbers(item) for key, item in value.items()} if type(value) is dict else value
 
 
 def run_cell(student: types.ModuleType, source: str, number: int) -> dict[str, str] | None:

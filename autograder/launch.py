@@ -6,6 +6,7 @@ ordinary user may not reach, such as a Python below /root, root first shows at a
 
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -36,16 +37,24 @@ def as_nobody(binds: dict[str, str]) -> dict[str, str]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from autograder import linux
 
+    sources = {
+        outside: os.open(outside, os.O_PATH) for outside in binds.values()
+    }  # they may lie below the stage, which hides them
     linux.unshare(linux.NEWNS)
     linux.mount("none", "/", None, linux.REC | linux.PRIVATE)
+    sources = {
+        outside: os.open(outside, os.O_PATH) for outside in binds.values()
+    }  # they may lie below the stage, which hides them
     stage = Path("/tmp")
     linux.mount("tmpfs", str(stage), "tmpfs", linux.NOSUID | linux.NODEV, "size=1m,mode=755")
     shown = {}
     for number, (inside, outside) in enumerate(binds.items()):
         target = stage / str(number)
-        target.mkdir() if Path(outside).is_dir() else target.touch()
-        linux.bind(Path(outside), target)
+        target.mkdir() if stat.S_ISDIR(os.fstat(sources[outside]).st_mode) else target.touch()
+        linux.bind(Path(f"/proc/self/fd/{sources[outside]}"), target)
         shown[inside] = str(target)
+    for descriptor in sources.values():
+        os.close(descriptor)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)

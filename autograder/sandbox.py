@@ -55,10 +55,11 @@ class StudentError(Exception):
 class Sandbox:
     """A bubblewrap sandbox with a warm Python in it, from which each submission gets a clean child.
 
-    `course` is the folder that holds the `course_lib` that students see; `modules` are imported before the first child.
+    `course` is the folder that holds the `course_lib` that students see, `checks` the public checks that their notebooks import;
+    `modules` are imported before the first child.
     """
 
-    def __init__(self, course: Path, modules: tuple[str, ...] = ()) -> None:
+    def __init__(self, course: Path, modules: tuple[str, ...] = (), checks: Path | None = None) -> None:
         if shutil.which("bwrap") is None:
             raise SandboxError(
                 "bubblewrap (bwrap) is not installed, and without it nothing is graded: apt install bubblewrap"
@@ -69,6 +70,8 @@ class Sandbox:
         base, packages = Path(sys.base_prefix), Path(sysconfig.get_path("purelib"))
         binds = {f"/grader/autograder/{name}": str(HERE / name) for name in INSIDE}
         binds |= {"/course/course_lib": str(course / "course_lib"), "/packages": str(packages)}
+        if checks is not None:
+            binds["/course/checks.py"] = str(checks)
         if not base.is_relative_to("/usr"):
             binds[str(base)] = str(base)
         environment = {

@@ -1,0 +1,139 @@
+"""Every assignment: its notebooks, and the gates that make its grades worth trusting."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autograder import gates
+from autograder.assignment import HERE, Assignment, assignment_names, build, check_assignment, read_assignment
+from autograder.image import build_course
+from autograder.sandbox import Sandbox
+
+ASSIGNMENTS = {name: read_assignment(name) for name in assignment_names()}
+MUTANTS = [(name, mutant) for name, assignment in ASSIGNMENTS.items() for mutant in gates.mutants(assignment)]
+ACCEPTED = [(name, way, notebook) for name, a in ASSIGNMENTS.items() for way, notebook in gates.accepted(a)]
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sandbox]]:
+    """A sandbox for each assignment, with its course_lib."""
+    running = {}
+    for name, assignment in ASSIGNMENTS.items():
+        course = build_course(assignment.course.get("withheld", []), tmp_path_factory.mktemp(name))
+        running[name] = Sandbox(course, checks=assignment.checks)
+    yield running
+    for box in running.values():
+        box.close()
+
+
+def automatic(assignment: Assignment) -> dict[str, float]:
+    """The points that tests give, by task."""
+    return {name: cell.metadata["points"] for name, cell in assignment.cells("grade")}
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_reference_scores_everything_and_the_suite_is_worth_what_the_notebook_says(name: str, boxes: dict) -> None:
+    assignment = ASSIGNMENTS[name]
+    result = gates.grade_notebook(assignment, assignment.solved(), boxes[name])
+    assert [(test.name, test.message) for test in result.tests if not test.passed] == []
+    assert result.cell_errors == []
+    assert {task: result.worth(task) for task in {test.task for test in result.tests}} == automatic(assignment)
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_untouched_release_scores_nothing(name: str, boxes: dict) -> None:
+    result = gates.grade_notebook(ASSIGNMENTS[name], ASSIGNMENTS[name].released(), boxes[name])
+    assert result.score() == 0 and len(result.tests) > 0
+    assert not any(test.review for test in result.tests)
+
+
+@pytest.mark.parametrize(("name", "mutant"), MUTANTS, ids=[f"{name.split('_')[0]}: {m.name}" for name, m in MUTANTS])
+def test_every_mutant_fails_its_test_with_a_message_that_names_the_mistake(
+    name: str, mutant: gates.Mutant, boxes: dict
+) -> None:
+    assignment = ASSIGNMENTS[name]
+    result = gates.grade_notebook(assignment, gates.mutated(assignment, mutant), boxes[name])
+    failed = {test.name: test.message for test in result.tests if not test.passed}
+    assert mutant.fails in failed, f"survived; failed: {failed}"
+    assert mutant.says in failed[mutant.fails]
+
+
+@pytest.mark.parametrize(
+    ("name", "notebook"),
+    [(n, notebook) for n, _, notebook in ACCEPTED],
+    ids=[f"{n.split('_')[0]}: {way}" for n, way, _ in ACCEPTED],
+)
+def test_other_correct_answers_score_everything(name: str, notebook, boxes: dict) -> None:
+    result = gates.grade_notebook(ASSIGNMENTS[name], notebook, boxes[name])
+    assert [(test.name, test.message) for test in result.tests if not test.passed] == [] and result.cell_errors == []
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_there_are_enough_mutants_and_other_answers(name: str) -> None:
+    found = gates.mutants(ASSIGNMENTS[name])
+    assert len(found) >= 15 and len({m.name for m in found}) == len(found)
+    assert len([1 for n, _, _ in ACCEPTED if n == name]) >= 4
+
+
+# --- the notebooks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_build_writes_the_same_bytes_and_hides_every_solution(name: str, tmp_path: Path) -> None:
+    first, second = ([(f.relative_to(tmp_path / k), f.read_bytes()) for f in build(name, tmp_path / k)] for k in "ab")
+    assert first == second
+    release = tmp_path / "a" / "release" / name
+    text = (release / "topic.ipynb").read_text()
+    assert "SOLUTION" not in text and "withheld" not in text
+    for cell_name, cell in ASSIGNMENTS[name].cells("solution"):
+        inside = cell.source.split("### BEGIN SOLUTION\n")[1].split("    ### END SOLUTION")[0]
+        assert json.dumps(inside)[1:-1] not in text, cell_name
+    solved = (tmp_path / "a" / "solved" / name / "topic.ipynb").read_text()
+    assert "SOLUTION" not in solved and "raise NotImplementedError" not in solved and HERE not in solved
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_notebooks_carry_what_nbgrader_reads(name: str) -> None:
+    assignment = ASSIGNMENTS[name]
+    for notebook in (assignment.released(), assignment.solved()):
+        graded = {}
+        for cell in notebook.cells:
+            found = cell.metadata.get("nbgrader", {})
+            if found.get("grade"):
+                graded[found["grade_id"]] = found["points"]
+                assert found["locked"] != found["solution"]
+        assert sum(graded.values()) == 100
+        assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+def test_an_assignment_is_found_by_its_number_and_an_unknown_one_is_named() -> None:
+    assert read_assignment("a01").name == "a01_closed_form"
+    with pytest.raises(ValueError, match="assignment must be one of a01_closed_form.*; got 'a99'"):
+        read_assignment("a99")
+
+
+def test_malformed_assignments_are_refused() -> None:
+    def changed(change) -> Assignment:
+        assignment = read_assignment("a01")
+        change(assignment)
+        return assignment
+
+    def points(assignment: Assignment) -> None:
+        assignment.cells("grade")[0][1].metadata["points"] = 9
+
+    def twice(assignment: Assignment) -> None:
+        assignment.cells("solution")[0][1].metadata["solution"] = "two_steps"
+
+    def unmarked(assignment: Assignment) -> None:
+        assignment.cells("solution")[0][1].source = "pass"
+
+    for change, message in (
+        (points, "add up to 101 and not to 100"),
+        (twice, "two solution cells have the same name"),
+        (unmarked, "the cell one_step marks no solution"),
+        (lambda a: a.course.pop("title"), "lacks title"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_assignment(changed(change))
