@@ -8,10 +8,10 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup book test lint format equations bench serve clean
+.PHONY: help setup book test lint format equations assignments bench serve clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/installed  ## create .venv and install the pinned packages
 
@@ -39,6 +39,9 @@ format: setup  ## rewrite the code in the project's style
 
 equations: setup  ## count the labelled equations and their checks
 	@$(PYTHON) tools/equations.py
+
+assignments: setup  ## write the students' and the instructors' notebooks into build/
+	@$(PYTHON) -m course_lib.cli assignments build
 
 bench: setup build/peers/installed  ## measure speed and quality beside other libraries, into results/ (two hours, on an idle machine)
 	@for part in operators networks keywords speed quality; do \

@@ -64,6 +64,7 @@ class Assignment:
         notebook = nbformat.v4.new_notebook()
         notebook.metadata["kernelspec"] = dict(self.notebook.metadata["kernelspec"])
         notebook.metadata["language_info"] = {"name": "python"}
+        notebook.metadata["course"] = {"assignment": self.name, "withheld": list(self.course.get("withheld", []))}
         notebook.cells = [
             converted(copy.deepcopy(cell), number, solve) for number, cell in enumerate(self.notebook.cells)
         ]

@@ -163,6 +163,45 @@ def ledger(
         console.print(metric_table(entry))
 
 
+assignments = typer.Typer(no_args_is_help=True, help="Build the assignments.")
+app.add_typer(assignments, name="assignments")
+
+
+@assignments.command("build")
+def build_assignments(
+    names: Annotated[list[str] | None, typer.Argument(help="which, for example a01 (all by default)")] = None,
+    out: Annotated[Path, typer.Option(help="the folder to write below")] = Path("build"),
+) -> None:
+    """Write the students' notebooks below OUT/release and the instructors' below OUT/solved: the same bytes every time."""
+    from autograder.assignment import assignment_names, build
+
+    for name in names or assignment_names():
+        files = build(name, out)
+        console.print("\n".join(str(file) for file in files), highlight=False)
+
+
+@app.command()
+def check(
+    assignment: Annotated[str, typer.Argument(help="its number, for example a01")],
+    notebook: Annotated[Path, typer.Argument(help="your notebook")],
+) -> None:
+    """Run your notebook from top to bottom, and its public checks, before you hand it in (exit status 1 where one fails)."""
+    from autograder.check import check as run_checks
+
+    with console.status(f"running {notebook} from top to bottom"):
+        found = run_checks(assignment, notebook)
+    for one in found:
+        console.print(
+            f"[green]ok[/]  {one.name}" if one.passed else f"[red]!![/]  {one.name}: ", end="\n" if one.passed else ""
+        )
+        if not one.passed:
+            console.print(one.message, markup=False, highlight=False)
+    right = sum(one.passed for one in found)
+    console.print(f"{right} of {len(found)} pass. The hidden tests use other numbers and look deeper.")
+    if right < len(found):
+        raise typer.Exit(1)
+
+
 def metric_table(entry: dict[str, Any]) -> Table:
     """One entry of the ledger as a table: value, interval, and the floor that real images set."""
     options = ", ".join(f"{key} {value}" for key, value in entry["options"].items())

@@ -1,0 +1,99 @@
+"""What a student runs before handing in: the notebook from top to bottom in a fresh process, and its public checks.
+
+Nothing of the instructor's is needed: the checks lie beside the notebook, and the notebook names what is withheld from course_lib.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from autograder.image import build_course
+from autograder.submission import NOTEBOOK_BYTES, Cell, SubmissionError, parse_notebook, read_file
+
+RUNNER = """
+import json, sys, types
+from autograder.child import run_cell
+cells, answer = json.load(sys.stdin)
+student = sys.modules["__main__"] = types.ModuleType("__main__")
+sys.path.insert(0, "")
+errors = [run_cell(student, source, number) for number, source in cells]
+with open(answer, "w") as file:
+    json.dump(errors, file)
+"""
+
+
+class Check(NamedTuple):
+    """One public check, or one other cell that failed: its name, whether it passed, and what to read where it did not."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+def check(assignment: str, notebook: Path, seconds: float = 1800) -> list[Check]:
+    """Run a student's notebook of an assignment (a01, or a01_closed_form) and say which of its public checks pass.
+
+    Raises SubmissionError where the file is no notebook of this course, the checks are not beside it, or it runs too long.
+    """
+    text = read_file(notebook, NOTEBOOK_BYTES)
+    cells = parse_notebook(text)
+    course = json.loads(text).get("metadata", {}).get("course")
+    if not isinstance(course, dict) or not any(is_check(cell) for cell in cells):
+        raise SubmissionError(f"{notebook} has none of the course's checks: start from the notebook of the assignment")
+    if assignment not in (name := str(course.get("assignment")), name.split("_")[0]):
+        raise SubmissionError(f"{notebook} is a notebook of {name}, not of {assignment}")
+    if not (notebook.parent / "checks.py").exists():
+        raise SubmissionError(f"checks.py must lie beside {notebook.name}: it came with the notebook")
+    numbered = [(number, cell) for number, cell in enumerate(cells, 1) if cell.kind == "code"]
+    with tempfile.TemporaryDirectory() as folder:
+        build_course(course.get("withheld", []), Path(folder))
+        errors = run([(number, cell.source) for number, cell in numbered], notebook.parent, Path(folder), seconds)
+    found = []
+    for (number, cell), error in zip(numbered, errors, strict=True):
+        if is_check(cell) or error is not None:
+            name = cell.grade_id.removeprefix("check_") if is_check(cell) else f"cell {number}"
+            found.append(Check(name, error is None, advice(error)))
+    return found
+
+
+def is_check(cell: Cell) -> bool:
+    """Whether a cell runs a public check."""
+    return cell.kind == "code" and cell.grade_id.startswith("check_")
+
+
+def advice(error: dict[str, str] | None) -> str:
+    """What a student reads of an error: the check's own words, or the error with its lines."""
+    if error is None:
+        return ""
+    if error["kind"] == "AssertionError" and error["message"]:
+        return error["message"]
+    return f"{error['kind']}: {error['message']}\n{error['trace']}".strip()
+
+
+def run(cells: list[tuple[int, str]], where: Path, course: Path, seconds: float) -> list[dict[str, str] | None]:
+    """Run cells in a fresh Python that sees the students' course_lib; for each, its error or None."""
+    answer = course / "answer.json"
+    path = [str(course), str(Path(__file__).resolve().parents[1])]
+    code = f"import sys; sys.path[:0] = {path!r}\n{RUNNER}"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            input=json.dumps([cells, str(answer)]),
+            cwd=where,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise SubmissionError(
+            f"the notebook was still running after {seconds / 60:.0f} minutes, and was stopped"
+        ) from None
+    if not answer.exists():
+        raise SubmissionError(
+            f"the notebook ended Python before its last cell: {done.stderr.strip()[-500:] or 'without a message'}"
+        )
+    return json.loads(answer.read_text())
