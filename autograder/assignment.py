@@ -44,6 +44,11 @@ class Assignment:
         return file if file.exists() else None
 
     @property
+    def files(self) -> dict[str, int]:
+        """The files that are handed in beside the notebook, with their largest size in bytes."""
+        return {name: int(most) for name, most in self.course.get("files", {}).items()}
+
+    @property
     def points(self) -> dict[str, float]:
         """What each graded cell is worth, by its name."""
         return {name: cell.metadata["points"] for name, cell in self.cells("grade", "manual")}

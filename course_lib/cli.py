@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -199,6 +200,44 @@ def check(
     right = sum(one.passed for one in found)
     console.print(f"{right} of {len(found)} pass. The hidden tests use other numbers and look deeper.")
     if right < len(found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def grade(
+    submitted: Annotated[Path, typer.Argument(help="the folder SUBMITTED/<student>/<assignment>/topic.ipynb")],
+    assignment: Annotated[str, typer.Option(help="its number, for example a01")],
+    jobs: Annotated[int, typer.Option(min=1, help="how many processes grade")] = 1,
+    out: Annotated[Path, typer.Option(help="the course's folder: its secret, and the grades known so far")] = Path(
+        "build/grades"
+    ),
+    json_file: Annotated[Path | None, typer.Option("--json", help="write all grades to this file")] = None,
+    feedback: Annotated[Path | None, typer.Option(help="write a page for each student below this folder")] = None,
+    gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json below this folder")] = None,
+) -> None:
+    """Grade a folder of submissions; start again after an interruption, and it goes on (exit status 1 where one has no grade)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from autograder import batch, reports
+    from autograder.assignment import read_assignment
+
+    found = read_assignment(assignment)
+    todo = batch.submissions(submitted, found)
+    secret = batch.course_secret(out / "secret")
+    with Progress(
+        TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    ) as bar:
+        going = batch.grade_all(todo, found.name, secret, out / found.name, jobs)
+        grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
+    table = Table("student", "points", "remarks", title=str(found.course["title"]), title_justify="left")
+    for one in grades:
+        review = sum(test.review for test in one.result.tests) if one.result else 0
+        remark = one.problem or (f"{review} tests need a look" if review else "")
+        points = f"{one.result.score():g} of {one.result.worth():g}" if one.result else "none"
+        table.add_row(escape(reports.plain(one.student)), points, escape(reports.plain(remark)))
+    console.print(table)
+    reports.write_reports(grades, str(found.course["title"]), json_file, feedback, gradescope)
+    if any(one.result is None for one in grades):
         raise typer.Exit(1)
 
 

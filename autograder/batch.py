@@ -1,0 +1,163 @@
+"""Grade a folder of submissions in nbgrader's layout, SUBMITTED/<student>/<assignment>/topic.ipynb, in several processes.
+
+A grade is a pure function of submission, suite, course_lib and secret, and is stored under the hash of them all, as soon as it is
+known: who is killed and starts again grades each submission once, and a regrade finds the same bits.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autograder.assignment import Assignment, read_assignment
+from autograder.grading import Result, TestResult, grade
+from autograder.image import build_course
+from autograder.sandbox import Sandbox
+from autograder.submission import SubmissionError, read_submission
+from course_lib.checkpoints import write_atomically
+
+
+class Job(NamedTuple):
+    """One submission to grade: whose, and where it lies."""
+
+    student: str
+    notebook: Path
+
+
+class Grade(NamedTuple):
+    """What became of one submission: its result, or why it could not be graded."""
+
+    student: str
+    result: Result | None
+    problem: str = ""
+
+
+def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
+    """Every student's submission of an assignment, in the order of their names. Raises ValueError where there is none."""
+    folders = (
+        sorted(folder for folder in submitted.iterdir() if folder.is_dir() and not folder.is_symlink())
+        if submitted.is_dir()
+        else []
+    )
+    jobs = [
+        Job(folder.name, folder / assignment.name / "topic.ipynb")
+        for folder in folders
+        if (folder / assignment.name).is_dir()
+    ]
+    if not jobs:
+        raise ValueError(
+            f"no submission of {assignment.name} was found: they lie in {submitted}/<student>/{assignment.name}/topic.ipynb"
+        )
+    return jobs
+
+
+def course_secret(file: Path) -> bytes:
+    """The course's secret, made the first time; only its owner may read the file."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(32))
+    return bytes.fromhex(file.read_text().strip())
+
+
+def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:
+    """The hash of all that a grade depends on besides the submission."""
+    total = hashlib.sha256(hashlib.sha256(secret).digest())
+    here = Path(__file__).resolve().parent
+    for folder in (assignment.suite, course, here):
+        files = (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+        for file in sorted(files if folder != here else here.glob("*.py")):
+            content = file.read_bytes()
+            total.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()
+
+
+class Store:
+    """Finished results, one JSON file each, named by the hash of what they depend on."""
+
+    def __init__(self, folder: Path, inputs: str) -> None:
+        self.folder, self.inputs = folder, inputs
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def file(self, sha256: str) -> Path:
+        """Where the result of a submission lies."""
+        return self.folder / f"{hashlib.sha256((self.inputs + sha256).encode()).hexdigest()}.json"
+
+    def get(self, sha256: str) -> Result | None:
+        """A stored result, or None; a damaged file counts as none and is written anew."""
+        try:
+            found = json.loads(self.file(sha256).read_text())
+            return Result(**{**found, "tests": [TestResult(**test) for test in found["tests"]]})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def put(self, result: Result) -> None:
+        """Store a result in one atomic step."""
+        write_atomically(self.file(result.sha256), json.dumps(result.as_dict(), indent=1).encode())
+
+
+def grade_all(jobs: Iterable[Job], name: str, secret: bytes, store: Path, workers: int = 1) -> Iterator[Grade]:
+    """Grade submissions of an assignment, each as soon as a process is free; those that are stored come at once.
+
+    A submission that cannot be read, or ends its sandbox, is reported with its problem, and the others go on.
+    """
+    assignment, waiting = read_assignment(name), []
+    with tempfile.TemporaryDirectory() as folder:
+        course = build_course(assignment.course.get("withheld", []), Path(folder))
+        results = Store(store, fingerprint(assignment, course, secret))
+        for job in jobs:
+            try:
+                known = results.get(read_submission(job.notebook, assignment.files).sha256)
+            except SubmissionError as error:
+                yield Grade(job.student, None, str(error))
+                continue
+            if known is None:
+                waiting.append(job)
+            else:
+                yield Grade(job.student, known)
+        if waiting:
+            yield from in_processes(waiting, assignment, course, secret, results, workers)
+
+
+def in_processes(
+    jobs: list[Job], assignment: Assignment, course: Path, secret: bytes, results: Store, workers: int
+) -> Iterator[Grade]:
+    """Grade in a pool of processes, each with a warm sandbox of its own; this process alone writes."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, start_worker, (assignment.name, course, secret)) as pool:
+        running: dict[Future, Job] = {pool.submit(grade_job, job): job for job in jobs}
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                job, error = running.pop(future), future.exception()
+                if error is not None:
+                    yield Grade(job.student, None, f"not graded: {type(error).__name__}: {error}")
+                    continue
+                result: Result = future.result()
+                results.put(result)
+                yield Grade(job.student, result)
+
+
+worker: dict[str, Any] = {}  # what a process of the pool keeps: its assignment, its secret, its sandbox
+
+
+def start_worker(name: str, course: Path, secret: bytes) -> None:
+    """Prepare a process of the pool."""
+    assignment = read_assignment(name)
+    worker.update(assignment=assignment, secret=secret, course=course, box=Sandbox(course, checks=assignment.checks))
+
+
+def grade_job(job: Job) -> Result:
+    """Grade one submission in a process of the pool; a sandbox that ended is started again for the next."""
+    assignment: Assignment = worker["assignment"]
+    if worker["box"].process.poll() is not None:
+        worker["box"] = Sandbox(worker["course"], checks=assignment.checks)
+    submission = read_submission(job.notebook, assignment.files)
+    return grade(submission, assignment.suite, assignment.name, worker["box"], worker["secret"])

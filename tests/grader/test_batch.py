@@ -1,0 +1,175 @@
+"""Grading a folder: every submission once, whatever is handed in and whenever the grader is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from autograder import batch, reports
+from autograder.assignment import read_assignment, to_bytes
+from autograder.gates import cell_named
+from autograder.grading import Result, TestResult
+from course_lib.cli import app
+
+ASSIGNMENT = read_assignment("a01")
+
+
+def hand_in(submitted: Path, student: str, **changed: str) -> Path:
+    """The solved notebook, with the sources of some cells changed, handed in by a student."""
+    notebook = ASSIGNMENT.solved()
+    for cell, source in changed.items():
+        cell_named(notebook, cell).source = source
+    folder = submitted / student / ASSIGNMENT.name
+    folder.mkdir(parents=True)
+    (folder / "topic.ipynb").write_bytes(to_bytes(notebook))
+    return folder / "topic.ipynb"
+
+
+@pytest.fixture(scope="module")
+def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("submitted")
+    hand_in(folder, "ada")
+    hand_in(folder, "ben", one_step="def one_step(x_prev, alpha, eps):\n    return alpha * x_prev + (1 - alpha) * eps")
+    hand_in(folder, "eve\x1b[2J<script>", walk="import os\nos._exit(0)")
+    hand_in(folder, "zoe", one_step="raise ValueError('\x1b[31m<b>bold</b>')").write_text("{")
+    (folder / "empty" / ASSIGNMENT.name).mkdir(parents=True)
+    (folder / "linked").symlink_to(folder / "ada")
+    (folder / "other" / "a99_none").mkdir(parents=True)
+    return folder
+
+
+def grades(submitted: Path, store: Path, workers: int = 1, secret: bytes = b"s") -> dict[str, batch.Grade]:
+    jobs = batch.submissions(submitted, ASSIGNMENT)
+    return {grade.student: grade for grade in batch.grade_all(jobs, ASSIGNMENT.name, secret, store, workers)}
+
+
+@pytest.fixture(scope="module")
+def graded(submitted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, batch.Grade], Path]:
+    store = tmp_path_factory.mktemp("store")
+    return grades(submitted, store, workers=2), store
+
+
+def test_every_submission_is_graded_or_its_problem_named(graded) -> None:
+    found, _ = graded
+    assert set(found) == {"ada", "ben", "eve\x1b[2J<script>", "zoe", "empty"}
+    assert found["ada"].result.score() == found["ada"].result.worth() == 90  # the proof is read by a person
+    assert 50 < found["ben"].result.score() < 90
+    assert found["eve\x1b[2J<script>"].result.score() < 90
+    assert "not a Jupyter notebook" in found["zoe"].problem and "cannot be read" in found["empty"].problem
+
+
+def test_a_second_run_finds_the_same_grades_without_grading(
+    submitted: Path, graded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, store = graded
+    monkeypatch.setattr(batch, "in_processes", lambda *arguments: pytest.fail("it graded again"))
+    assert grades(submitted, store) == found
+
+
+def test_a_regrade_from_nothing_is_bit_identical(submitted: Path, graded, tmp_path: Path) -> None:
+    found, _ = graded
+    again = grades(submitted, tmp_path)
+
+    def strip(grade: batch.Grade) -> object:
+        return grade.problem or {**grade.result.as_dict(), "seconds": 0}
+
+    assert {student: strip(grade) for student, grade in again.items()} == {s: strip(g) for s, g in found.items()}
+
+
+def test_damaged_results_are_graded_anew_and_another_secret_knows_none(submitted: Path, graded, tmp_path: Path) -> None:
+    found, _ = graded
+    digest = found["ada"].result.sha256
+    results = batch.Store(tmp_path, "inputs")
+    results.put(found["ada"].result)
+    assert results.get(digest) == found["ada"].result
+    assert batch.Store(tmp_path, "other inputs").get(digest) is None
+    results.file(digest).write_text('{"half')
+    assert results.get(digest) is None
+
+
+def test_what_a_grade_depends_on_changes_its_fingerprint(tmp_path: Path) -> None:
+    course = tmp_path / "course"
+    course.mkdir()
+    (course / "a.py").write_text("1")
+    first = batch.fingerprint(ASSIGNMENT, course, b"s")
+    assert first == batch.fingerprint(ASSIGNMENT, course, b"s") != batch.fingerprint(ASSIGNMENT, course, b"t")
+    (course / "a.py").write_text("2")
+    assert batch.fingerprint(ASSIGNMENT, course, b"s") != first
+
+
+def test_the_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
+    first = batch.course_secret(tmp_path / "new" / "secret")
+    assert len(first) == 32 and batch.course_secret(tmp_path / "new" / "secret") == first
+    assert (tmp_path / "new" / "secret").stat().st_mode & 0o077 == 0
+    assert batch.course_secret(tmp_path / "other") != first
+
+
+def test_a_killed_grader_goes_on_and_loses_nothing(tmp_path: Path) -> None:
+    folder, out = tmp_path / "submitted", tmp_path / "out"
+    for number in range(6):
+        hand_in(folder, f"student{number}", limit=f"# {number}\n" + cell_named(ASSIGNMENT.solved(), "limit").source)
+    command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder), "--assignment", "a01", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    store, deadline = out / ASSIGNMENT.name, time.monotonic() + 120
+    while len(list(store.glob("*.json"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    early = {file: file.read_bytes() for file in store.glob("*.json")}
+    assert 2 <= len(early) < 6
+    done = subprocess.run([*command, "--json", str(tmp_path / "all.json")], capture_output=True, text=True, check=True)
+    assert all(file.read_bytes() == content for file, content in early.items())
+    entries = json.loads((tmp_path / "all.json").read_text())
+    assert [entry["student"] for entry in entries] == [f"student{number}" for number in range(6)]
+    assert all(entry["score"] == 90 for entry in entries) and "90 of 90" in done.stdout
+
+
+def test_the_command_writes_reports_that_cannot_be_scripted(
+    submitted: Path, graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = graded
+    monkeypatch.setattr(batch, "grade_all", lambda *arguments: iter(found.values()))
+    options = [
+        "--json",
+        str(tmp_path / "g.json"),
+        "--feedback",
+        str(tmp_path / "f"),
+        "--gradescope",
+        str(tmp_path / "s"),
+        "--out",
+        str(tmp_path),
+    ]
+    done = CliRunner().invoke(app, ["grade", str(submitted), "--assignment", "a01", *options])
+    assert done.exit_code == 1 and "90 of 90" in done.output  # two submissions have no grade
+    assert "\x1b[2J" not in done.output
+    page = (tmp_path / "f" / "eve\x1b[2J<script>" / "feedback.html").read_text()
+    assert "<script>" not in page and "\x1b" not in page and "of 90 points" in page
+    assert "could not be graded: topic.ipynb cannot be read" in (tmp_path / "f" / "empty" / "feedback.html").read_text()
+    sheet = json.loads((tmp_path / "s" / "ben" / "results.json").read_text())
+    assert sheet["score"] == found["ben"].result.score() == sum(test["score"] for test in sheet["tests"])
+    assert {test["visibility"] for test in sheet["tests"]} == {"visible"}
+    assert sum(test["max_score"] for test in sheet["tests"]) == 90
+    assert not (tmp_path / "s" / "empty").exists()
+
+
+def test_messages_are_escaped_in_every_report() -> None:
+    nasty = "<img src=x onerror=alert(1)>\x1b]0;title\x07"
+    result = Result("a01", "0", [TestResult(nasty, nasty, 1, False, nasty)], [nasty])
+    page = reports.feedback(batch.Grade(nasty, result), "Assignment 1")
+    assert "<img" not in page and "\x1b" not in page and "\x07" not in page and "&lt;img" in page
+    assert "\x1b" not in json.dumps(reports.gradescope(result), ensure_ascii=False)
+
+
+def test_folders_without_submissions_say_what_is_expected(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(
+            ValueError,
+            match=r"no submission of a01_closed_form was found: they lie in .*/<student>/a01_closed_form/topic.ipynb",
+        ):
+            batch.submissions(folder, ASSIGNMENT)
