@@ -73,9 +73,12 @@ class Student:
         self.errors: list[dict[str, str] | None] = []
         self.restarts = -1
         self.child: Child | None = None
+        self.hopeless: StudentError | None = None  # the notebook cannot even be loaded
 
     def ready(self) -> Child:
         """The process with the submission loaded; a new one where the last has ended."""
+        if self.hopeless is not None:
+            raise self.hopeless
         if self.child is None or not self.child.alive:
             if self.restarts >= self.RESTARTS:
                 raise StudentError(
@@ -83,7 +86,11 @@ class Student:
                 )
             self.restarts += 1
             self.child = self.sandbox.spawn(self.limits)
-            self.errors = self.child.load(self.cells)
+            try:
+                self.errors = self.child.load(self.cells)
+            except StudentError as error:
+                self.hopeless = error
+                raise
         return self.child
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:

