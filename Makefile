@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup book test lint format equations assignments bench serve clean
+.PHONY: help setup book test lint format equations assignments mutants bench serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ equations: setup  ## count the labelled equations and their checks
 
 assignments: setup  ## write the students' and the instructors' notebooks into build/
 	@$(PYTHON) -m course_lib.cli assignments build
+
+mutants: setup  ## print which hidden test catches which mistake
+	@$(PYTHON) tools/kill_matrix.py
 
 bench: setup build/peers/installed  ## measure speed and quality beside other libraries, into results/ (two hours, on an idle machine)
 	@for part in operators networks keywords speed quality; do \

@@ -1,0 +1,61 @@
+"""Print which hidden test catches which classic mistake, for every assignment: the kill matrix.
+
+.venv/bin/python tools/kill_matrix.py [ASSIGNMENT ...]
+
+An o marks each test that fails, an X the one that is named for the mistake and says so. The exit status is 1 where one survives.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from autograder import gates
+from autograder.assignment import Assignment, assignment_names, read_assignment
+from autograder.image import build_course
+from autograder.sandbox import Sandbox
+
+
+def matrix(assignment: Assignment) -> tuple[Table, int, int]:
+    """The table of an assignment, how many of its mutants are caught by name, and how many there are."""
+    with tempfile.TemporaryDirectory() as folder:
+        course = build_course(assignment.course.get("withheld", []), Path(folder))
+        with Sandbox(course, checks=assignment.checks) as box:
+            tests = [test.name for test in gates.grade_notebook(assignment, assignment.solved(), box).tests]
+            table = Table(
+                "mistake",
+                *(str(number) for number in range(1, len(tests) + 1)),
+                title=assignment.name,
+                title_justify="left",
+            )
+            caught, mutants = 0, gates.mutants(assignment)
+            for mutant in mutants:
+                result = gates.grade_notebook(assignment, gates.mutated(assignment, mutant), box)
+                failed = {test.name: test.message for test in result.tests if not test.passed}
+                named = mutant.says in failed.get(mutant.fails, "")
+                caught += named
+                marks = ["X" if test == mutant.fails and named else "o" if test in failed else "" for test in tests]
+                table.add_row(mutant.name, *marks)
+    table.caption = "\n".join(f"{number} {test}" for number, test in enumerate(tests, 1))
+    table.caption_justify = "left"
+    return table, caught, len(mutants)
+
+
+def main() -> int:
+    """Print the matrices; 1 where a mutant survives."""
+    console, survivors = Console(width=120), 0
+    for name in sys.argv[1:] or assignment_names():
+        table, caught, total = matrix(read_assignment(name))
+        console.print(table)
+        console.print(f"{caught} of {total} caught by the test that is named for them")
+        survivors += total - caught
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
