@@ -13,9 +13,11 @@ import signal
 import socket
 import sys
 import traceback
+from typing import NamedTuple
 
 from autograder import child, linux
 
+WATCH_SECONDS = 0.25  # between two looks at how much memory the children use
 CHANNEL = 3  # the file descriptor on which a child speaks with the grader
 WARM = ("numpy", "torch", "sympy", "matplotlib.pyplot", "IPython.core.inputtransformer2", "safetensors.torch")
 
@@ -28,20 +30,73 @@ def main() -> None:
     sys.modules["torch"].set_num_threads(1)
     linux.set_dumpable(False)
     control.send(b"ready")
-    guards: dict[int, int] = {}  # the grader's number of a child -> the process that guards it
+    guards: dict[int, Guard] = {}
+    control.settimeout(WATCH_SECONDS)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        end_greedy(guards)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        except TimeoutError:
+            continue
         if not message:
             os._exit(0)
         order = json.loads(message)
+        number = order["child"]
         if order["do"] == "spawn":
-            guards[order["child"]] = spawn(order["limits"], descriptors, control)
+            guards[number] = Guard(spawn(order["limits"], descriptors, control), order["limits"]["memory_bytes"])
             for descriptor in descriptors:
                 os.close(descriptor)
-        elif order["do"] == "kill" and (guard := guards.pop(order["child"], None)) is not None:
-            os.kill(guard, signal.SIGKILL)
-            os.waitpid(guard, 0)
+        else:
+            if number in guards:
+                end(guards.pop(number))
             control.send(b"killed")
+
+
+class Guard(NamedTuple):
+    """The process that guards a child, and how much memory the child and all that it starts may use together."""
+
+    pid: int
+    memory_bytes: int
+
+
+def end(guard: Guard) -> None:
+    """End a guard, and with it its child and all that the child started."""
+    os.kill(guard.pid, signal.SIGKILL)
+    os.waitpid(guard.pid, 0)
+
+
+def end_greedy(guards: dict[int, Guard]) -> None:
+    """End every child whose processes together use more memory than one may: the kernel limits each of them only alone."""
+    if not guards:
+        return
+    parents, memory = processes()
+    base = memory.get(os.getpid(), 0)  # what every fork shares with this process
+    used = dict.fromkeys((guard.pid for guard in guards.values()), 0)
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor not in used:
+            ancestor = parents[ancestor]
+        if ancestor in used:
+            used[ancestor] += max(0, memory[pid] - base)
+    for number, guard in list(guards.items()):
+        if used[guard.pid] > guard.memory_bytes:
+            end(guards.pop(number))
+
+
+def processes() -> tuple[dict[int, int], dict[int, int]]:
+    """The parent of every process that this one sees, and the memory of each that is backed by no file, in bytes."""
+    parents, memory = {}, {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+                with open(f"/proc/{name}/statm") as file:
+                    _, resident, shared, *_ = map(int, file.read().split())
+            except (OSError, ValueError, IndexError):  # it has just ended
+                continue
+            parents[int(name)], memory[int(name)] = parent, (resident - shared) * resource.getpagesize()
+    return parents, memory
 
 
 def spawn(limits: dict[str, int], descriptors: list[int], control: socket.socket) -> int:

@@ -162,6 +162,17 @@ def test_memory_is_capped(start: Start) -> None:
         child.call("f", 1 << 30)
 
 
+def test_memory_of_many_processes_is_capped_together(start: Start) -> None:
+    child = start(
+        "import os, time\ndef f():\n    for _ in range(8):\n        if os.fork() == 0:\n"
+        "            hoard = bytearray(b'x') * (200 << 20)\n            time.sleep(60)\n    time.sleep(60)"
+    )
+    begun = time.monotonic()
+    with pytest.raises(StudentError, match="too much memory"):
+        child.call("f")
+    assert time.monotonic() - begun < QUICK.call_seconds
+
+
 def test_processes_are_capped_and_a_fork_bomb_ends_with_its_child(start: Start, sandbox: Sandbox) -> None:
     bomb = (
         "import os, time\ndef f():\n    n = 0\n    while n < 1000:\n        try:\n            if os.fork() == 0: time.sleep(60)\n"
