@@ -46,7 +46,7 @@ assignments: setup  ## write the students' and the instructors' notebooks into b
 mutants: setup  ## print which hidden test catches which mistake
 	@$(PYTHON) tools/kill_matrix.py
 
-bench: setup build/peers/installed  ## measure speed and quality beside other libraries, into results/ (two hours, on an idle machine)
+bench: setup build/peers/installed  ## measure speed and quality beside other libraries, into results/ (long; on an idle machine)
 	@for part in operators networks keywords speed quality; do \
 		env -u OMP_NUM_THREADS PYTHONPATH=build/peers $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,8 @@ from autograder.image import build_course
 from autograder.sandbox import Sandbox
 from autograder.submission import SubmissionError, read_submission
 from course_lib.checkpoints import write_atomically
+
+SECRET_BYTES = 32
 
 
 class Job(NamedTuple):
@@ -58,13 +61,19 @@ def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
 
 
 def course_secret(file: Path) -> bytes:
-    """The course's secret, made the first time; only its owner may read the file."""
+    """The course's secret, made the first time; only its owner may read the file. Raises ValueError where the file is damaged."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor, partial = tempfile.mkstemp(dir=file.parent)  # for its owner alone, and whole before it has its name
         with open(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(32))
-    return bytes.fromhex(file.read_text().strip())
+            stream.write(secrets.token_hex(SECRET_BYTES))
+        os.replace(partial, file)
+    found = file.read_text().strip()
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}", found):
+        raise ValueError(
+            f"{file} is damaged: restore it, since another secret would draw other inputs and change grades"
+        )
+    return bytes.fromhex(found)
 
 
 def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:

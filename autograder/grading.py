@@ -72,6 +72,7 @@ class Plugin:
         self.student, self.submission, self.assignment, self.secret = student, submission, assignment, secret
         self.results: list[TestResult] = []
         self.broken: list[str] = []
+        self.failure: SandboxError | None = None
 
     @pytest.fixture(name="student")
     def give_student(self) -> Student:
@@ -99,7 +100,9 @@ class Plugin:
         report = yield
         if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
             task, worth = getattr(item.function, "points", ("", 0.0))  # type: ignore[attr-defined]
-            passed, message, review = verdict(call.excinfo.value if call.excinfo else None)
+            error = call.excinfo.value if call.excinfo else None
+            self.failure = error if isinstance(error, SandboxError) else self.failure
+            passed, message, review = verdict(error)
             self.results.append(TestResult(item.name, task, worth, passed, message[:TEXT], review))
         return report
 
@@ -112,8 +115,6 @@ def verdict(error: BaseException | None) -> tuple[bool, str, bool]:
         return False, str(error), False
     if isinstance(error, StudentError):
         return False, redacted(f"{error}\n{error.trace}".strip()), False
-    if isinstance(error, SandboxError):
-        raise error  # nothing may be graded without its sandbox
     return False, "the test could not make sense of what your code returned; your instructor can see the details", True
 
 
@@ -136,6 +137,8 @@ def grade(
     finally:
         student.close()
         forget(suite)
+    if plugin.failure is not None:
+        raise plugin.failure  # nothing is graded without its sandbox
     if plugin.broken or not plugin.results or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"the suite {suite} is broken, and nothing was graded: {' '.join(plugin.broken) or status}")
     return Result(assignment, submission.sha256, plugin.results, errors, round(time.monotonic() - begun, 2))

@@ -37,14 +37,10 @@ def as_nobody(binds: dict[str, str]) -> dict[str, str]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from autograder import linux
 
-    sources = {
-        outside: os.open(outside, os.O_PATH) for outside in binds.values()
-    }  # they may lie below the stage, which hides them
     linux.unshare(linux.NEWNS)
     linux.mount("none", "/", None, linux.REC | linux.PRIVATE)
-    sources = {
-        outside: os.open(outside, os.O_PATH) for outside in binds.values()
-    }  # they may lie below the stage, which hides them
+    # Opened in this namespace and before the stage is set, which may hide them.
+    sources = {outside: os.open(outside, os.O_PATH) for outside in binds.values()}
     stage = Path("/tmp")
     linux.mount("tmpfs", str(stage), "tmpfs", linux.NOSUID | linux.NODEV, "size=1m,mode=755")
     shown = {}

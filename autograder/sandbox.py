@@ -142,7 +142,8 @@ class Sandbox:
         with self.lock:
             try:
                 self.control.send(json.dumps({"do": "kill", "child": number}).encode())
-                self.control.recv(16)
+                if self.control.recv(16) != b"killed":
+                    raise ConnectionError
             except OSError as error:  # the sandbox itself is gone, and the child with it
                 self.process.kill()
                 raise SandboxError("the sandbox ended unexpectedly") from error

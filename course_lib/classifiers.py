@@ -45,7 +45,7 @@ def fashion_classifier(
     run = Run.open(out, resume, recipe="fashion-classifier", steps=steps, batch_size=batch_size, seed=seed)
     network = prepare(ConvClassifier, seed, channels=1)
     return train_classifier(
-        run, network, "fashion_mnist", mirrored_and_moved(2), label_smoothing=0.1, learning_rate=2e-3
+        run, network, "fashion_mnist", mirrored_and_moved(2), label_smoothing=0.1, learning_rate=2e-3, **options
     )
 
 

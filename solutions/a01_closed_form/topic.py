@@ -255,12 +255,12 @@ checks.walk(walk)
 # In task 2 you replaced two noise terms by one. Prove in a few sentences that $a\,\epsilon_1 + b\,\epsilon_2$ has the same distribution as $\sqrt{a^2 + b^2}\,\epsilon$, and say where you use that $\epsilon_1$ and $\epsilon_2$ are independent. Then
 # say what would go wrong with `two_steps` if the same noise were used in both steps.
 #
-# *Rubric: a proof by characteristic functions, by convolution, or by "a linear map of a Gaussian vector is Gaussian" with mean and variance (5 points); independence named at the right place (2); with the same noise the standard deviations add up, so the variance is
-# $(a + b)^2$ and not $a^2 + b^2$ (3).*
+# *You get 5 points for a complete proof, 2 for naming independence at the right place, and 3 for what goes wrong with the same noise, with the variance that it gives.*
 
 # %% [markdown] manual="proof" points=10
 # ### BEGIN SOLUTION
 # The vector $(\epsilon_1, \epsilon_2)$ is standard normal because its parts are independent standard normal variables. A linear map of a Gaussian vector is Gaussian, so $z = a\epsilon_1 + b\epsilon_2$ is Gaussian, with mean $0$. Its variance is
 # $a^2 \operatorname{Var}\epsilon_1 + b^2 \operatorname{Var}\epsilon_2 + 2ab \operatorname{Cov}(\epsilon_1, \epsilon_2) = a^2 + b^2$: independence makes the covariance vanish. A Gaussian is determined by mean and variance, so $z$ is distributed like $\sqrt{a^2 + b^2}\,\epsilon$.
+# (5 points for this or for a proof by characteristic functions or by convolution, 2 for independence; the rest 3.)
 # With the same noise in both steps the covariance is 1, the variance becomes $(a + b)^2$, and the closed form would be wrong: $x_2$ would be noisier than a single step to the same signal.
 # ### END SOLUTION

@@ -108,6 +108,10 @@ def test_the_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
     assert len(first) == 32 and batch.course_secret(tmp_path / "new" / "secret") == first
     assert (tmp_path / "new" / "secret").stat().st_mode & 0o077 == 0
     assert batch.course_secret(tmp_path / "other") != first
+    for damaged in ("", "abc", "x" * 64):
+        (tmp_path / "other").write_text(damaged)
+        with pytest.raises(ValueError, match="is damaged: restore it"):
+            batch.course_secret(tmp_path / "other")
 
 
 def test_a_killed_grader_goes_on_and_loses_nothing(tmp_path: Path) -> None:

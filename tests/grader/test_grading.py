@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autograder.grading import Result, grade
-from autograder.sandbox import Limits, Sandbox
+from autograder.sandbox import Limits, Sandbox, SandboxError
 from autograder.submission import SubmissionError, read_submission
 from autograder.suite import Draw, Wrong, match, redacted, seed_for
 
@@ -121,6 +121,17 @@ def test_a_broken_suite_gives_no_grade(suite: Path, sandbox: Sandbox, tmp_path: 
     (suite / "test_all.py").write_text("import no_such_module")
     with pytest.raises(RuntimeError, match=r"is broken, and nothing was graded: (?s:.*)no_such_module"):
         grade(read_submission(notebook(tmp_path, GOOD)), suite, "demo", sandbox, b"secret")
+
+
+def test_a_sandbox_that_ends_half_way_gives_no_grade(suite: Path, tmp_path: Path) -> None:
+    (suite / "test_all.py").write_text(
+        SUITE.replace(
+            "    require(student.number",
+            "    student.sandbox.process.kill(); student.sandbox.process.wait(); student.close()\n    require(student.number",
+        )
+    )
+    with Sandbox(Path(__file__).resolve().parents[2]) as box, pytest.raises(SandboxError, match="ended unexpectedly"):
+        grade(read_submission(notebook(tmp_path, GOOD)), suite, "demo", box, b"secret")
 
 
 def test_inputs_depend_on_secret_assignment_submission_and_test() -> None:

@@ -127,3 +127,9 @@ def test_every_shipped_model_draws_each_class_as_often(name: str) -> None:
     images = draw_batches(name, 10, steps=2, sampler="ddim", seed=0, cond=cond, scale=2.0)
     assert images.shape == (10, *card.image_shape)
     assert images.abs().max() <= 1 and images.std() > 0.1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_hands_its_options_to_fit(name: str, small_data: None, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'no_such_option'"):
+        RECIPES[name](tmp_path, steps=1, batch_size=2, no_such_option=True)
