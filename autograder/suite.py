@@ -115,13 +115,14 @@ class Student:
 
     def tensor(self, name: str, *args: Any, shape: tuple[int, ...] | None = None, **kwargs: Any) -> Tensor:
         """A call that must return a tensor or an array of numbers, as float64, of the given shape."""
-        value = self.call(name, *args, **kwargs)
-        value = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if not isinstance(value, Tensor):
-            raise Wrong(f"{name} should return a tensor; it returned {describe(value)}")
-        if shape is not None and tuple(value.shape) != shape:
-            raise Wrong(f"{name} should return shape {shape}; it returned shape {tuple(value.shape)}")
-        return value.double()
+        return as_tensor(name, self.call(name, *args, **kwargs), shape)
+
+    def tensors(self, name: str, *args: Any, shapes: list[tuple[int, ...]]) -> list[Tensor]:
+        """A call that must return several tensors or arrays of numbers, of the given shapes."""
+        found = self.call(name, *args)
+        if type(found) is not list or len(found) != len(shapes):
+            raise Wrong(f"{name} should return {len(shapes)} tensors; it returned {describe(found)}")
+        return [as_tensor(name, value, shape) for value, shape in zip(found, shapes, strict=True)]
 
     def close(self) -> None:
         """End the process."""
@@ -136,6 +137,16 @@ def as_number(name: str, value: Any) -> float:
     if type(value) not in (int, float):
         raise Wrong(f"{name} should return one number; it returned {describe(value)}")
     return float(value)
+
+
+def as_tensor(name: str, value: Any, shape: tuple[int, ...] | None) -> Tensor:
+    """A tensor or an array of numbers as float64, of the given shape."""
+    value = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+    if not isinstance(value, Tensor):
+        raise Wrong(f"{name} should return a tensor; it returned {describe(value)}")
+    if shape is not None and tuple(value.shape) != shape:
+        raise Wrong(f"{name} should return shape {shape}; it returned shape {tuple(value.shape)}")
+    return value.double()
 
 
 def describe(value: Any) -> str:
@@ -161,6 +172,36 @@ def match(got: Any, right: Any, mistakes: Mapping[str, Any], otherwise: str, tol
         if not close(wrong, right, tolerance) and close(got, wrong, tolerance):
             raise Wrong(message)
     raise Wrong(otherwise)
+
+
+def line(student: Student, function: str, name: str, *args: float) -> float:
+    """One line of a derivation, at numbers."""
+    found = student.call(function, *args)
+    if type(found) is not dict or name not in found:
+        raise Wrong(f"{function} should return a dict with the line {name!r}; it returned {describe(found)}")
+    value = found[name]
+    value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if type(value) not in (int, float):
+        raise Wrong(f"line {name!r} of {function} should be one number here; it is {describe(value)}")
+    return float(value)
+
+
+def first_wrong_line(
+    student: Student,
+    function: str,
+    args: tuple[float, ...],
+    right: Mapping[str, float],
+    mistakes: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Raise Wrong at the first line, in order, that is not right."""
+    for name, value in right.items():
+        known = {f"line {name!r}: {text}": wrong for text, wrong in mistakes.get(name, {}).items()}
+        match(
+            line(student, function, name, *args),
+            value,
+            known,
+            f"line {name!r} of {function} is the first that is wrong",
+        )
 
 
 def redacted(text: str) -> str:

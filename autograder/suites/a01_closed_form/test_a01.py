@@ -1,43 +1,12 @@
 """Hidden tests of a01: each line of each derivation at fresh numbers; the first wrong line is named."""
 
 import math
-from collections.abc import Mapping
 
 import torch
 
-from autograder.suite import Draw, Student, Wrong, describe, match, points, require
+from autograder.suite import Draw, Student, Wrong, first_wrong_line, line, match, points, require
 
 # --- helpers ---------------------------------------------------------------------------------------------------------------
-
-
-def line(student: Student, function: str, name: str, *args: float) -> float:
-    """One line of a derivation, at numbers."""
-    found = student.call(function, *args)
-    if type(found) is not dict or name not in found:
-        raise Wrong(f"{function} should return a dict with the line {name!r}; it returned {describe(found)}")
-    value = found[name]
-    value = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
-    if type(value) not in (int, float):
-        raise Wrong(f"line {name!r} of {function} should be one number here; it is {describe(value)}")
-    return float(value)
-
-
-def first_wrong_line(
-    student: Student,
-    function: str,
-    args: tuple[float, ...],
-    right: Mapping[str, float],
-    mistakes: Mapping[str, Mapping[str, float]],
-) -> None:
-    """Raise Wrong at the first line, in order, that is not right."""
-    for name, value in right.items():
-        known = {f"line {name!r}: {text}": wrong for text, wrong in mistakes.get(name, {}).items()}
-        match(
-            line(student, function, name, *args),
-            value,
-            known,
-            f"line {name!r} of {function} is the first that is wrong",
-        )
 
 
 def alphas(draw: Draw, count: int) -> list[float]:
