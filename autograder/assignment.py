@@ -2,7 +2,8 @@
 
 The text (percent format) says what each cell is: solution="name" is written by the student between ### BEGIN SOLUTION and
 ### END SOLUTION; check="name" runs a public check; grade="name" points=N stands for hidden tests; manual="name" points=N is read
-by a person. The header's `course` entry holds title, minutes, the functions withheld from course_lib, and the files handed in.
+by a person; home="name" runs where the student works and never in grading (training, measuring, pictures of it). The header's
+`course` entry holds title, minutes, the functions withheld from course_lib, and the files handed in with their largest sizes.
 """
 
 import copy
@@ -19,7 +20,7 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTIONS, SUITES = ROOT / "solutions", ROOT / "autograder" / "suites"
-KINDS = ("solution", "check", "grade", "manual")
+KINDS = ("solution", "check", "grade", "manual", "home")
 REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION\n?", re.DOTALL | re.MULTILINE)
 HERE = "YOUR ANSWER HERE"
 
@@ -49,6 +50,11 @@ class Assignment:
         return {name: int(most) for name, most in self.course.get("files", {}).items()}
 
     @property
+    def reference(self) -> dict[str, bytes]:
+        """The files that the solved notebook makes at home, by name."""
+        return {name: (self.suite / "reference" / name).read_bytes() for name in self.files}
+
+    @property
     def points(self) -> dict[str, float]:
         """What each graded cell is worth, by its name."""
         return {name: cell.metadata["points"] for name, cell in self.cells("grade", "manual")}
@@ -69,7 +75,8 @@ class Assignment:
         notebook = nbformat.v4.new_notebook()
         notebook.metadata["kernelspec"] = dict(self.notebook.metadata["kernelspec"])
         notebook.metadata["language_info"] = {"name": "python"}
-        notebook.metadata["course"] = {"assignment": self.name, "withheld": list(self.course.get("withheld", []))}
+        withheld = list(self.course.get("withheld", []))
+        notebook.metadata["course"] = {"assignment": self.name, "withheld": withheld, "files": self.files}
         notebook.cells = [
             converted(copy.deepcopy(cell), number, solve) for number, cell in enumerate(self.notebook.cells)
         ]
@@ -79,11 +86,13 @@ class Assignment:
 def converted(cell: NotebookNode, number: int, solve: Any) -> NotebookNode:
     """A cell with nbgrader's metadata in the place of ours, and with its solution or a gap."""
     kind = next((kind for kind in KINDS if kind in cell.metadata), None)
-    name = f"{kind}_{cell.metadata[kind]}" if kind in ("check", "grade") else cell.metadata.get(kind, "")
+    name = f"{kind}_{cell.metadata[kind]}" if kind in ("check", "grade", "home") else cell.metadata.get(kind, "")
     if kind in ("solution", "manual"):
         cell.source = solve(cell.source) if solve else gap(cell)
     metadata: dict[str, Any] = {}
-    if kind:
+    if kind == "home":
+        metadata["course"] = {"home": True}
+    elif kind:
         metadata["nbgrader"] = {
             "schema_version": 3,
             "grade_id": name,

@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autograder.assignment import Assignment, read_assignment
+from autograder.assignment import SOLUTIONS, Assignment, read_assignment
 from autograder.grading import Result, TestResult, grade
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
@@ -80,7 +80,7 @@ def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:
     """The hash of all that a grade depends on besides the submission."""
     total = hashlib.sha256(hashlib.sha256(secret).digest())
     here = Path(__file__).resolve().parent
-    for folder in (assignment.suite, course, here):
+    for folder in (assignment.suite, SOLUTIONS / assignment.name, course, here):
         files = (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
         for file in sorted(files if folder != here else here.glob("*.py")):
             content = file.read_bytes()

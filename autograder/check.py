@@ -1,4 +1,5 @@
-"""What a student runs before handing in: the notebook from top to bottom in a fresh process, and its public checks.
+"""What a student runs before handing in: the notebook from top to bottom in a fresh process (but for the cells that train or
+measure), its public checks, and the files beside it.
 
 Nothing of the instructor's is needed: the checks lie beside the notebook, and the notebook names what is withheld from course_lib.
 """
@@ -47,7 +48,7 @@ def check(assignment: str, notebook: Path, seconds: float = 1800) -> list[Check]
         raise SubmissionError(f"{notebook} is a notebook of {name}, not of {assignment}")
     if not (notebook.parent / "checks.py").exists():
         raise SubmissionError(f"checks.py must lie beside {notebook.name}: it came with the notebook")
-    numbered = [(number, cell) for number, cell in enumerate(cells, 1) if cell.kind == "code"]
+    numbered = [(number, cell) for number, cell in enumerate(cells, 1) if cell.kind == "code" and not cell.home]
     with tempfile.TemporaryDirectory() as folder:
         build_course(course.get("withheld", []), Path(folder))
         errors = run([(number, cell.source) for number, cell in numbered], notebook.parent, Path(folder), seconds)
@@ -56,7 +57,15 @@ def check(assignment: str, notebook: Path, seconds: float = 1800) -> list[Check]
         if is_check(cell) or error is not None:
             name = cell.grade_id.removeprefix("check_") if is_check(cell) else f"cell {number}"
             found.append(Check(name, error is None, advice(error)))
-    return found
+    return found + [check_file(notebook.parent / str(name), most) for name, most in course.get("files", {}).items()]
+
+
+def check_file(file: Path, most: int) -> Check:
+    """Whether a file that is handed in lies beside the notebook, and is small enough."""
+    if not file.exists():
+        return Check(file.name, False, "it is missing: run the cell that writes it, and hand it in with the notebook")
+    size = file.stat().st_size
+    return Check(file.name, size <= most, f"it has {size:,} bytes, and may have {most:,}")
 
 
 def is_check(cell: Cell) -> bool:

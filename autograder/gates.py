@@ -3,7 +3,7 @@
 import copy
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,9 +59,19 @@ def cell_named(notebook: NotebookNode, name: str) -> NotebookNode:
     return next(cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade_id") == name)
 
 
-def grade_notebook(assignment: Assignment, notebook: NotebookNode, sandbox: Sandbox) -> Result:
-    """Grade a notebook that is not a file yet, as if it had been handed in."""
+def grade_notebook(
+    assignment: Assignment,
+    notebook: NotebookNode,
+    sandbox: Sandbox,
+    files: Mapping[str, bytes] | None = None,
+    only: str | None = None,
+) -> Result:
+    """Grade a notebook that is not a file yet as if it had been handed in, with the reference's files or others beside it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "topic.ipynb"
         file.write_bytes(to_bytes(notebook))
-        return grade(read_submission(file), assignment.suite, assignment.name, sandbox, SECRET)
+        for name, content in (assignment.reference if files is None else files).items():
+            (Path(folder) / name).write_bytes(content)
+        return grade(
+            read_submission(file, assignment.files), assignment.suite, assignment.name, sandbox, SECRET, only=only
+        )

@@ -11,7 +11,7 @@ import pytest
 
 from autograder.sandbox import Limits, Sandbox, SandboxError, StudentError
 from autograder.submission import Submission
-from autograder.suite import Draw, Student, Wrong, redacted, seed_for
+from autograder.suite import Draw, Files, Student, Wrong, redacted, seed_for
 
 TEXT = 4000  # characters of one message
 QUIET = (
@@ -68,13 +68,16 @@ class Result:
 class Plugin:
     """Gives a suite its fixtures, and records what each of its tests says."""
 
-    def __init__(self, student: Student, submission: Submission, assignment: str, secret: bytes) -> None:
+    def __init__(
+        self, student: Student, submission: Submission, assignment: str, secret: bytes, only: str | None
+    ) -> None:
         self.student, self.submission, self.assignment, self.secret = student, submission, assignment, secret
+        self.only = only
         self.results: list[TestResult] = []
         self.broken: list[str] = []
         self.failure: SandboxError | None = None
 
-    @pytest.fixture(name="student")
+    @pytest.fixture(name="student", scope="session")
     def give_student(self) -> Student:
         """The submission's functions."""
         return self.student
@@ -84,10 +87,19 @@ class Plugin:
         """Fresh inputs for this submission and this test."""
         return Draw(seed_for(self.secret, self.assignment, self.submission.sha256, request.node.name))
 
-    @pytest.fixture(name="files")
-    def give_files(self) -> dict[str, bytes]:
+    @pytest.fixture(name="shared_draw", scope="session")
+    def give_shared_draw(self) -> Draw:
+        """Fresh inputs for this submission, for what several tests share."""
+        return Draw(seed_for(self.secret, self.assignment, self.submission.sha256))
+
+    @pytest.fixture(name="files", scope="session")
+    def give_files(self) -> Files:
         """The files that were handed in beside the notebook."""
-        return self.submission.files
+        return Files(self.submission.files, self.submission.refused)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the one test that was asked for."""
+        items[:] = [item for item in items if self.only in (None, item.name)]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a suite that does not import."""
@@ -119,16 +131,23 @@ def verdict(error: BaseException | None) -> tuple[bool, str, bool]:
 
 
 def grade(
-    submission: Submission, suite: Path, assignment: str, sandbox: Sandbox, secret: bytes, limits: Limits | None = None
+    submission: Submission,
+    suite: Path,
+    assignment: str,
+    sandbox: Sandbox,
+    secret: bytes,
+    limits: Limits | None = None,
+    only: str | None = None,
 ) -> Result:
-    """Run the hidden suite of an assignment against a submission.
+    """Run the hidden suite of an assignment against a submission, or only one of its tests.
 
     Raises SandboxError where the sandbox fails, and RuntimeError where the suite itself is broken: then there is no grade.
     """
     begun = time.monotonic()
-    cells = [cell.source for cell in submission.cells if cell.kind == "code"]
+    # Cells for home keep their place, so that a message counts the cells as the student does.
+    cells = ["" if cell.home else cell.source for cell in submission.cells if cell.kind == "code"]
     student = Student(sandbox, cells, limits or Limits())
-    plugin = Plugin(student, submission, assignment, secret)
+    plugin = Plugin(student, submission, assignment, secret, only)
     try:
         errors = load(student)
         status = pytest.main(

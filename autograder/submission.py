@@ -13,19 +13,24 @@ DEPTH = 100
 
 
 class Cell(NamedTuple):
-    """One cell of a notebook: "code" or "markdown", its text, and the grade id that it claims (or "")."""
+    """One cell of a notebook: "code" or "markdown", its text, the grade id that it claims (or ""), and whether it is for home alone."""
 
     kind: str
     source: str
     grade_id: str
+    home: bool = False
 
 
 class Submission(NamedTuple):
-    """The cells of a notebook, the files beside it that the assignment allows, and the SHA-256 over all of it."""
+    """The cells of a notebook, the files beside it that the assignment allows, and the SHA-256 over all of it.
+
+    `refused` says of each file that could not be taken why; the notebook is graded without it.
+    """
 
     cells: list[Cell]
     files: dict[str, bytes]
     sha256: str
+    refused: dict[str, str]
 
 
 class SubmissionError(ValueError):
@@ -39,14 +44,18 @@ def read_submission(notebook: Path, allowed: dict[str, int] | None = None) -> Su
     """
     text = read_file(notebook, NOTEBOOK_BYTES)
     cells = parse_notebook(text)
-    files = {}
+    files, refused = {}, {}
     for name, most in (allowed or {}).items():
-        if os.path.lexists(notebook.parent / name):
-            files[name] = read_file(notebook.parent / name, most)
+        try:
+            if os.path.lexists(notebook.parent / name):
+                files[name] = read_file(notebook.parent / name, most)
+        except SubmissionError as error:
+            refused[name] = str(error)
     total = hashlib.sha256()
-    for name, content in (("", text), *sorted(files.items())):
+    reasons = {name: reason.encode() for name, reason in refused.items()}
+    for name, content in (("", text), *sorted(files.items()), *sorted(reasons.items())):
         total.update(f"{name}\0{len(content)}\0".encode() + content)
-    return Submission(cells, files, total.hexdigest())
+    return Submission(cells, files, total.hexdigest(), refused)
 
 
 def read_file(path: Path, most: int) -> bytes:
@@ -64,7 +73,7 @@ def read_file(path: Path, most: int) -> bytes:
         content = file.read(most + 1)
     if len(content) > most:
         raise SubmissionError(
-            f"{path.name} is larger than {most / 1e6:.0f} MB: clear the notebook's outputs, or hand in less"
+            f"{path.name} is larger than {most / 1e6:.3g} MB: clear the outputs of a notebook, save weights in half precision"
         )
     return content
 
@@ -88,10 +97,11 @@ def parse_cell(cell: dict) -> Cell:
     """One cell; its source may be one text or a list of lines."""
     source = cell["source"]
     source = "".join(source) if type(source) is list else source
-    grade_id = cell.get("metadata", {}).get("nbgrader", {}).get("grade_id", "")
+    metadata = cell.get("metadata", {})
+    grade_id, home = metadata.get("nbgrader", {}).get("grade_id", ""), metadata.get("course", {}).get("home") is True
     if type(source) is not str or cell["cell_type"] not in ("code", "markdown", "raw"):
         raise ValueError("no cell")
-    return Cell(cell["cell_type"], source, grade_id if type(grade_id) is str else "")
+    return Cell(cell["cell_type"], source, grade_id if type(grade_id) is str else "", home)
 
 
 def check_nesting(text: bytes) -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import hmac
+import importlib.util
 import math
 import re
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from autograder import frames
+from autograder.assignment import SOLUTIONS
 from autograder.sandbox import Child, Limits, Sandbox, StudentError
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -128,6 +131,37 @@ class Student:
         """End the process."""
         if self.child is not None:
             self.child.kill()
+
+
+class Files:
+    """The files that were handed in, which may hold anything at all."""
+
+    def __init__(self, contents: Mapping[str, bytes], refused: Mapping[str, str]) -> None:
+        self.contents, self.refused = contents, refused
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The finite tensors of a safetensors file. Raises Wrong where it was not handed in, or is none."""
+        if name in self.refused:
+            raise Wrong(self.refused[name])
+        if name not in self.contents:
+            raise Wrong(f"{name} was not handed in: run the cell that writes it, and hand it in beside the notebook")
+        try:
+            found = frames.parse_block(self.contents[name])
+            frames.check_finite(found)
+        except frames.FrameError as error:
+            raise Wrong(f"{name} cannot be used: {error}; write it again with the notebook's own cell") from None
+        return found
+
+
+def given(assignment: str, name: str) -> ModuleType:
+    """A module that students get with an assignment, for a test that has to do as it does."""
+    file = SOLUTIONS / assignment / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"given_{assignment}_{name}", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def as_number(name: str, value: Any) -> float:

@@ -1,0 +1,131 @@
+"""Public checks of assignment 3: run them as often as you like. The hidden tests look deeper, with fresh numbers."""
+
+import math
+
+import torch
+
+
+def ok(message):
+    """Say that a check passed."""
+    print(f"ok: {message}")
+
+
+def near(got, right, message, tolerance=1e-6):
+    """Stop with a message unless a number is right."""
+    assert math.isclose(float(got), right, rel_tol=tolerance, abs_tol=tolerance), f"{message} (got {float(got):.6g})"
+
+
+def table(alpha_bar, T, name):
+    """Stop unless a value is a table of alpha_bar."""
+    assert isinstance(alpha_bar, torch.Tensor), f"{name} should return a tensor; got {type(alpha_bar).__name__}"
+    assert tuple(alpha_bar.shape) == (T + 1,), (
+        f"{name}({T}) should have shape ({T + 1},), with an entry for t = 0; got {tuple(alpha_bar.shape)}"
+    )
+    assert alpha_bar.dtype == torch.float64, f"{name} should be in float64; got {alpha_bar.dtype}"
+    near(alpha_bar[0], 1, f"{name}: alpha_bar[0] is 1, since nothing has been destroyed yet")
+    assert (alpha_bar.diff() < 0).all(), f"{name}: alpha_bar should fall at every step"
+    assert alpha_bar[-1] > 0, f"{name}: alpha_bar should stay above 0; its last entry is {float(alpha_bar[-1]):.3g}"
+
+
+def linear(function):
+    """Task 1."""
+    found = function(1000)
+    table(found, 1000, "linear_schedule")
+    near(found[1], 1 - 1e-4, "the first step adds noise of variance beta_min = 0.0001, so alpha_bar[1] is 0.9999")
+    near(1 - found[-1] / found[-2], 0.02, "the last step adds noise of variance beta_max = 0.02")
+    ok("the linear schedule begins and ends as it should")
+
+
+def cosine(function):
+    """Task 2."""
+    found = function(1000)
+    table(found, 1000, "cosine_schedule")
+    near(found[500], 0.4938, "half-way, alpha_bar is about 0.494", 1e-3)
+    ok("the cosine schedule is half-way down at half-time")
+
+
+def mine(function):
+    """Task 3."""
+    for T in (50, 1000):
+        found = function(T)
+        table(found, T, "my_schedule")
+        assert found[-1] <= 0.01, f"my_schedule({T}) ends at {float(found[-1]):.3g}; it has to end at 0.01 or below"
+        assert found[1] >= 0.8, (
+            f"my_schedule({T}): the first step adds variance {1 - float(found[1]):.3g}, more than 0.2"
+        )
+    ok("your schedule is one; the hidden tests also compare it with the other two")
+
+
+def log_snr(function):
+    """Task 4."""
+    found = function(torch.tensor([1.0, 0.9, 0.5, 0.1], dtype=torch.float64))
+    assert tuple(found.shape) == (3,), (
+        f"the log-SNR of steps 1 to T has one entry less than alpha_bar: shape (3,) here; got {tuple(found.shape)}"
+    )
+    near(found[1], 0, "where signal and noise are equally strong, the log-SNR is 0")
+    assert found[0] > 0 > found[2], "the log-SNR falls: first there is more signal, then more noise"
+    ok("positive for signal, negative for noise")
+
+
+def share(function):
+    """Task 5."""
+    alpha_bar = torch.tensor([1.0, 0.9, 0.6, 0.5, 0.2], dtype=torch.float64)
+    near(function(alpha_bar, -100, 100), 1, "all steps together make a share of 1")
+    near(function(alpha_bar, 0, 100), 0.75, "three of these four steps have a log-SNR of 0 or more")
+    ok("step 0 is not counted, and low belongs to the interval")
+
+
+def picture(plt, schedules, log_snr):
+    """The three schedules: alpha_bar and log-SNR over t / T."""
+    _, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for name, schedule in schedules.items():
+        alpha_bar = schedule(1000)
+        axes[0].plot(torch.arange(1001) / 1000, alpha_bar, label=name)
+        axes[1].plot(torch.arange(1, 1001) / 1000, log_snr(alpha_bar), label=name)
+    axes[0].set(xlabel="t / T", ylabel="alpha_bar")
+    axes[1].set(xlabel="t / T", ylabel="log-SNR", ylim=(-12, 10))
+    axes[0].legend()
+    plt.show()
+
+
+def spaced(function):
+    """Task 6."""
+    found = function(1000, 4)
+    assert not torch.as_tensor(found).is_floating_point(), "times are whole numbers: round them and use .long()"
+    assert list(map(int, found)) == [1000, 750, 500, 250, 0], (
+        f"for T = 1000 and 4 steps the times are 1000, 750, 500, 250, 0; got {list(map(int, found))}"
+    )
+    ok("from T to 0, both included")
+
+
+def loss(function):
+    """Task 7."""
+    x0, noise = torch.zeros(3, 4), torch.ones(3, 4)
+    alpha_bar = torch.tensor([1.0, 0.75, 0.19], dtype=torch.float64)
+    t = torch.tensor([1, 2, 2])
+    weight = torch.ones((), requires_grad=True)
+    found = function(lambda x, t: weight * x / torch.sqrt(1 - alpha_bar[t])[:, None].to(x), x0, t, noise, alpha_bar)
+    assert found.ndim == 0, f"the loss should be one number, of shape (); got {tuple(found.shape)}"
+    near(
+        found.detach(),
+        0,
+        "where x0 is 0, x_t / sqrt(1 - alpha_bar) is the noise, and the loss of that answer is 0",
+        1e-5,
+    )
+    assert found.requires_grad, "the loss cannot be differentiated: do not turn tensors into numbers on the way"
+    ok("a perfect network has no loss")
+
+
+def verdict(function):
+    """Task 9."""
+    names = ("lowest_loss", "best_at_10", "best_at_100")
+    numbers = ("linear_over_cosine_at_10", "cosine_10_over_100")
+    found = function()
+    assert isinstance(found, dict), f"return a dict; got {type(found).__name__}"
+    missing = [key for key in (*names, *numbers) if key not in found]
+    assert not missing, f"the dict lacks {', '.join(missing)}"
+    for key in names:
+        assert found[key] in ("linear", "cosine", "mine"), f"{key} should be 'linear', 'cosine' or 'mine'"
+    for key in numbers:
+        assert isinstance(found[key], int | float), f"{key} should be a number"
+    ok("the verdict is complete; the grader measures whether it is right")
