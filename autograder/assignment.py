@@ -39,10 +39,9 @@ class Assignment:
         return SUITES / self.name
 
     @property
-    def checks(self) -> Path | None:
-        """The public checks that its notebook imports."""
-        file = SOLUTIONS / self.name / "checks.py"
-        return file if file.exists() else None
+    def beside(self) -> list[Path]:
+        """The modules that lie beside its notebook, such as the public checks."""
+        return sorted(file for file in (SOLUTIONS / self.name).glob("*.py") if file.name != "topic.py")
 
     @property
     def files(self) -> dict[str, int]:

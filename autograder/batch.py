@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autograder.assignment import SOLUTIONS, Assignment, read_assignment
+from autograder.assignment import ROOT, SOLUTIONS, Assignment, read_assignment
 from autograder.grading import Result, TestResult, grade
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
@@ -24,6 +24,8 @@ from autograder.submission import SubmissionError, read_submission
 from course_lib.checkpoints import write_atomically
 
 SECRET_BYTES = 32
+# The folder of a running course: submissions, gradebook, secret, and the grades known so far.
+TERM = Path(os.environ.get("COURSE_TERM", ROOT / "term")).resolve()
 
 
 class Job(NamedTuple):
@@ -160,13 +162,13 @@ worker: dict[str, Any] = {}  # what a process of the pool keeps: its assignment,
 def start_worker(name: str, course: Path, secret: bytes) -> None:
     """Prepare a process of the pool."""
     assignment = read_assignment(name)
-    worker.update(assignment=assignment, secret=secret, course=course, box=Sandbox(course, checks=assignment.checks))
+    worker.update(assignment=assignment, secret=secret, course=course, box=Sandbox(course, beside=assignment.beside))
 
 
 def grade_job(job: Job) -> Result:
     """Grade one submission in a process of the pool; a sandbox that ended is started again for the next."""
     assignment: Assignment = worker["assignment"]
     if worker["box"].process.poll() is not None:
-        worker["box"] = Sandbox(worker["course"], checks=assignment.checks)
+        worker["box"] = Sandbox(worker["course"], beside=assignment.beside)
     submission = read_submission(job.notebook, assignment.files)
     return grade(submission, assignment.suite, assignment.name, worker["box"], worker["secret"])

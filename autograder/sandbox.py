@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,11 +55,11 @@ class StudentError(Exception):
 class Sandbox:
     """A bubblewrap sandbox with a warm Python in it, from which each submission gets a clean child.
 
-    `course` is the folder that holds the `course_lib` that students see, `checks` the public checks that their notebooks import;
+    `course` is the folder that holds the `course_lib` that students see, `beside` the modules that lie beside their notebooks;
     `modules` are imported before the first child.
     """
 
-    def __init__(self, course: Path, modules: tuple[str, ...] = (), checks: Path | None = None) -> None:
+    def __init__(self, course: Path, modules: tuple[str, ...] = (), beside: Iterable[Path] = ()) -> None:
         if shutil.which("bwrap") is None:
             raise SandboxError(
                 "bubblewrap (bwrap) is not installed, and without it nothing is graded: apt install bubblewrap"
@@ -70,8 +70,7 @@ class Sandbox:
         base, packages = Path(sys.base_prefix), Path(sysconfig.get_path("purelib"))
         binds = {f"/grader/autograder/{name}": str(HERE / name) for name in INSIDE}
         binds |= {"/course/course_lib": str(course / "course_lib"), "/packages": str(packages)}
-        if checks is not None:
-            binds["/course/checks.py"] = str(checks)
+        binds |= {f"/course/{module.name}": str(module) for module in beside}
         if not base.is_relative_to("/usr"):
             binds[str(base)] = str(base)
         environment = {

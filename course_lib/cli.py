@@ -208,9 +208,10 @@ def grade(
     submitted: Annotated[Path, typer.Argument(help="the folder SUBMITTED/<student>/<assignment>/topic.ipynb")],
     assignment: Annotated[str, typer.Option(help="its number, for example a01")],
     jobs: Annotated[int, typer.Option(min=1, help="how many processes grade")] = 1,
-    out: Annotated[Path, typer.Option(help="the course's folder: its secret, and the grades known so far")] = Path(
-        "build/grades"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="where the course's secret and the grades known so far lie (default: term/grades)"),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write all grades to this file")] = None,
     feedback: Annotated[Path | None, typer.Option(help="write a page for each student below this folder")] = None,
     gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json below this folder")] = None,
@@ -221,7 +222,7 @@ def grade(
     from autograder import batch, reports
     from autograder.assignment import read_assignment
 
-    found = read_assignment(assignment)
+    found, out = read_assignment(assignment), out or batch.TERM / "grades"
     todo = batch.submissions(submitted, found)
     secret = batch.course_secret(out / "secret")
     with Progress(

@@ -25,7 +25,7 @@ def matrix(assignment: Assignment) -> tuple[Table, int, int]:
     """The table of an assignment, how many of its mutants are caught by name, and how many there are."""
     with tempfile.TemporaryDirectory() as folder:
         course = build_course(assignment.course.get("withheld", []), Path(folder))
-        with Sandbox(course, checks=assignment.checks) as box:
+        with Sandbox(course, beside=assignment.beside) as box:
             tests = [test.name for test in gates.grade_notebook(assignment, assignment.solved(), box).tests]
             table = Table(
                 "mistake",

@@ -1,13 +1,14 @@
-"""See to the programs that pip cannot bring: a browser for the tests of the book, bubblewrap for the grader.
+"""See to the programs that pip cannot bring: a browser for the tests of the book, bubblewrap for the grader, PostgreSQL for one test.
 
 As root on Debian or Ubuntu they are installed with apt; elsewhere a message says what to install. Without a browser the
-exit status is 1. bubblewrap is only reported.
+exit status is 1. The others are only reported, or their tests skipped.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 BROWSERS = (
     "chromium",
@@ -41,6 +42,8 @@ def main() -> int:
         missing += ["chromium", "fonts-liberation"]
     if shutil.which("bwrap") is None:
         missing.append("bubblewrap")
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        missing.append("postgresql")
     if missing:
         apt_install(missing)
     if shutil.which("bwrap") is None:

@@ -22,7 +22,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sandbo
     running = {}
     for name, assignment in ASSIGNMENTS.items():
         course = build_course(assignment.course.get("withheld", []), tmp_path_factory.mktemp(name))
-        running[name] = Sandbox(course, checks=assignment.checks)
+        running[name] = Sandbox(course, beside=assignment.beside)
     yield running
     for box in running.values():
         box.close()

@@ -21,7 +21,7 @@ LIMITS = Limits(call_seconds=2, load_seconds=4, cpu_seconds=8, memory_bytes=512 
 @pytest.fixture(scope="module")
 def box(bubblewrap: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     course = build_course(ASSIGNMENT.course["withheld"], tmp_path_factory.mktemp("course"))
-    with Sandbox(course, checks=ASSIGNMENT.checks) as running:
+    with Sandbox(course, beside=ASSIGNMENT.beside) as running:
         yield running
 
 

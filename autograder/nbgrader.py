@@ -1,0 +1,246 @@
+"""nbgrader with our grading in it: what `nbgrader_config.py` puts in the place of nbgrader's own preprocessors.
+
+nbgrader releases, collects, keeps the gradebook, and returns feedback. `Canonical` undoes whatever a student did to the cells
+that nbgrader relies on; `SandboxGrade` writes the scores of the hidden tests where nbgrader looks for them. `set_aside` takes
+out of a submission what nbgrader would follow or read without a limit: links, devices, pipes and enormous files.
+"""
+
+import atexit
+import logging
+import re
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbgrader.api import Gradebook
+from nbgrader.preprocessors import NbGraderPreprocessor
+
+from autograder.assignment import Assignment, read_assignment
+from autograder.batch import TERM, Store, course_secret, fingerprint
+from autograder.grading import Result, grade
+from autograder.image import build_course
+from autograder.reports import plain
+from autograder.sandbox import Sandbox
+from autograder.submission import NOTEBOOK_BYTES, read_submission
+
+OTHER_BYTES = 20 << 20  # of a file that no assignment asks for
+
+
+class Known(NamedTuple):
+    """A cell of the assignment as the gradebook has it."""
+
+    name: str
+    kind: str
+    source: str
+    locked: bool
+    solution: bool
+    points: float | None  # None where the cell gives none
+    checksum: str
+
+
+class Canonical(NbGraderPreprocessor):
+    """Rebuild what nbgrader reads in a submitted notebook from the gradebook, whatever the student did to it."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """The notebook with the gradebook's cells in it, each once, and without outputs and foreign metadata."""
+        about = resources["nbgrader"]
+        with Gradebook(about["db_url"]) as gradebook:
+            known = known_cells(gradebook.find_notebook(about["notebook"], about["assignment"]))
+        return canonical(nb, known), resources
+
+
+def known_cells(notebook: Any) -> list[Known]:
+    """The cells that the gradebook has of a notebook, in their order."""
+    points = {cell.name: float(cell.max_score) for cell in notebook.grade_cells}
+    solutions = {cell.name for cell in notebook.solution_cells}
+    return [
+        Known(c.name, c.cell_type, c.source, c.locked, c.name in solutions, points.get(c.name), c.checksum)
+        for c in notebook.source_cells
+    ]
+
+
+def canonical(notebook: NotebookNode, known: list[Known]) -> NotebookNode:
+    """A notebook in which each known cell that is locked or graded stands once, as it was released but for a solution's source.
+
+    Of a cell that stands there twice the last counts; one that is missing comes back after the one that went before it.
+    """
+    by_name = {cell.name: cell for cell in known}
+    cells: list[NotebookNode] = []
+    seen: set[str] = set()
+    for cell in reversed(notebook.cells):
+        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        name = name if isinstance(name, str) and name in by_name and name not in seen else ""
+        seen.add(name)
+        cells.insert(0, restored(by_name[name], cell) if name else stripped(cell))
+    position = 0
+    for one in known:
+        if one.name in seen:
+            position = (
+                next(i for i, cell in enumerate(cells) if cell.metadata.get("nbgrader", {}).get("grade_id") == one.name)
+                + 1
+            )
+        elif one.locked or one.points is not None:
+            cells.insert(position, restored(one, None))
+            position += 1
+    for number, cell in enumerate(cells):
+        cell.id = f"cell{number}"  # the same again when it is graded again
+    notebook.cells = cells
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    return notebook
+
+
+def restored(known: Known, cell: NotebookNode | None) -> NotebookNode:
+    """A known cell, with the student's text where it is theirs to write."""
+    written = cell is not None and not known.locked
+    source = cell.source if cell is not None and written else known.source
+    source = source if known.kind == "code" else harmless(source)
+    metadata = {
+        "schema_version": 3,
+        "grade_id": known.name,
+        "grade": known.points is not None,
+        "solution": known.solution,
+        "locked": known.locked,
+        "task": False,
+        "cell_type": known.kind,
+        "checksum": known.checksum,
+        **({} if known.points is None else {"points": known.points}),
+    }
+    make = new_code_cell if known.kind == "code" else new_markdown_cell
+    extra = (
+        {"attachments": cell.attachments}
+        if cell is not None and written and known.kind != "code" and "attachments" in cell
+        else {}
+    )
+    return make(source, metadata={"nbgrader": metadata}, **extra)
+
+
+def stripped(cell: NotebookNode) -> NotebookNode:
+    """A cell of the student's own, without outputs, metadata and HTML."""
+    if cell.cell_type == "code":
+        return new_code_cell(cell.source)
+    return new_markdown_cell(harmless(cell.source))
+
+
+def harmless(text: str) -> str:
+    """Markdown in which no HTML begins and no link leads but to the web: a space breaks what would, and leaves formulas as they were."""
+    text = re.sub(r"<(?=[A-Za-z/!?])", "< ", text)
+    text = re.sub(r"\]\((?!https?://|attachment:|#)", "] (", text)
+    return text.replace("]:", "] :")  # a link's target may stand elsewhere: [label]: target
+
+
+class SandboxGrade(NbGraderPreprocessor):
+    """Grade the submitted notebook as `course grade` does, and write score and messages below each cell of hidden tests."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """The notebook with the scores in it. Raises where nothing may be graded, so that nbgrader flags the submission."""
+        about, course = resources["nbgrader"], self.parent.parent.coursedir  # type: ignore[union-attr]
+        folder = Path(
+            course.root, course.format_path(course.submitted_directory, about["student"], about["assignment"])
+        )
+        result = grader(about["assignment"]).result(folder / f"{about['notebook']}.ipynb")
+        errors = result.cell_errors
+        for cell in nb.cells:
+            name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+            if cell.cell_type == "code" and name.startswith("grade_"):
+                cell.outputs = outputs(result, name.removeprefix("grade_"), errors)
+                errors = []
+        return nb, resources
+
+
+def outputs(result: Result, task: str, errors: list[str]) -> list[NotebookNode]:
+    """What stands below the hidden tests of a task: a line for each, then the score, which nbgrader takes."""
+    lines = [f"A cell of the notebook failed: {error}" for error in errors]
+    for test in result.tests:
+        if test.task == task:
+            points = f"{test.worth if test.passed else 0:g} of {test.worth:g}"
+            lines.append(f"{test.name}: {points}" + ("" if test.passed else f"\n    {test.message}"))
+    score = new_output("execute_result", {"text/plain": repr(float(result.score(task)))}, execution_count=None)
+    return [new_output("stream", name="stdout", text=plain("\n".join(lines)) + "\n"), score]
+
+
+class Grader:
+    """The warm sandbox of one assignment in this process, and the grades known so far."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment, self.secret = assignment, course_secret(TERM / "grades" / "secret")
+        self.folder = tempfile.TemporaryDirectory()
+        self.course = build_course(assignment.course.get("withheld", []), Path(self.folder.name))
+        self.store = Store(TERM / "grades" / assignment.name, fingerprint(assignment, self.course, self.secret))
+        self.box: Sandbox | None = None
+
+    def result(self, notebook: Path) -> Result:
+        """The grade of a submitted notebook: the one that is known, or a new one."""
+        submission = read_submission(notebook, self.assignment.files)
+        known = self.store.get(submission.sha256)
+        if known is None:
+            if self.box is None or self.box.process.poll() is not None:
+                self.box = Sandbox(self.course, beside=self.assignment.beside)
+            known = grade(submission, self.assignment.suite, self.assignment.name, self.box, self.secret)
+            self.store.put(known)
+        return known
+
+    def close(self) -> None:
+        """End the sandbox."""
+        if self.box is not None:
+            self.box.close()
+        self.folder.cleanup()
+
+
+graders: dict[str, Grader] = {}
+
+
+def grader(name: str) -> Grader:
+    """The grader of an assignment, started the first time."""
+    if name not in graders:
+        graders[name] = Grader(read_assignment(name))
+        atexit.register(graders[name].close)
+    return graders[name]
+
+
+def set_aside(assignment: str, student: str, notebooks: list[str]) -> None:
+    """nbgrader's hook before a submission is converted: move what is dangerous to handle into TERM/set_aside."""
+    for notebook in notebooks:
+        folder = Path(notebook).parent
+        if folder.parent.parent == TERM / "submitted":
+            clean(folder)
+
+
+def clean_all() -> None:
+    """`set_aside` for every submission: nbgrader looks at some files before it calls its hook."""
+    for folder in sorted((TERM / "submitted").glob("*/*")):
+        clean(folder)
+
+
+def clean(folder: Path) -> None:
+    """Move links, special files and enormous files out of one submission; nothing is followed, and nothing is deleted."""
+    student, name = folder.parts[-2:]
+    sizes = {"topic.ipynb": NOTEBOOK_BYTES, **files_of(name)}
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue  # it was below something that has been moved
+        regular = stat.S_ISREG(found.st_mode) and found.st_size <= sizes.get(path.name, OTHER_BYTES)
+        if regular or stat.S_ISDIR(found.st_mode):
+            continue
+        target = TERM / "set_aside" / student / name / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target.with_name(f"{target.name}.{len(list(target.parent.iterdir()))}"))
+        logging.getLogger("nbgrader").warning("set aside, since it is no ordinary file or too large: %s", path)
+
+
+def files_of(name: str) -> dict[str, int]:
+    """The files that an assignment takes, with their largest sizes; none for an assignment that is not ours."""
+    try:
+        return read_assignment(name).files
+    except ValueError:
+        return {}

@@ -1,0 +1,53 @@
+"""The course as nbgrader sees it: `nbgrader` commands and the formgrader, started in this folder, read this file.
+
+The running course lies in term/ (or $COURSE_TERM): submissions, autograded notebooks, feedback, gradebook, the course's secret.
+Back that folder up. The assignments come from build/ (or $COURSE_BUILD), where `make assignments` writes them. The gradebook
+is term/gradebook.db (SQLite), or what $COURSE_DATABASE says, such as postgresql+psycopg://user:password@host/course.
+"""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))  # the packages beside this file
+
+from autograder.nbgrader import TERM, clean_all  # noqa: E402
+
+# nbgrader makes its database with the command alembic, which lies beside this Python.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+warnings.filterwarnings("ignore", module="nbgrader.api")  # it asks its database for what it is about to add
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821 (traitlets calls this file with it)
+
+c.CourseDirectory.course_id = "learning-to-denoise"
+c.CourseDirectory.root = str(ROOT)
+c.CourseDirectory.source_directory = str(Path(os.environ.get("COURSE_BUILD", ROOT / "build")).resolve() / "release")
+for step in ("release", "submitted", "autograded", "feedback", "solution"):
+    setattr(c.CourseDirectory, f"{step}_directory", str(TERM / step))
+c.CourseDirectory.db_url = os.environ.get("COURSE_DATABASE", f"sqlite:///{TERM / 'gradebook.db'}")
+TERM.mkdir(parents=True, exist_ok=True)
+
+# Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.
+c.GenerateAssignment.preprocessors = [
+    "nbgrader.preprocessors.LockCells",
+    "nbgrader.preprocessors.ClearOutput",
+    "nbgrader.preprocessors.CheckCellMetadata",
+    "nbgrader.preprocessors.ComputeChecksums",
+    "nbgrader.preprocessors.SaveCells",
+]
+
+# A submitted notebook is put in order, then graded in the sandbox; nbgrader itself executes nothing.
+c.Autograde.sanitize_preprocessors = ["autograder.nbgrader.Canonical"]
+c.Autograde.autograde_preprocessors = [
+    "autograder.nbgrader.SandboxGrade",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.Autograde.pre_convert_hook = "autograder.nbgrader.set_aside"
+if "autograde" in sys.argv:
+    clean_all()

@@ -1,0 +1,349 @@
+"""nbgrader's own commands with our grading in them: the same scores, safe feedback, and nothing that a submission does stops them."""
+
+import csv
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from autograder.assignment import build, read_assignment, to_bytes
+from autograder.gates import cell_named
+from autograder.nbgrader import Known, canonical
+
+ROOT = Path(__file__).resolve().parents[2]
+A01 = read_assignment("a01")
+NAME = A01.name
+PROOF = """A linear map of a Gaussian vector is Gaussian, for all $0<b<1$.
+<script>document.title = 'LEAK'</script><img src=x onerror=alert(1)><svg/onload=alert(1)><!-- <iframe src="x"> -->
+[link](javascript:alert(1)) ![picture](x" onerror="alert(1)) <a href="javascript:alert(1)">here</a>
+
+<style>body { display: none }</style> [two][there] [three](java&#115;cript:alert(1)) <javascript:alert(1)>
+
+[there]: javascript:alert(1)
+"""
+
+# --- the canonical notebook ----------------------------------------------------------------------------------------------------
+
+KNOWN = [
+    Known("answer", "code", "def answer(): ...", False, True, None, "1"),
+    Known("grade_answer", "code", "# hidden tests", True, False, 10.0, "2"),
+    Known("proof", "markdown", "YOUR ANSWER HERE", False, True, 5.0, "3"),
+]
+
+
+def submitted() -> NotebookNode:
+    """A notebook as it comes back, before anybody tampers with it."""
+    notebook = nbformat.v4.new_notebook()
+    for one in KNOWN:
+        make = nbformat.v4.new_code_cell if one.kind == "code" else nbformat.v4.new_markdown_cell
+        about = {"grade_id": one.name, "grade": one.points is not None, "solution": one.solution, "locked": one.locked}
+        notebook.cells.append(make("mine" if one.solution else one.source, metadata={"nbgrader": about}))
+    return notebook
+
+
+def about(notebook: NotebookNode) -> list[tuple]:
+    """What nbgrader reads of each cell."""
+    rows = []
+    for cell in notebook.cells:
+        found = cell.metadata.get("nbgrader", {})
+        keys = ("grade_id", "grade", "solution", "locked", "points")
+        rows.append((cell.cell_type, cell.source, *(found.get(key) for key in keys)))
+    return rows
+
+
+RIGHT = [
+    ("code", "mine", "answer", False, True, False, None),
+    ("code", "# hidden tests", "grade_answer", True, False, True, 10.0),
+    ("markdown", "mine", "proof", True, True, False, 5.0),
+]
+
+
+def test_an_honest_notebook_keeps_its_answers() -> None:
+    assert about(canonical(submitted(), KNOWN)) == RIGHT
+
+
+def test_flipped_and_forged_metadata_are_undone() -> None:
+    notebook = submitted()
+    for cell in notebook.cells:
+        cell.metadata["nbgrader"].update(
+            points=1000, locked=not cell.metadata["nbgrader"]["locked"], grade=False, task=True
+        )
+        cell.metadata["editable"], cell.metadata["foreign"] = True, "<script>"
+    notebook.cells[1].source = "1000"
+    notebook.cells[1].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "1000.0"})]
+    notebook.cells[2].cell_type = "raw"
+    notebook.cells[2].source = "mine"
+    notebook.metadata["kernelspec"] = {"name": "evil", "display_name": "evil"}
+    found = canonical(notebook, KNOWN)
+    assert about(found) == RIGHT
+    assert all(cell.metadata.keys() == {"nbgrader"} for cell in found.cells)
+    assert all(cell.get("outputs", []) == [] for cell in found.cells)
+    assert found.metadata.kernelspec.name == "python3"
+
+
+def test_deleted_cells_come_back_in_their_place_and_deleted_answers_count_as_untouched() -> None:
+    notebook = submitted()
+    notebook.cells = [nbformat.v4.new_markdown_cell("notes"), notebook.cells[0]]
+    found = canonical(notebook, KNOWN)
+    assert [row[1] for row in about(found)] == ["notes", "mine", "# hidden tests", "YOUR ANSWER HERE"]
+    assert found.cells[-1].metadata.nbgrader.checksum == "3"
+    notebook.cells = []
+    assert [row[2] for row in about(canonical(notebook, KNOWN))] == ["grade_answer", "proof"]
+
+
+def test_of_doubled_cells_the_last_counts_and_unknown_ids_are_nobody_s() -> None:
+    notebook = submitted()
+    first = nbformat.v4.new_code_cell("older", metadata={"nbgrader": {"grade_id": "answer", "solution": True}})
+    other = nbformat.v4.new_code_cell("x", metadata={"nbgrader": {"grade_id": "bonus", "grade": True, "points": 50}})
+    strange = nbformat.v4.new_code_cell("y", metadata={"nbgrader": {"grade_id": ["answer"]}})
+    notebook.cells = [first, other, strange, *notebook.cells]
+    found = canonical(notebook, KNOWN)
+    assert about(found)[3:] == RIGHT
+    assert all(cell.metadata == {} for cell in found.cells[:3])
+
+
+def test_a_picture_of_a_proof_is_kept() -> None:
+    notebook = submitted()
+    notebook.cells[2].attachments = notebook.cells[1].attachments = {"proof.png": {"image/png": "aGVsbG8="}}
+    found = canonical(notebook, KNOWN)
+    assert (
+        found.cells[2].attachments == {"proof.png": {"image/png": "aGVsbG8="}} and "attachments" not in found.cells[1]
+    )
+
+
+# --- a term ------------------------------------------------------------------------------------------------------------------------
+
+
+def variant(change) -> bytes:
+    """The solved notebook after a change."""
+    notebook = A01.solved()
+    change(notebook)
+    return to_bytes(notebook)
+
+
+def partly(notebook: NotebookNode) -> None:
+    """A classic mistake, and a proof with a script in it."""
+    cell = cell_named(notebook, "one_step")
+    cell.source = cell.source.replace("sp.sqrt(1 - alpha)", "(1 - alpha)")
+    cell_named(notebook, "proof").source = PROOF
+
+
+def tampered(notebook: NotebookNode) -> None:
+    """Wrong answers, no hidden tests, and a forged score."""
+    notebook.cells = [cell for cell in A01.released().cells if "grade" not in cell.id]
+    forged = nbformat.v4.new_code_cell(
+        "1000",
+        metadata={
+            "nbgrader": {
+                "grade_id": "grade_one_step",
+                "grade": True,
+                "locked": True,
+                "solution": False,
+                "points": 1000,
+                "schema_version": 3,
+            }
+        },
+        id="forged",
+    )
+    forged.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "1000.0"}, execution_count=1)]
+    notebook.cells.append(forged)
+
+
+STUDENTS = {
+    "ada": to_bytes(A01.solved()),
+    "ben": variant(partly),
+    "cat": to_bytes(A01.released()),
+    "eve": variant(tampered),
+    "mal": b'{"cells": [{"cell_type": "code"}], "nbformat": 4',
+}  # fmt: skip
+SCORES = {"ada": 90.0, "ben": 80.0, "cat": 0.0, "eve": 0.0}
+
+
+class Term:
+    """A course in a folder of its own, on which nbgrader's commands run."""
+
+    def __init__(self, folder: Path, database: str = "") -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "COURSE_TERM": str(folder / "term"), "COURSE_BUILD": str(folder / "build")}
+        self.environment |= {"COURSE_DATABASE": database} if database else {}
+        build("a01", folder / "build")
+        for student, content in STUDENTS.items():
+            file = self.path("submitted", student) / "topic.ipynb"
+            file.parent.mkdir(parents=True)
+            file.write_bytes(content)
+
+    def path(self, step: str, student: str) -> Path:
+        """Where a student's assignment lies at a step."""
+        return self.folder / "term" / step / student / NAME
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Exit status and messages of a command of nbgrader."""
+        command = [str(Path(sys.executable).parent / "nbgrader"), *words]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def grades(self) -> dict[str, dict[str, str]]:
+        """The rows of the exported table, by student."""
+        file = self.folder / "grades.csv"
+        status, said = self.run("export", "--to", str(file))
+        assert status == 0, said
+        with open(file) as stream:
+            return {row["student_id"]: row for row in csv.DictReader(stream)}
+
+
+@pytest.fixture(scope="module")
+def term(bubblewrap: None, tmp_path_factory: pytest.TempPathFactory) -> Term:
+    """A term in which the first assignment was released, handed in, graded and given back."""
+    term = Term(tmp_path_factory.mktemp("course"))
+    secret = term.folder / "instructor_only"
+    secret.write_text("LEAK")
+    (term.path("submitted", "eve") / "notes.txt").symlink_to(secret)
+    os.mkfifo(term.path("submitted", "eve") / "timestamp.txt")
+    status, said = term.run("generate_assignment", NAME)
+    assert status == 0, said
+    term.said = term.run("autograde", NAME)  # type: ignore[attr-defined]
+    status, said = term.run("generate_feedback", NAME)
+    assert status == 0, said
+    return term
+
+
+def test_scores_are_those_of_course_grade(term: Term) -> None:
+    found = term.grades()
+    assert {student: float(row["score"]) for student, row in found.items() if student in SCORES} == SCORES
+    assert all(float(row["max_score"]) == 100 for row in found.values())
+    file = term.folder / "grades.json"
+    command = [
+        sys.executable,
+        "-m",
+        "course_lib.cli",
+        "grade",
+        str(term.folder / "term" / "submitted"),
+        "--assignment",
+        "a01",
+    ]
+    subprocess.run([*command, "--json", str(file)], cwd=ROOT, env=term.environment, capture_output=True, check=False)
+    ours = {entry["student"]: entry["score"] for entry in json.loads(file.read_text())}
+    assert ours == {**SCORES, "mal": None}
+
+
+def test_a_malformed_notebook_is_flagged_and_the_others_are_graded(term: Term) -> None:
+    status, said = term.said  # type: ignore[attr-defined]
+    assert status != 0 and f"error processing assignment '{NAME}' for student 'mal'" in said
+    assert not term.path("autograded", "mal").exists()
+
+
+def test_links_and_pipes_are_set_aside_and_never_followed(term: Term) -> None:
+    aside = sorted(file.name for file in term.path("set_aside", "eve").iterdir())
+    assert aside == ["notes.txt.0", "timestamp.txt.1"]
+    everything = [file for file in (term.folder / "term").rglob("*") if file.is_file() and not file.is_symlink()]
+    assert not any(b"LEAK\n" in file.read_bytes() or file.read_bytes() == b"LEAK" for file in everything)
+
+
+def test_messages_reach_the_feedback_and_scripts_do_not(term: Term) -> None:
+    page = (term.path("feedback", "ben") / "topic.html").read_text()
+    assert "1 - alpha is the variance of the noise" in page and "test_one_step_noise: 0 of 4" in page
+    assert "A linear map of a Gaussian vector" in page and "$0&lt; b&lt;1$" in page
+    assert active(page) == active((term.path("feedback", "ada") / "topic.html").read_text())
+
+
+def active(page: str) -> Counter[str]:
+    """Everything in a page that can act or load: how often each such tag, attribute and address stands in it."""
+    found: Counter[str] = Counter()
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag in ("script", "iframe", "object", "embed", "style", "link", "img", "svg", "form", "meta", "base"):
+                found[tag] += 1
+            for name, value in attrs:
+                if name.startswith("on") or "javascript:" in (value or "").lower():
+                    found[f"{name}={value}"] += 1
+
+    Reader().feed(page)
+    return found
+
+
+def test_what_a_person_reads_waits_for_one_and_an_empty_answer_does_not(term: Term) -> None:
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{term.folder / 'term' / 'gradebook.db'}") as gradebook:
+        waiting = {s: gradebook.find_grade("proof", "topic", NAME, s).needs_manual_grade for s in SCORES}
+        assert waiting == {"ada": True, "ben": True, "cat": False, "eve": False}
+        gradebook.find_grade("proof", "topic", NAME, "ada").manual_score = 9
+        gradebook.db.commit()
+    assert float(term.grades()["ada"]["score"]) == 99
+
+
+def test_grading_again_changes_nothing_and_keeps_what_a_person_gave(term: Term) -> None:
+    before = term.grades()
+    again = term.path("autograded", "ben") / "topic.ipynb"
+    bits = again.read_bytes()
+    term.run("autograde", NAME, "--force")
+    assert again.read_bytes() == bits
+    assert {s: row["score"] for s, row in term.grades().items()} == {s: row["score"] for s, row in before.items()}
+
+
+# --- PostgreSQL --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL server of this test's own, on loopback."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        if os.environ.get("CI") and shutil.which("apt-get"):
+            pytest.fail("PostgreSQL is not installed: apt install postgresql")
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    folder = Path("/tmp") / f"course-postgres-{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    if user:
+        shutil.chown(folder, user, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = str(folder / "data")
+    command = [str(programs[-1] / "initdb"), "-D", data, "-U", "course", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(command, user=user, cwd="/", check=True, capture_output=True)
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
+    running = subprocess.Popen(
+        [str(programs[-1] / "postgres"), "-D", data, "-p", str(port), *options],
+        user=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        import psycopg
+
+        address = f"course@127.0.0.1:{port}"
+        for _ in range(100):
+            try:
+                with psycopg.connect(f"postgresql://{address}/postgres", autocommit=True) as connection:
+                    connection.execute("CREATE DATABASE gradebook")
+                break
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+        yield f"postgresql+psycopg://{address}/gradebook"
+    finally:
+        running.terminate()
+        running.wait(30)
+        shutil.rmtree(folder)
+
+
+def test_the_gradebook_may_lie_in_postgresql(server: str, tmp_path: Path) -> None:
+    term = Term(tmp_path, server)
+    for words in (("generate_assignment", NAME), ("autograde", NAME, "--student", "ben"), ("generate_feedback", NAME)):
+        status, said = term.run(*words)
+        assert status == 0, said
+    assert float(term.grades()["ben"]["score"]) == SCORES["ben"]
+    assert not (tmp_path / "term" / "gradebook.db").exists()
