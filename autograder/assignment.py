@@ -18,6 +18,8 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from autograder.sandbox import Limits
+
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTIONS, SUITES = ROOT / "solutions", ROOT / "autograder" / "suites"
 KINDS = ("solution", "check", "grade", "manual", "home")
@@ -47,6 +49,16 @@ class Assignment:
     def files(self) -> dict[str, int]:
         """The files that are handed in beside the notebook, with their largest size in bytes."""
         return {name: int(most) for name, most in self.course.get("files", {}).items()}
+
+    @property
+    def limits(self) -> Limits:
+        """What a submission may use."""
+        return Limits(**self.course.get("limits", {}))
+
+    @property
+    def data(self) -> list[str]:
+        """The data sets that its hidden tests compare with."""
+        return list(self.course.get("data", []))
 
     @property
     def reference(self) -> dict[str, bytes]:

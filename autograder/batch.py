@@ -21,6 +21,7 @@ from autograder.grading import Result, TestResult, grade
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
 from autograder.submission import SubmissionError, read_submission
+from course_lib import data
 from course_lib.checkpoints import write_atomically
 
 SECRET_BYTES = 32
@@ -120,6 +121,8 @@ def grade_all(jobs: Iterable[Job], name: str, secret: bytes, store: Path, worker
     A submission that cannot be read, or ends its sandbox, is reported with its problem, and the others go on.
     """
     assignment, waiting = read_assignment(name), []
+    for needed in assignment.data:
+        data.load(needed, "test")  # its own message says what to do where it is missing
     with tempfile.TemporaryDirectory() as folder:
         course = build_course(assignment.course.get("withheld", []), Path(folder))
         results = Store(store, fingerprint(assignment, course, secret))
@@ -171,4 +174,4 @@ def grade_job(job: Job) -> Result:
     if worker["box"].process.poll() is not None:
         worker["box"] = Sandbox(worker["course"], beside=assignment.beside)
     submission = read_submission(job.notebook, assignment.files)
-    return grade(submission, assignment.suite, assignment.name, worker["box"], worker["secret"])
+    return grade(submission, assignment.suite, assignment.name, worker["box"], worker["secret"], assignment.limits)

@@ -1,8 +1,9 @@
 """Messages between the grader and a sandbox: plain data in length-prefixed frames, checked before anything is decoded.
 
-A frame is two big-endian uint32 lengths, JSON of the first length, and a safetensors block of the second. Tensors and arrays stand in
-the JSON as {"$tensor": name, "kind": ...} and lie in the block. What comes out of a sandbox may be anything at all: each cap below
-is checked on bytes or counts, before the step that it protects, and every violation is a `FrameError`.
+A frame is two big-endian uint32 lengths, JSON of the first length, and a safetensors block of the second. Tensors and arrays
+stand in the JSON as {"$tensor": name, "kind": ...} and lie in the block; a fresh torch.Generator stands there by its seed. What
+comes out of a sandbox may be anything at all: each cap below is checked on bytes or counts, before the step that it protects,
+and every violation is a `FrameError`.
 """
 
 import json
@@ -21,10 +22,10 @@ JSON_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 26
 DEPTH = 32
 ITEMS = 100_000  # values in one message
-TENSORS = 256
+TENSORS = 1024
 AXES = 8
 DIGITS = 400  # of an integer
-TENSOR, CALLABLE = "$tensor", "$callable"
+TENSOR, CALLABLE, GENERATOR = "$tensor", "$callable", "$generator"
 DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
 LENGTHS = struct.Struct(">II")
 
@@ -64,6 +65,8 @@ def to_json(value: Any, tensors: dict[str, Tensor], reference: Callable[[Any], s
         if any(type(key) is not str or key.startswith("$") for key in value):
             raise FrameError("the keys of a dict must be texts that do not start with $")
         return {key: to_json(item, tensors, reference, depth + 1) for key, item in value.items()}
+    if kind is torch.Generator:
+        return {GENERATOR: str(value.initial_seed())}
     if reference is not None and callable(value):
         return {CALLABLE: reference(value)}
     raise FrameError(f"a {kind.__name__} cannot be sent: return numbers, texts, lists, dicts, arrays or tensors")
@@ -219,6 +222,8 @@ def from_json(tree: Any, tensors: dict[str, Tensor], resolve: Callable[[str], An
         return tensor if tree["kind"] == "torch" else tensor.numpy()
     if tree.keys() == {"$float"} and tree["$float"] in ("nan", "inf", "-inf"):
         return float(tree["$float"])
+    if tree.keys() == {GENERATOR} and type(tree[GENERATOR]) is str and tree[GENERATOR].isdecimal():
+        return torch.Generator().manual_seed(int(tree[GENERATOR][:18]))
     if tree.keys() == {CALLABLE} and resolve is not None and type(tree[CALLABLE]) is str:
         return resolve(tree[CALLABLE])
     raise FrameError("the message holds an unknown kind of value")

@@ -73,5 +73,11 @@ def grade_notebook(
         for name, content in (assignment.reference if files is None else files).items():
             (Path(folder) / name).write_bytes(content)
         return grade(
-            read_submission(file, assignment.files), assignment.suite, assignment.name, sandbox, SECRET, only=only
+            read_submission(file, assignment.files),
+            assignment.suite,
+            assignment.name,
+            sandbox,
+            SECRET,
+            assignment.limits,
+            only,
         )

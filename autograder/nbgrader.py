@@ -184,7 +184,9 @@ class Grader:
         if known is None:
             if self.box is None or self.box.process.poll() is not None:
                 self.box = Sandbox(self.course, beside=self.assignment.beside)
-            known = grade(submission, self.assignment.suite, self.assignment.name, self.box, self.secret)
+            known = grade(
+                submission, self.assignment.suite, self.assignment.name, self.box, self.secret, self.assignment.limits
+            )
             self.store.put(known)
         return known
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor
 
-from autograder.frames import BLOCK_BYTES, FrameError, check_finite, lengths, pack, parse, unpack
+from autograder.frames import BLOCK_BYTES, FrameError, check_finite, from_json, lengths, pack, parse, unpack
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -65,6 +65,17 @@ def test_special_floats_cross_and_are_found() -> None:
             with pytest.raises(FrameError, match="NaN or infinity"):
                 check_finite(unpack(pack(holder)))
     check_finite([1, "nan", torch.tensor([1]), {"a": None}])
+
+
+def test_a_generator_crosses_as_its_seed() -> None:
+    sent = torch.Generator().manual_seed(2**40 + 7)
+    found = unpack(pack({"generator": sent}))["generator"]
+    assert torch.equal(
+        torch.randn(3, generator=found), torch.randn(3, generator=torch.Generator().manual_seed(2**40 + 7))
+    )
+    for seed in (7, "-1", "x", "", None):
+        with pytest.raises(FrameError, match="unknown kind of value"):
+            from_json({"$generator": seed}, {}, None)
 
 
 def test_callables_cross_by_name_where_that_is_asked_for() -> None:

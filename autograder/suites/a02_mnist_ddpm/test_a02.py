@@ -1,0 +1,432 @@
+"""Hidden tests of a02: each function by its properties, then digits that the submitted weights draw from the grader's seeds."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from autograder.suite import Draw, Files, Student, Wrong, close, match, points, require
+from course_lib import checkpoints, data, metrics, schedules
+from course_lib.reference import load_reference
+
+T, FILE, DRAWN = 250, "weights.safetensors", 200
+
+# --- helpers ---------------------------------------------------------------------------------------------------------------
+
+
+def chain(beta: Tensor) -> Tensor:
+    """alpha_bar from beta."""
+    return torch.cat([torch.ones(1, dtype=beta.dtype), (1 - beta).cumprod(0)])
+
+
+def pixels(values: Tensor) -> Tensor:
+    """`(B,)` as `(B, 1, 1, 1)`."""
+    return values.reshape(-1, 1, 1, 1)
+
+
+# --- schedule and forward process --------------------------------------------------------------------------------------------
+
+
+@points("schedule", 6)
+def test_schedule(student: Student, draw: Draw) -> None:
+    steps, low, high = draw.integer(60, 300), draw.uniform(0.0005, 0.002), draw.uniform(0.02, 0.05)
+    beta = torch.linspace(low, high, steps, dtype=torch.float64)
+    ends = torch.linspace(low, high, steps + 1, dtype=torch.float64)
+    mistakes = {
+        "alpha_bar is the product of the alphas, and not each alpha": torch.cat([torch.ones(1).double(), 1 - beta]),
+        "multiply 1 - beta, not beta": torch.cat([torch.ones(1).double(), beta.cumprod(0)]),
+        "this is sqrt(alpha_bar), the signal": chain(beta).sqrt(),
+        "the T betas go from beta_min at t = 1 to beta_max at t = T; yours take one step more or less": chain(ends[1:]),
+        "beta rises from beta_min to beta_max, and yours falls": chain(beta.flip(0)),
+    }
+    got = student.tensor("linear_schedule", steps, low, high, shape=(steps + 1,))
+    match(got, schedules.linear(steps, low, high).alpha_bar, mistakes, "linear_schedule is wrong", 1e-5)
+    require(
+        close(student.tensor("linear_schedule", T, shape=(T + 1,)), schedules.linear(T, 4e-4, 0.08).alpha_bar, 1e-5),
+        "linear_schedule(250) should take beta_min = 0.0004 and beta_max = 0.08 by itself",
+    )
+
+
+@points("q_sample", 8)
+def test_q_sample(student: Student, draw: Draw) -> None:
+    bar = chain(torch.tensor([draw.uniform(0.02, 0.3) for _ in range(9)], dtype=torch.float64))
+    t, x0, noise = torch.tensor([1, 9, 4, 6]), draw.normal(4, 1, 4, 3), draw.normal(4, 1, 4, 3)
+    a = pixels(bar[t])
+    mistakes = {
+        "1 - alpha_bar is the variance; the noise is multiplied by its square root": a.sqrt() * x0 + (1 - a) * noise,
+        "x0 is multiplied by sqrt(alpha_bar), not by alpha_bar": a * x0 + (1 - a).sqrt() * noise,
+        "take the roots: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise": a * x0 + (1 - a) * noise,
+        "signal and noise are swapped": (1 - a).sqrt() * x0 + a.sqrt() * noise,
+        "the entry of time t is alpha_bar[t], and not alpha_bar[t - 1]": pixels(bar[t - 1]).sqrt() * x0
+        + (1 - pixels(bar[t - 1])).sqrt() * noise,
+        "every image has a time of its own; you used one for all": bar[1].sqrt() * x0 + (1 - bar[1]).sqrt() * noise,
+        "the factors run along the rows of the images instead of along the batch": a.view(1, 1, 4, 1).sqrt() * x0
+        + (1 - a.view(1, 1, 4, 1)).sqrt() * noise,
+    }
+    got = student.tensor("q_sample", x0, t, noise, bar, shape=(4, 1, 4, 3))
+    match(got, a.sqrt() * x0 + (1 - a).sqrt() * noise, mistakes, "q_sample is wrong", 1e-5)
+
+
+# --- the loss ----------------------------------------------------------------------------------------------------------------
+
+
+class Network:
+    """A network in the grader that notes what it is asked, and answers by a function of x_t (n, 1, 28, 28) and t (n,)."""
+
+    def __init__(self, answer=lambda x, t: 0.3 * x) -> None:
+        self.answer, self.asked = answer, []
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        require(
+            isinstance(x_t, Tensor) and x_t.ndim == 4 and tuple(x_t.shape[1:]) == (1, 28, 28),
+            "the network should be asked about images (B, 1, 28, 28)",
+        )
+        require(
+            isinstance(t, Tensor) and tuple(t.shape) == (len(x_t),),
+            "the network should be told a time for each image, a tensor (B,)",
+        )
+        self.asked.append((x_t.double(), t.long()))
+        return self.answer(x_t.double(), t.long()).to(x_t.dtype)
+
+
+def asked_by_loss(student: Student, x0: Tensor, bar: Tensor, seed: int) -> tuple[float, Tensor, Tensor]:
+    """The loss of a batch, and what the network was asked: x_t and t."""
+    network = Network()
+    value = student.number("loss", network, x0.float(), bar.float(), torch.Generator().manual_seed(seed))
+    require(len(network.asked) == 1, "loss should ask the network once, about the whole batch")
+    return value, *network.asked[0]
+
+
+@points("loss", 8)
+def test_loss_asks_about_random_times_and_noise(student: Student, draw: Draw) -> None:
+    bar = chain(torch.linspace(0.02, 0.3, 20, dtype=torch.float64))
+    x0 = torch.linspace(-1, 1, 256, dtype=torch.float64).reshape(256, 1, 1, 1).expand(256, 1, 28, 28)
+    seed = draw.integer(1, 10**6)
+    _, x_t, t = asked_by_loss(student, x0, bar, seed)
+    require(int(t.max()) <= 20, "t is drawn beyond T: the table has entries 0 to T, and t goes from 1 to T")
+    require(int(t.min()) >= 1, "t = 0 is drawn, where there is no noise to predict: t goes from 1 to T")
+    require(len(t.unique()) > 1, "all images have the same time: each draws its own")
+    require(int(t.max()) == 20, "t = T is never drawn: t goes from 1 to T, both included")
+    require(int(t.min()) == 1, "t = 1 is never drawn: t goes from 1 to T, both included")
+    counts = torch.bincount(t, minlength=21)[1:]
+    require(bool((counts < 35).all()), "the times are not drawn uniformly")
+    a = pixels(bar[t])
+    noise, unrooted = (x_t - a.sqrt() * x0) / (1 - a).sqrt(), (x_t - a * x0) / (1 - a)
+    if abs(float(unrooted.var()) - 1) < 0.02:
+        raise Wrong("x_t takes the roots: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise")
+    require(float((noise[0] - noise[1]).abs().max()) > 1e-3, "all images get the same noise: each draws its own")
+    require(
+        abs(float(noise.mean())) < 0.02 and abs(float(noise.var()) - 1) < 0.02,
+        "the noise in x_t is not standard normal: is x_t made by q_sample, and the noise by randn?",
+    )
+    require(abs(float(noise.pow(4).mean()) - 3) < 0.2, "the noise in x_t is not Gaussian")
+    require(float(noise[0].var()) > 0.5, "all pixels of an image get the same noise")
+    again, other = asked_by_loss(student, x0, bar, seed)[1], asked_by_loss(student, x0, bar, seed + 1)[1]
+    require(close(again, x_t, 1e-5), "the same generator should give the same loss: take all randomness from it")
+    require(not close(other, x_t, 1e-5), "another generator gives the same noise: take the randomness from it")
+
+
+@points("loss", 6)
+def test_loss_value(student: Student, draw: Draw) -> None:
+    bar, x0 = chain(torch.linspace(0.02, 0.3, 20, dtype=torch.float64)), draw.normal(8, 1, 28, 28).clamp(-1, 1)
+    value, x_t, t = asked_by_loss(student, x0, bar, draw.integer(1, 10**6))
+    a = pixels(bar[t])
+    noise, out = (x_t - a.sqrt() * x0) / (1 - a).sqrt(), 0.3 * x_t
+    errors = (out - noise).square()
+    mistakes = {
+        "the target is the noise, not x0": (out - x0).square().mean(),
+        "the target is the noise, not x_t": (out - x_t).square().mean(),
+        "take the mean, not the sum": errors.sum(),
+        "take the mean over all pixels; you summed over each image": errors.sum((1, 2, 3)).mean(),
+        "the error is squared, and has no root": errors.mean().sqrt(),
+        "this is the mean absolute error; square it": (out - noise).abs().mean(),
+        "the sign of the noise is wrong": (out + noise).square().mean(),
+    }
+    match(value, errors.mean(), {k: float(v) for k, v in mistakes.items()}, "loss is wrong", 1e-4)
+
+
+# --- the sampler ---------------------------------------------------------------------------------------------------------------
+
+STEPS = 60
+SPREAD = 0.1  # the standard deviation of the pixels in the data of the tests below
+
+
+def short_schedule() -> Tensor:
+    """alpha_bar of 60 steps, which ends in pure noise."""
+    return chain(torch.linspace(0.002, 0.3, STEPS, dtype=torch.float64))
+
+
+def exact(mean: Tensor, bar: Tensor) -> Network:
+    """The ideal noise prediction where every pixel is Gaussian around `mean` with the deviation SPREAD."""
+
+    def answer(x: Tensor, t: Tensor) -> Tensor:
+        a = pixels(bar[t])
+        return (1 - a).sqrt() * (x - a.sqrt() * mean) / (a * SPREAD**2 + 1 - a)
+
+    return Network(answer)
+
+
+def outcome(bar: Tensor, deviation, factor=None, scale=None) -> tuple[float, float]:
+    """What a sampler of the form x <- scale (x - factor eps) + deviation z makes of such data: how much of the mean, and what deviation.
+
+    Each of deviation, factor and scale is a function of (alpha_bar_t, alpha_bar_{t-1}, beta_t, t).
+    """
+    kept, variance = 0.0, 1.0
+    for t in range(STEPS, 0, -1):
+        a, before = float(bar[t]), float(bar[t - 1])
+        beta = 1 - a / before
+        slope = math.sqrt(1 - a) / (a * SPREAD**2 + 1 - a)  # of eps on x - sqrt(a) mean
+        f = beta / math.sqrt(1 - a) if factor is None else factor(a, before, beta, t)
+        s = 1 / math.sqrt(1 - beta) if scale is None else scale(a, before, beta, t)
+        kept = s * (kept * (1 - f * slope) + f * slope * math.sqrt(a))
+        variance = (s * (1 - f * slope)) ** 2 * variance + deviation(a, before, beta, t) ** 2
+    return kept, math.sqrt(variance)
+
+
+def large(a: float, before: float, beta: float, t: int) -> float:
+    """sigma_t^2 = beta_t, and no noise in the last step."""
+    return math.sqrt(beta) if t > 1 else 0.0
+
+
+def small(a: float, before: float, beta: float, t: int) -> float:
+    """sigma_t^2 is the variance of q(x_{t-1} | x_t, x_0)."""
+    return math.sqrt((1 - before) / (1 - a) * beta)
+
+
+MISTAKES = {
+    "no step adds noise: all but the last do": {"deviation": lambda a, b, beta, t: 0.0},
+    "the last step adds noise: the digit itself should have none": {"deviation": lambda a, b, beta, t: math.sqrt(beta)},
+    "beta is the variance of a step's noise; multiply the noise by its square root": {
+        "deviation": lambda a, b, beta, t: beta if t > 1 else 0.0
+    },
+    "the noise prediction is multiplied by beta / sqrt(1 - alpha_bar); you divided by 1 - alpha_bar": {
+        "deviation": large,
+        "factor": lambda a, b, beta, t: beta / (1 - a),
+    },
+    "the noise prediction is multiplied by beta / sqrt(1 - alpha_bar); you took beta": {
+        "deviation": large,
+        "factor": lambda a, b, beta, t: beta,
+    },
+    "the whole noise is subtracted at once: a step takes out only its own share, beta / sqrt(1 - alpha_bar)": {
+        "deviation": large,
+        "factor": lambda a, b, beta, t: math.sqrt(1 - a),
+    },
+    "the mean is divided by sqrt(alpha_t)": {"deviation": large, "scale": lambda a, b, beta, t: 1.0},
+    "divide by sqrt(alpha_t), not by sqrt(alpha_bar_t)": {
+        "deviation": large,
+        "scale": lambda a, b, beta, t: 1 / math.sqrt(a),
+    },
+}
+
+
+def drawn_by(student: Student, network: Network, n: int, bar: Tensor, seed: int) -> Tensor:
+    """What the sampler draws with a network of the grader's."""
+    generator = torch.Generator().manual_seed(seed)
+    return student.tensor("sample", network, n, bar.float(), generator, shape=(n, 1, 28, 28))
+
+
+def statistics(images: Tensor, mean: Tensor) -> tuple[float, float]:
+    """How much of the mean's pattern images hold, and the deviation of their pixels around it."""
+    direction = mean - mean.mean()
+    kept = float((images.mean(0)[0] * direction).sum() / direction.square().sum())
+    return kept, float((images - kept * mean).std())
+
+
+@points("sample", 4)
+def test_sample_visits_every_time(student: Student, draw: Draw) -> None:
+    bar = short_schedule()
+    network = exact(torch.zeros(28, 28, dtype=torch.float64), bar)
+    drawn_by(student, network, 3, bar, draw.integer(1, 10**6))
+    times = [t.tolist() for _, t in network.asked]
+    require(all(len(set(each)) == 1 for each in times), "all images are at the same time in each step")
+    order = [each[0] for each in times]
+    if order == list(range(STEPS - 1, -1, -1)):
+        raise Wrong("the times go from T down to 1; yours go from T - 1 down to 0")
+    if order == list(range(1, STEPS + 1)):
+        raise Wrong("the times fall from T to 1; yours rise")
+    require(order == list(range(STEPS, 0, -1)), "the network should be asked once at each time, from T down to 1")
+    first = network.asked[0][0]
+    require(
+        abs(float(first.var()) - 1) < 0.1 and abs(float(first.mean())) < 0.1,
+        "the first image should be pure noise of variance 1",
+    )
+
+
+@points("sample", 12)
+def test_sample_draws_the_right_distribution(student: Student, draw: Draw) -> None:
+    bar, n = short_schedule(), 24
+    mean = 0.25 * draw.normal(28, 28).clamp(-1.5, 1.5)
+    images = drawn_by(student, exact(mean, bar), n, bar, draw.integer(1, 10**6))
+    found_kept, found_spread = statistics(images, mean)
+
+    def like(expected: tuple[float, float]) -> bool:
+        simulated = expected[0] * mean + expected[1] * draw.normal(200, 1, 28, 28)
+        kept, spread = statistics(simulated.clamp(-1, 1), mean)
+        return abs(found_kept - kept) < 0.01 + 0.08 * spread and abs(found_spread - spread) < 0.02 * spread + 0.001
+
+    if like(outcome(bar, large)) or like(outcome(bar, small)):
+        return
+    for message, variant in MISTAKES.items():
+        if like(outcome(bar, **variant)):
+            raise Wrong(message)
+    if found_spread > 0.5 or not 0.5 < found_kept < 1.5:
+        raise Wrong("where the data are known, the sampler does not draw them at all: check the mean of each step")
+    raise Wrong(
+        "where the data are known, the sampler draws "
+        + (
+            "too much spread: is the noise of each step multiplied by sigma_t, and the last step without?"
+            if found_spread > SPREAD
+            else "too little spread: does every step but the last add noise of variance sigma_t^2?"
+        )
+    )
+
+
+@points("sample", 4)
+def test_sample_is_random_and_within_bounds(student: Student, draw: Draw) -> None:
+    bar, seed = short_schedule(), draw.integer(1, 10**6)
+    bright = torch.full((28, 28), 0.95, dtype=torch.float64)
+    images = drawn_by(student, exact(bright, bar), 4, bar, seed)
+    require(float(images.abs().max()) <= 1 + 1e-5, "pixels lie outside of [-1, 1]: clip them in the end")
+    require(
+        close(drawn_by(student, exact(bright, bar), 4, bar, seed), images, 1e-4),
+        "the same generator should draw the same images",
+    )
+    other = drawn_by(student, exact(bright, bar), 4, bar, seed + 1)
+    require(
+        float((other - images).abs().mean()) > 1e-3, "another generator draws the same images: take the noise from it"
+    )
+
+
+# --- the trained model -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def weights(files: Files) -> dict[str, Tensor]:
+    """The weights that were handed in."""
+    return files.tensors(FILE)
+
+
+@pytest.fixture(scope="session")
+def images(student: Student, weights: dict[str, Tensor], shared_draw: Draw) -> Tensor:
+    """Digits of the submitted sampler and weights, from two seeds of the grader's."""
+    half = DRAWN // 2
+    seeds = [shared_draw.integer(1, 10**9) for _ in range(2)]
+    return torch.cat(
+        [student.tensor("generate", weights, half, seed, shape=(half, 1, 28, 28)) for seed in seeds]
+    ).float()
+
+
+@pytest.fixture(scope="session")
+def seen(images: Tensor) -> metrics.Features:
+    """What the course's classifier sees in them."""
+    return features(images)
+
+
+def features(images: Tensor) -> metrics.Features:
+    """What the course's classifier sees in images."""
+    classifier, _ = checkpoints.load("mnist-classifier")
+    return metrics.features(classifier, images.clamp(-1, 1))  # type: ignore[arg-type]
+
+
+def distance(found: metrics.Features) -> float:
+    """The Fréchet distance to MNIST."""
+    return metrics.frechet_distance(load_reference("mnist").train, found.vectors)
+
+
+@points("network", 4)
+def test_network_sees_image_and_time(student: Student, weights: dict[str, Tensor], draw: Draw) -> None:
+    x, t = draw.normal(6, 1, 28, 28, dtype=torch.float32), torch.tensor([1, 50, 100, 150, 200, 250])
+    base = student.tensor("predict", weights, x, t, shape=(6, 1, 28, 28))
+    later = student.tensor("predict", weights, x, t.flip(0), shape=(6, 1, 28, 28))
+    require(float((base - later).abs().mean()) > 1e-3, "the network does not look at t")
+    other = student.tensor("predict", weights, x.flip(0), t, shape=(6, 1, 28, 28))
+    require(float((base - other).abs().mean()) > 1e-2, "the network does not look at x_t")
+
+
+def sure(seen: metrics.Features, least: float) -> None:
+    """Raise Wrong unless the classifier is sure of a share of the digits."""
+    share = float((seen.log_probs.max(1).values.exp() > 0.9).double().mean())
+    require(share >= least, f"the classifier is sure of {share:.0%} of your digits, and {least:.0%} give these points")
+
+
+@points("digits", 3)
+def test_some_digits_are_recognised(seen: metrics.Features) -> None:
+    sure(seen, 0.5)
+
+
+@points("digits", 4)
+def test_most_digits_are_recognised(seen: metrics.Features) -> None:
+    sure(seen, 0.75)
+
+
+@points("digits", 5)
+def test_all_ten_digits_occur(seen: metrics.Features) -> None:
+    counts = torch.bincount(seen.log_probs.argmax(1), minlength=10)
+    effective = metrics.effective_classes(seen.log_probs)
+    rare = ", ".join(str(digit) for digit in range(10) if counts[digit] < DRAWN // 50)
+    require(effective >= 8, f"of {DRAWN} digits hardly any is one of these: {rare}; a good model draws all ten")
+
+
+def near(seen: metrics.Features, most: float) -> None:
+    """Raise Wrong unless the Fréchet distance is small."""
+    found = distance(seen)
+    require(found <= most, f"the Fréchet distance of your digits is {found:.1f}, and {most:g} gives these points")
+
+
+@points("digits", 4)
+def test_distance_is_moderate(seen: metrics.Features) -> None:
+    near(seen, 10)
+
+
+@points("digits", 4)
+def test_distance_is_small(seen: metrics.Features) -> None:
+    near(seen, 5)
+
+
+@points("digits", 4)
+def test_distance_is_very_small(seen: metrics.Features) -> None:
+    near(seen, 3)
+
+
+@points("genuine", 4)
+def test_digits_differ_from_each_other(images: Tensor) -> None:
+    flat = images.flatten(1)
+    gaps = torch.cdist(flat, flat) + 1e9 * torch.eye(len(flat))
+    require(float(gaps.min()) > 1, "some digits are the same: another seed should give other digits")
+
+
+@points("genuine", 3)
+def test_digits_are_not_copied(images: Tensor) -> None:
+    for split in ("train", "test"):
+        real = data.to_unit(data.load("mnist", split)[0])
+        apart = torch.cdist(images.flatten(1), real.flatten(1)).min(1).values / 28
+        share = float((apart < 0.12).double().mean())  # of real digits 1 % are that near to another
+        require(share <= 0.05, f"{share:.0%} of your digits are copies of images of MNIST")
+
+
+@points("genuine", 3)
+def test_digits_come_from_the_weights(student: Student, weights: dict[str, Tensor], images: Tensor, draw: Draw) -> None:
+    zero = {name: torch.zeros_like(value) for name, value in weights.items()}
+    found = student.tensor("generate", zero, 50, draw.integer(1, 10**9), shape=(50, 1, 28, 28)).float()
+    before, after = distance(features(images[:50])), distance(features(found))
+    require(
+        after > 3 * before and after > 10,
+        "with all weights set to 0 your model still draws digits, so they do not come from the weights",
+    )
+
+
+@points("genuine", 4)
+def test_network_denoises_digits_that_it_has_not_seen(student: Student, weights: dict[str, Tensor], draw: Draw) -> None:
+    digits = data.to_unit(data.load("mnist", "test")[0])
+    rows = torch.randperm(len(digits), generator=draw.torch)[:200]
+    bar = schedules.linear(T, 4e-4, 0.08).alpha_bar.float()
+    for t, most in ((25, 0.2), (60, 0.08), (120, 0.03)):
+        noise, times = draw.normal(200, 1, 28, 28, dtype=torch.float32), torch.full((200,), t)
+        x_t = bar[t].sqrt() * digits[rows] + (1 - bar[t]).sqrt() * noise
+        found = student.tensor("predict", weights, x_t, times, shape=(200, 1, 28, 28))
+        error = float((found - noise).square().mean())
+        require(
+            error <= most,
+            f"at t = {t} your network misses the noise in new digits by {error:.3f} in the mean square, and {most} should be within reach",
+        )

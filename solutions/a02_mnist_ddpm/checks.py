@@ -1,0 +1,89 @@
+"""Public checks of assignment 2: run them as often as you like. The hidden tests look deeper, with fresh numbers."""
+
+import math
+
+import torch
+
+
+def ok(message):
+    """Say that a check passed."""
+    print(f"ok: {message}")
+
+
+def near(got, right, message, tolerance=1e-5):
+    """Stop with a message unless a number is right."""
+    assert math.isclose(float(got), right, rel_tol=tolerance, abs_tol=tolerance), f"{message} (got {float(got):.6g})"
+
+
+def schedule(function):
+    """Task 1."""
+    found = function(250)
+    assert isinstance(found, torch.Tensor), f"return a tensor; got {type(found).__name__}"
+    assert tuple(found.shape) == (251,), (
+        f"for T = 250 the shape is (251,), with an entry for t = 0; got {tuple(found.shape)}"
+    )
+    near(found[0], 1, "alpha_bar[0] is 1, since nothing has been destroyed yet")
+    near(found[1], 0.9996, "the first step adds noise of variance beta_min = 0.0004, so alpha_bar[1] is 0.9996")
+    assert (found.diff() < 0).all(), "alpha_bar should fall at every step"
+    near(found[250] / found[249], 0.92, "the last step adds noise of variance beta_max = 0.08", 1e-3)
+    ok("the schedule begins and ends as it should")
+
+
+def q_sample(function):
+    """Task 2."""
+    alpha_bar = torch.tensor([1.0, 0.81, 0.36])
+    x0, noise = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
+    found = function(x0, torch.tensor([0, 1, 2]), noise, alpha_bar)
+    assert found.shape == x0.shape, f"the result has the shape of x0, {tuple(x0.shape)}; got {tuple(found.shape)}"
+    for got, right in zip(found.mean((1, 2, 3)).tolist(), (1.0, 0.9, 0.6)):
+        near(got, right, "with no noise, image i is x0[i] times sqrt(alpha_bar[t[i]])")
+    ok("each image has its own time")
+
+
+def loss(function):
+    """Task 3."""
+    alpha_bar, weight = torch.linspace(1, 0.01, 21), torch.ones((), requires_grad=True)
+    x0, seen = torch.zeros(64, 1, 28, 28), []
+
+    def perfect(x_t, t):
+        assert tuple(t.shape) == (64,), f"the network should be told a time for each image, (64,); got {tuple(t.shape)}"
+        assert t.min() >= 1, "t = 0 has no noise to predict: draw t from 1 to T"
+        seen.append(t)
+        return weight * x_t / (1 - alpha_bar[t]).sqrt().reshape(-1, 1, 1, 1)
+
+    found = function(perfect, x0, alpha_bar, torch.Generator().manual_seed(0))
+    assert found.ndim == 0, f"the loss is one number, of shape (); got {tuple(found.shape)}"
+    near(found.detach(), 0, "where x0 is 0, x_t / sqrt(1 - alpha_bar) is the noise, and the loss of that answer is 0")
+    assert found.requires_grad, "the loss cannot be differentiated: do not turn tensors into numbers on the way"
+    assert len(seen[0].unique()) > 5, "each image draws its own time"
+    ok("a perfect network has no loss")
+
+
+def sample(function):
+    """Task 4."""
+    alpha_bar, asked = torch.cat([torch.ones(1), (1 - torch.linspace(0.01, 0.3, 30)).cumprod(0)]), []
+
+    def black(x_t, t):
+        asked.append(int(t[0]))
+        return (x_t + alpha_bar[t].sqrt().reshape(-1, 1, 1, 1)) / (1 - alpha_bar[t]).sqrt().reshape(-1, 1, 1, 1)
+
+    found = function(black, 2, alpha_bar, torch.Generator().manual_seed(0))
+    assert tuple(found.shape) == (2, 1, 28, 28), f"two images have shape (2, 1, 28, 28); got {tuple(found.shape)}"
+    assert asked == list(range(30, 0, -1)), (
+        f"the times go from T = 30 down to 1; yours were {asked[:3]} ... {asked[-3:]}"
+    )
+    assert (found + 1).abs().max() < 0.01, (
+        "a network that knows that all images are black should give black images (-1)"
+    )
+    ok("the sampler finds the only image that there is")
+
+
+def network(make, alpha_bar):
+    """Task 5."""
+    model = make(alpha_bar)
+    x = torch.randn(2, 1, 28, 28)
+    found = model(x, torch.tensor([1, 250]))
+    assert found.shape == x.shape, f"the network's answer has the shape of x_t; got {tuple(found.shape)}"
+    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    assert size < 20e6, f"the weights take {size / 1e6:.1f} MB, and 20 MB may be handed in"
+    ok(f"the network fits into {size / 1e6:.1f} MB")

@@ -1,0 +1,243 @@
+# ---
+# jupyter:
+#   course:
+#     title: A diffusion model of handwritten digits
+#     minutes: 120
+#     data:
+#     - mnist
+#     files:
+#       weights.safetensors: 20000000
+#     limits:
+#       call_seconds: 240
+#       cpu_seconds: 1200
+#     withheld:
+#     - schedules.from_betas
+#     - schedules.linear
+#     - gaussian.GaussianProcess.diffuse
+#     - gaussian.GaussianProcess.transition
+#     - gaussian.GaussianProcess.posterior_weights
+#     - gaussian.GaussianProcess.bridge
+#     - losses.denoising_loss
+#     - samplers.sample
+#     - samplers.ancestral
+#     - samplers.ddim
+#     - drawing.draw
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Assignment 2: a diffusion model of handwritten digits
+#
+# *Can you make a machine write digits that nobody has written?*
+#
+# You write every part of the model of Ho, Jain and Abbeel (2020) but the network: the schedule, the forward process, the loss, the sampler. Then you train it on MNIST. You hand in this notebook together with the weights, and the grader lets your sampler draw from seeds of its own. A classifier that knows MNIST says how good your digits are.
+#
+# **Time:** about two hours, of which about 10 minutes are training on a laptop with two cores. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book.
+#
+# How it works:
+#
+# - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
+# - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points.
+# - Training runs on your machine and writes `weights.safetensors`. **Hand in that file with this notebook.** Cells for training are not run when your work is graded.
+#
+# **Conventions.** $T = 250$ steps. `alpha_bar` has shape `(T + 1,)`, and `alpha_bar[0] == 1`. Images are `(B, 1, 28, 28)` in $[-1, 1]$, times `t` are `(B,)`. A network is called as `network(x_t, t)` and predicts the noise $\epsilon$, `(B, 1, 28, 28)`.
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+
+import checks
+import digits
+
+T = 250
+
+# %% [markdown]
+# ## Task 1: the schedule (●○○, 5 minutes)
+#
+# The paper takes $T = 1000$ steps with $\beta_t$ rising linearly from 0.0001 to 0.02. We take a quarter of the steps, each four times as large: from `beta_min` to `beta_max`, both included. Return $\bar\alpha_t$ as a table in float32.
+
+
+# %% solution="schedule"
+def linear_schedule(T, beta_min=0.0004, beta_max=0.08):
+    """alpha_bar (T + 1,) in float32."""
+    ### BEGIN SOLUTION
+    beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64)
+    return torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(0)]).float()
+    ### END SOLUTION
+
+
+# %% check="schedule"
+checks.schedule(linear_schedule)
+
+# %% grade="schedule" points=6
+# Hidden tests of linear_schedule run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 2: the forward process (●○○, 5 minutes)
+#
+# Jump from clean images to noisy ones. Every image has a time of its own.
+
+
+# %% solution="q_sample"
+def q_sample(x0, t, noise, alpha_bar):
+    """x_t (B, C, H, W), from x0 and noise (B, C, H, W) and t (B,)."""
+    ### BEGIN SOLUTION
+    a = alpha_bar[t].reshape(-1, 1, 1, 1)
+    return a.sqrt() * x0 + (1 - a).sqrt() * noise
+    ### END SOLUTION
+
+
+# %% check="q_sample"
+checks.q_sample(q_sample)
+
+# %% grade="q_sample" points=8
+# Hidden tests of q_sample run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 3: the loss (●●○, 15 minutes)
+#
+# One step of Algorithm 1 of Ho et al. (2020): for each image draw $t$ uniformly from $1, \dots, T$ and $\epsilon \sim \mathcal N(0, I)$, ask the network about $x_t$, and return the mean squared error of its answer over all pixels, as a tensor `()`. All randomness comes from the `torch.Generator` that you are given.
+
+
+# %% solution="loss"
+def loss(network, x0, alpha_bar, generator):
+    """The training loss of one batch x0 (B, 1, 28, 28), ()."""
+    ### BEGIN SOLUTION
+    t = torch.randint(1, len(alpha_bar), (len(x0),), generator=generator)
+    noise = torch.randn(x0.shape, generator=generator)
+    x_t = q_sample(x0, t, noise, alpha_bar)
+    return (network(x_t, t) - noise).square().mean()
+    ### END SOLUTION
+
+
+# %% check="loss"
+checks.loss(loss)
+
+# %% grade="loss" points=14
+# Hidden tests of loss run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 4: the sampler (●●●, 25 minutes)
+#
+# Algorithm 2 of Ho et al. (2020). Start from pure noise, and for $t = T, \dots, 1$ draw $x_{t-1}$ from a Gaussian with mean
+#
+# $$\frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \epsilon_\theta(x_t, t) \Big)$$
+#
+# and variance $\sigma_t^2$. Both choices of the paper are right, $\sigma_t^2 = \beta_t$ and $\sigma_t^2 = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t} \beta_t$, with $\alpha_t = \bar\alpha_t / \bar\alpha_{t-1}$ and $\beta_t = 1 - \alpha_t$. The last step, to $x_0$, adds no noise. The table may have any length. Return images in
+# $[-1, 1]$ (clip what lies outside at the end), without gradients.
+#
+# *You may do better.* Solving for $x_0$ first, clipping it to $[-1, 1]$, and taking the mean of $q(x_{t-1} \mid x_t, x_0)$ is the same formula while nothing is clipped, and draws cleaner digits.
+
+
+# %% solution="sample"
+def sample(network, n, alpha_bar, generator):
+    """n images (n, 1, 28, 28) in [-1, 1], drawn with noise from the generator."""
+    ### BEGIN SOLUTION
+    x = torch.randn(n, 1, 28, 28, generator=generator)
+    with torch.no_grad():
+        for t in range(len(alpha_bar) - 1, 0, -1):
+            bar, before = float(alpha_bar[t]), float(alpha_bar[t - 1])
+            beta = 1 - bar / before
+            eps = network(x, torch.full((n,), t))
+            x0 = ((x - math.sqrt(1 - bar) * eps) / math.sqrt(bar)).clamp(-1, 1)
+            mean = math.sqrt(before) * beta / (1 - bar) * x0 + math.sqrt(1 - beta) * (1 - before) / (1 - bar) * x
+            deviation = math.sqrt((1 - before) / (1 - bar) * beta)
+            x = mean + deviation * torch.randn(x.shape, generator=generator) if t > 1 else mean
+    return x.clamp(-1, 1)
+    ### END SOLUTION
+
+
+# %% check="sample"
+checks.sample(sample)
+
+# %% grade="sample" points=20
+# Hidden tests of sample run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 5: the network (●○○, 5 minutes, or an evening)
+#
+# Take the one that we give you, `digits.NoiseNet(alpha_bar)`: a small U-Net that trains fast. Or build your own: any `nn.Module` whose `forward(x_t, t)` returns the noise. It has to be made by this function alone, and its weights have to fit into 20 MB.
+
+
+# %% solution="network"
+def make_network(alpha_bar):
+    """A new network, an nn.Module that is called as network(x_t, t)."""
+    ### BEGIN SOLUTION
+    return digits.NoiseNet(alpha_bar)
+    ### END SOLUTION
+
+
+# %% [markdown]
+# Leave this cell as it is: the grader calls these two functions with the weights that you hand in.
+
+
+# %%
+def trained(weights):
+    """Your network with its weights."""
+    network = make_network(linear_schedule(T))
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def generate(weights, n, seed):
+    """n digits of your model."""
+    with digits.fast():
+        return sample(trained(weights), n, linear_schedule(T), torch.Generator().manual_seed(seed)).float()
+
+
+@torch.no_grad()
+def predict(weights, x_t, t):
+    """The noise that your network sees in x_t."""
+    with digits.fast():
+        return trained(weights)(x_t, t).float()
+
+
+# %% check="network"
+checks.network(make_network, linear_schedule(T))
+
+# %% grade="network" points=4
+# Your network is asked about a few noisy digits here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 6: train it (●○○, 15 minutes, 10 of them waiting)
+#
+# `digits.train` takes a batch of MNIST a step, asks your `loss`, and averages the weights, with a progress bar. With the network that we give, 5,000 steps take about 10 minutes on two cores and seconds on a GPU. Start with 200 to see that the loss falls well below 1. Interrupt it whenever you like, and run the cell again: it
+# goes on where it was.
+
+# %% home="train"
+network = digits.train(make_network, linear_schedule(T), loss, steps=5000)
+digits.save("weights.safetensors", network)
+
+# %% home="look"
+drawn = generate(digits.load("weights.safetensors"), 40, seed=0)
+digits.show(plt, drawn)
+digits.judge(drawn)
+
+# %% [markdown]
+# When your work is graded, 200 digits are drawn with your sampler and your weights. The points come in bands: for digits that a classifier recognises as all ten, and for a small Fréchet distance to MNIST (in the classifier's features; 200 real digits are at 0.9). Then the grader looks whether they are truly generated.
+
+# %% grade="digits" points=24
+# Your model draws digits here when your notebook is graded.
+
+# %% grade="genuine" points=14
+# The grader looks here whether they come from your weights, differ from each other, and are not copied.
+
+# %% [markdown]
+# ## Task 7: what the loss does not say (10 minutes, read by a person)
+#
+# Your training loss fell fast in the first minute and hardly at all in the last five, and yet the digits of a longer training are better. Explain why the average loss is a poor measure of sample quality: which times dominate it, and which times decide whether a shape is a digit? Support it with a measurement of your own (a
+# cell of code and its numbers below this one): the loss of your trained network at a few single times.
+#
+# *You get 5 points for the argument and 5 for a measurement that supports it.*
+
+# %% [markdown] manual="argument" points=10
+# ### BEGIN SOLUTION
+# Near $t = 0$ there is little noise, and telling it from the strokes is hard: the loss there is large however good the network is (about 0.5 at $t = 1$). Near $t = T$ the image is almost pure noise, and the loss is tiny for every network (about 0.002 at $t = 200$). The average is dominated by small $t$, which decide about crisp edges
+# that nobody misses. Whether strokes join to a digit is decided at middle and large $t$, where what is still unknown of $x_0$ is large but stands in the loss with the small weight $\bar\alpha_t / (1 - \bar\alpha_t)$. Halving the error there changes the average by a few per cent, and the digits from scribbles to digits. (5 points; 5 more for
+# losses at single times, for instance 0.5, 0.06, 0.01 and 0.002 at $t = 1, 25, 100, 200$.)
+# ### END SOLUTION
