@@ -8,10 +8,10 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup book test lint format equations assignments mutants bench serve clean
+.PHONY: help setup book test lint format equations assignments grade-demo mutants bench serve clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/installed  ## create .venv and install the pinned packages
 
@@ -42,6 +42,9 @@ equations: setup  ## count the labelled equations and their checks
 
 assignments: setup  ## write the students' and the instructors' notebooks into build/
 	@$(PYTHON) -m course_lib.cli assignments build
+
+grade-demo: setup  ## a small course from release to feedback: three submissions, graded by nbgrader's commands
+	@$(PYTHON) -W ignore tools/grade_demo.py
 
 mutants: setup  ## print which hidden test catches which mistake
 	@$(PYTHON) tools/kill_matrix.py

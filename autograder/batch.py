@@ -11,8 +11,10 @@ import os
 import re
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ from autograder.assignment import ROOT, SOLUTIONS, Assignment, read_assignment
 from autograder.grading import Result, TestResult, grade
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
-from autograder.submission import SubmissionError, read_submission
+from autograder.submission import Submission, SubmissionError, read_submission
 from course_lib import data
 from course_lib.checkpoints import write_atomically
 
@@ -115,8 +117,12 @@ class Store:
         write_atomically(self.file(result.sha256), json.dumps(result.as_dict(), indent=1).encode())
 
 
-def grade_all(jobs: Iterable[Job], name: str, secret: bytes, store: Path, workers: int = 1) -> Iterator[Grade]:
+def grade_all(
+    jobs: Iterable[Job], name: str, secret: bytes, store: Path, workers: int = 1, cluster: str = ""
+) -> Iterator[Grade]:
     """Grade submissions of an assignment, each as soon as a process is free; those that are stored come at once.
+
+    The processes are `workers` of this machine's, or those of the Dask cluster whose scheduler has the address `cluster`.
 
     A submission that cannot be read, or ends its sandbox, is reported with its problem, and the others go on.
     """
@@ -136,7 +142,9 @@ def grade_all(jobs: Iterable[Job], name: str, secret: bytes, store: Path, worker
                 waiting.append(job)
             else:
                 yield Grade(job.student, known)
-        if waiting:
+        if waiting and cluster:
+            yield from on_cluster(waiting, assignment, secret, results, cluster)
+        elif waiting:
             yield from in_processes(waiting, assignment, course, secret, results, workers)
 
 
@@ -159,6 +167,40 @@ def in_processes(
                 yield Grade(job.student, result)
 
 
+def on_cluster(jobs: list[Job], assignment: Assignment, secret: bytes, results: Store, address: str) -> Iterator[Grade]:
+    """Grade on the workers of a Dask cluster, which need this course installed but no files of ours; this process alone writes.
+
+    The submission of a worker that dies is graded again by another.
+    """
+    from distributed import Client, as_completed
+
+    with Client(address) as client:
+        counts: Any = client.nthreads()
+        threads = sum(counts.values())
+        if not threads:
+            raise ValueError(
+                f"the cluster at {address} has no workers: start some with `dask worker {address} --nthreads 1`"
+            )
+        waiting, running = iter(jobs), {}
+
+        def submit(job: Job) -> Any:
+            submission = read_submission(job.notebook, assignment.files)
+            future = client.submit(
+                grade_on_cluster, assignment.name, results.inputs, secret, submission, pure=False, retries=3
+            )
+            running[future.key] = job
+            return future
+
+        going = as_completed([submit(job) for job in islice(waiting, 2 * threads + 2)], loop=client.loop)
+        for future in going:
+            job, error = running.pop(future.key), future.exception()
+            if error is None:
+                results.put(future.result())
+            yield Grade(job.student, None, f"not graded: {error}") if error else Grade(job.student, future.result())
+            for later in islice(waiting, 1):
+                going.add(submit(later))
+
+
 worker: dict[str, Any] = {}  # what a process of the pool keeps: its assignment, its secret, its sandbox
 
 
@@ -175,3 +217,26 @@ def grade_job(job: Job) -> Result:
         worker["box"] = Sandbox(worker["course"], beside=assignment.beside)
     submission = read_submission(job.notebook, assignment.files)
     return grade(submission, assignment.suite, assignment.name, worker["box"], worker["secret"], assignment.limits)
+
+
+alone = threading.Lock()  # a worker with several threads grades one submission at a time
+
+
+def grade_on_cluster(name: str, inputs: str, secret: bytes, submission: Submission) -> Result:
+    """Grade one submission on a worker of a cluster, whose course must be the one that the grades are stored for."""
+    with alone:
+        if worker.get("inputs") != inputs:
+            assignment = read_assignment(name)
+            worker["folder"] = tempfile.TemporaryDirectory()
+            course = build_course(assignment.course.get("withheld", []), Path(worker["folder"].name))
+            if fingerprint(assignment, course, secret) != inputs:
+                raise RuntimeError("a worker of the cluster has another version of the course: update it")
+            for needed in assignment.data:
+                data.load(needed, "test")
+            worker.update(
+                assignment=assignment, course=course, box=Sandbox(course, beside=assignment.beside), inputs=inputs
+            )
+        assignment = worker["assignment"]
+        if worker["box"].process.poll() is not None:
+            worker["box"] = Sandbox(worker["course"], beside=assignment.beside)
+        return grade(submission, assignment.suite, assignment.name, worker["box"], secret, assignment.limits)

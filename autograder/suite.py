@@ -139,14 +139,25 @@ class Files:
     def __init__(self, contents: Mapping[str, bytes], refused: Mapping[str, str]) -> None:
         self.contents, self.refused = contents, refused
 
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """The finite tensors of a safetensors file. Raises Wrong where it was not handed in, or is none."""
+    def content(self, name: str) -> bytes:
+        """The bytes of a file. Raises Wrong where it was not handed in, or could not be taken."""
         if name in self.refused:
             raise Wrong(self.refused[name])
         if name not in self.contents:
             raise Wrong(f"{name} was not handed in: run the cell that writes it, and hand it in beside the notebook")
+        return self.contents[name]
+
+    def text(self, name: str) -> str:
+        """A file of text. Raises Wrong where it is none."""
         try:
-            found = frames.parse_block(self.contents[name])
+            return self.content(name).decode()
+        except UnicodeDecodeError:
+            raise Wrong(f"{name} is no text: write it again with the notebook's own cell") from None
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The finite tensors of a safetensors file. Raises Wrong where it is none."""
+        try:
+            found = frames.parse_block(self.content(name))
             frames.check_finite(found)
         except frames.FrameError as error:
             raise Wrong(f"{name} cannot be used: {error}; write it again with the notebook's own cell") from None

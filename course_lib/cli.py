@@ -208,6 +208,7 @@ def grade(
     submitted: Annotated[Path, typer.Argument(help="the folder SUBMITTED/<student>/<assignment>/topic.ipynb")],
     assignment: Annotated[str, typer.Option(help="its number, for example a01")],
     jobs: Annotated[int, typer.Option(min=1, help="how many processes grade")] = 1,
+    dask: Annotated[str, typer.Option(help="grade on the Dask cluster whose scheduler has this address")] = "",
     out: Annotated[
         Path | None,
         typer.Option(help="where the course's secret and the grades known so far lie (default: term/grades)"),
@@ -228,7 +229,7 @@ def grade(
     with Progress(
         TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
     ) as bar:
-        going = batch.grade_all(todo, found.name, secret, out / found.name, jobs)
+        going = batch.grade_all(todo, found.name, secret, out / found.name, jobs, dask)
         grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
     table = Table("student", "points", "remarks", title=str(found.course["title"]), title_justify="left")
     for one in grades:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from course_lib import data
-from course_lib.checkpoints import load_tensors
 from course_lib.nets import UNet
 from course_lib.training import bf16_is_fast, fit, progress
 
@@ -61,14 +61,12 @@ def train(make_network, alpha_bar, loss, steps=5000, batch_size=64, seed=0, stat
 
 def save(file, network):
     """Write what is handed in."""
-    from safetensors.torch import save_file
-
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, file)
 
 
 def load(file):
     """The weights in a file."""
-    return load_tensors(Path(file))[0]
+    return load_file(file)
 
 
 def show(plt, images, columns=10):

@@ -219,7 +219,7 @@ digits.show(plt, drawn)
 digits.judge(drawn)
 
 # %% [markdown]
-# When your work is graded, 200 digits are drawn with your sampler and your weights. The points come in bands: for digits that a classifier recognises as all ten, and for a small Fréchet distance to MNIST (in the classifier's features; 200 real digits are at 0.9). Then the grader looks whether they are truly generated.
+# When your work is graded, 100 digits are drawn with your sampler and your weights. The points come in bands: for digits that a classifier recognises as all ten, and for a small Fréchet distance to MNIST (in the classifier's features; 100 real digits are at about 1.6). Then the grader looks whether they are truly generated.
 
 # %% grade="digits" points=24
 # Your model draws digits here when your notebook is graded.
@@ -237,7 +237,7 @@ digits.judge(drawn)
 
 # %% [markdown] manual="argument" points=10
 # ### BEGIN SOLUTION
-# Near $t = 0$ there is little noise, and telling it from the strokes is hard: the loss there is large however good the network is (about 0.5 at $t = 1$). Near $t = T$ the image is almost pure noise, and the loss is tiny for every network (about 0.002 at $t = 200$). The average is dominated by small $t$, which decide about crisp edges
+# Near $t = 0$ there is little noise, and telling it from the strokes is hard: the loss there is large however good the network is (about 0.3 at $t = 1$). Near $t = T$ the image is almost pure noise, and the loss is tiny for every network (about 0.0004 at $t = 200$). The average is dominated by small $t$, which decide about crisp edges
 # that nobody misses. Whether strokes join to a digit is decided at middle and large $t$, where what is still unknown of $x_0$ is large but stands in the loss with the small weight $\bar\alpha_t / (1 - \bar\alpha_t)$. Halving the error there changes the average by a few per cent, and the digits from scribbles to digits. (5 points; 5 more for
-# losses at single times, for instance 0.5, 0.06, 0.01 and 0.002 at $t = 1, 25, 100, 200$.)
+# losses at single times, for instance 0.29, 0.06, 0.02 and 0.0004 at $t = 1, 25, 100, 200$.)
 # ### END SOLUTION

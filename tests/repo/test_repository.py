@@ -72,15 +72,15 @@ def test_pins_are_sorted() -> None:
 
 @pytest.mark.parametrize("text", TEXTS_WITH_COMMANDS, ids=lambda path: path.name)
 def test_every_make_command_in_the_documents_is_a_target(text: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    used = set(re.findall(r"(?:^|run: |[A-Z_]+=\S+ |`)make ([a-z]+)", text.read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = set(re.findall(r"(?:^|run: |[A-Z_]+=\S+ |`)make ([a-z-]+)", text.read_text(), re.MULTILINE))
     assert used, f"no make command found in {text.name}"
     assert used <= targets
 
 
 def test_every_target_is_phony() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert phony is not None
     assert targets == set(phony[1].split())

@@ -10,7 +10,7 @@ from autograder.suite import Draw, Files, Student, Wrong, close, match, points, 
 from course_lib import checkpoints, data, metrics, schedules
 from course_lib.reference import load_reference
 
-T, FILE, DRAWN = 250, "weights.safetensors", 200
+T, FILE, DRAWN = 250, "weights.safetensors", 100
 
 # --- helpers ---------------------------------------------------------------------------------------------------------------
 
@@ -352,20 +352,20 @@ def sure(seen: metrics.Features, least: float) -> None:
 
 @points("digits", 3)
 def test_some_digits_are_recognised(seen: metrics.Features) -> None:
-    sure(seen, 0.5)
+    sure(seen, 0.45)
 
 
 @points("digits", 4)
 def test_most_digits_are_recognised(seen: metrics.Features) -> None:
-    sure(seen, 0.75)
+    sure(seen, 0.65)
 
 
 @points("digits", 5)
 def test_all_ten_digits_occur(seen: metrics.Features) -> None:
     counts = torch.bincount(seen.log_probs.argmax(1), minlength=10)
     effective = metrics.effective_classes(seen.log_probs)
-    rare = ", ".join(str(digit) for digit in range(10) if counts[digit] < DRAWN // 50)
-    require(effective >= 8, f"of {DRAWN} digits hardly any is one of these: {rare}; a good model draws all ten")
+    rare = ", ".join(str(digit) for digit in range(10) if counts[digit] < 2)
+    require(effective >= 7.5, f"of {DRAWN} digits hardly any is one of these: {rare}; a good model draws all ten")
 
 
 def near(seen: metrics.Features, most: float) -> None:
@@ -381,12 +381,12 @@ def test_distance_is_moderate(seen: metrics.Features) -> None:
 
 @points("digits", 4)
 def test_distance_is_small(seen: metrics.Features) -> None:
-    near(seen, 5)
+    near(seen, 6)
 
 
 @points("digits", 4)
 def test_distance_is_very_small(seen: metrics.Features) -> None:
-    near(seen, 3)
+    near(seen, 4)
 
 
 @points("genuine", 4)
