@@ -3,7 +3,7 @@
 import copy
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ def grade_notebook(
     notebook: NotebookNode,
     sandbox: Sandbox,
     files: Mapping[str, bytes] | None = None,
-    only: str | None = None,
+    only: Collection[str] = (),
 ) -> Result:
     """Grade a notebook that is not a file yet as if it had been handed in, with the reference's files or others beside it."""
     with tempfile.TemporaryDirectory() as folder:

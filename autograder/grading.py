@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class Plugin:
     """Gives a suite its fixtures, and records what each of its tests says."""
 
     def __init__(
-        self, student: Student, submission: Submission, assignment: str, secret: bytes, only: str | None
+        self, student: Student, submission: Submission, assignment: str, secret: bytes, only: Collection[str]
     ) -> None:
         self.student, self.submission, self.assignment, self.secret = student, submission, assignment, secret
         self.only = only
@@ -98,8 +98,8 @@ class Plugin:
         return Files(self.submission.files, self.submission.refused)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the one test that was asked for."""
-        items[:] = [item for item in items if self.only in (None, item.name)]
+        """Keep the tests that were asked for."""
+        items[:] = [item for item in items if not self.only or item.name in self.only]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a suite that does not import."""
@@ -137,9 +137,9 @@ def grade(
     sandbox: Sandbox,
     secret: bytes,
     limits: Limits | None = None,
-    only: str | None = None,
+    only: Collection[str] = (),
 ) -> Result:
-    """Run the hidden suite of an assignment against a submission, or only one of its tests.
+    """Run the hidden suite of an assignment against a submission, or `only` some of its tests.
 
     Raises SandboxError where the sandbox fails, and RuntimeError where the suite itself is broken: then there is no grade.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autograder import gates
-from autograder.assignment import HERE, Assignment, assignment_names, build, check_assignment, read_assignment
+from autograder.assignment import HERE, ROOT, Assignment, assignment_names, build, check_assignment, read_assignment
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
 
@@ -54,7 +54,7 @@ def test_every_mutant_fails_its_test_with_a_message_that_names_the_mistake(
     name: str, mutant: gates.Mutant, boxes: dict
 ) -> None:
     assignment = ASSIGNMENTS[name]
-    result = gates.grade_notebook(assignment, gates.mutated(assignment, mutant), boxes[name], only=mutant.fails)
+    result = gates.grade_notebook(assignment, gates.mutated(assignment, mutant), boxes[name], only=[mutant.fails])
     (test,) = result.tests
     assert not test.passed, "survived"
     assert mutant.says in test.message
@@ -75,6 +75,11 @@ def test_there_are_enough_mutants_and_other_answers(name: str) -> None:
     found = gates.mutants(ASSIGNMENTS[name])
     assert len(found) >= 15 and len({m.name for m in found}) == len(found)
     assert len([1 for n, _, _ in ACCEPTED if n == name]) >= 4
+
+
+def test_the_printed_kill_matrix_is_complete() -> None:
+    noted = json.loads((ROOT / "autograder" / "kill-matrix.json").read_text())
+    assert noted == {name: [m.name for m in gates.mutants(a)] for name, a in ASSIGNMENTS.items()}, "run make mutants"
 
 
 # --- the notebooks -----------------------------------------------------------------------------------------------------------

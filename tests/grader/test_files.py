@@ -109,7 +109,7 @@ def test_cells_for_home_do_not_run_in_grading_nor_in_the_check(box: Sandbox, tmp
     notebook = A03.solved()
     cell = next(cell for cell in notebook.cells if cell.id == "home_experiment")
     cell.source = "raise RuntimeError('this ran')"
-    result = gates.grade_notebook(A03, notebook, box, only="test_linear")
+    result = gates.grade_notebook(A03, notebook, box, only=["test_linear"])
     assert result.cell_errors == [] and result.score() == 10
     release = tmp_path / "release" / A03.name
     (release / "topic.ipynb").write_bytes(to_bytes(notebook))

@@ -295,6 +295,14 @@ def test_grading_again_changes_nothing_and_keeps_what_a_person_gave(term: Term) 
     assert {s: row["score"] for s, row in term.grades().items()} == {s: row["score"] for s, row in before.items()}
 
 
+def test_the_guide_s_late_penalty_takes_ten_points_a_day() -> None:
+    page = (ROOT / "book" / "instructors.md").read_text()
+    names: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    penalty = names["TenADay"]().late_submission_penalty
+    assert [penalty("ada", 80, seconds) for seconds in (1, 86_400, 86_401, 10**7)] == [10, 10, 20, 80]
+
+
 # --- PostgreSQL --------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,277 @@
+"""Hidden tests of a05: label dropout, both conventions, the sampler on known data, and the curve measured again at two scales."""
+
+import csv
+import io
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from autograder.suite import Draw, Files, Student, Wrong, close, given, match, points, require
+
+FILE, NULL = "curve.csv", 10
+guide = given("a05_cifar_cfg", "guide")
+
+# --- label dropout -----------------------------------------------------------------------------------------------------------
+
+
+@points("drop", 6)
+def test_drop_share(student: Student, draw: Draw) -> None:
+    labels, null = torch.arange(6000) % 10, draw.integer(20, 90)
+    for share in (0.1, draw.uniform(0.3, 0.6)):
+        generator = torch.Generator().manual_seed(draw.integer(1, 10**6))
+        found = student.tensor("drop_labels", labels, null, share, generator, shape=(6000,)).long()
+        kept = found == labels
+        dropped = found == null
+        require(
+            bool((kept | dropped).all()), "every label is either kept or replaced by null, the number that is given"
+        )
+        part = float(dropped.double().mean())
+        require(0 < part < 1, "labels are dropped one by one, and not all or none of them")
+        if abs(part - (1 - share)) < 0.03 and abs(share - 0.5) > 0.03:
+            raise Wrong("this keeps a share of the labels; drop it")
+        require(abs(part - share) < 0.03, f"at share = {share:.2f} you dropped {part:.2f} of the labels")
+
+
+@points("drop", 4)
+def test_drop_each_label_on_its_own(student: Student, draw: Draw) -> None:
+    labels, seed = torch.arange(6000) % 10, draw.integer(1, 10**6)
+
+    def dropped(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return student.tensor("drop_labels", labels, NULL, 0.3, generator, shape=(6000,)) == NULL
+
+    first = dropped(seed)
+    require(
+        bool((first == dropped(seed)).all()),
+        "the same generator should drop the same labels: take all randomness from it",
+    )
+    require(
+        bool((first != dropped(seed + 1)).any()), "another generator drops the same labels: take the randomness from it"
+    )
+    by_class = first.double().reshape(-1, 10).mean(0)
+    require(bool(((by_class - 0.3).abs() < 0.09).all()), "some classes are dropped more often than others")
+    both = float((first[:-1] & first[1:]).double().mean())
+    require(abs(both - 0.09) < 0.03, "neighbours are dropped together: each label is dropped on its own")
+
+
+# --- formulas ----------------------------------------------------------------------------------------------------------------
+
+
+@points("formulas", 4)
+def test_by_scale(student: Student, draw: Draw) -> None:
+    y, n, s = draw.normal(2, 3, 4, 4), draw.normal(2, 3, 4, 4), draw.uniform(1.5, 6)
+    mistakes = {
+        "this is the other convention: s counts from the unconditional answer, so s = 1 is conditional": (1 + s) * y
+        - s * n,
+        "the two answers are swapped": y + s * (n - y),
+        "this starts from the conditional answer; s counts from the unconditional one": y + s * (y - n),
+        "the unconditional answer is missing": s * (y - n),
+    }
+    match(student.tensor("by_scale", y, n, s, shape=(2, 3, 4, 4)), n + s * (y - n), mistakes, "by_scale is wrong", 1e-5)
+
+
+@points("formulas", 4)
+def test_by_weight(student: Student, draw: Draw) -> None:
+    y, n, w = draw.normal(2, 3, 4, 4), draw.normal(2, 3, 4, 4), draw.uniform(1.5, 6)
+    mistakes = {
+        "this is the convention of s: w counts from the conditional answer, so w = 0 is conditional": n + w * (y - n),
+        "the sign is wrong: the conditional answer is exaggerated, (1 + w) of it minus w of the other": (1 - w) * y
+        + w * n,
+        "the unconditional answer is subtracted": (1 + w) * y + w * n,
+        "the two answers are swapped": (1 + w) * n - w * y,
+    }
+    got = student.tensor("by_weight", y, n, w, shape=(2, 3, 4, 4))
+    match(got, (1 + w) * y - w * n, mistakes, "by_weight is wrong", 1e-5)
+
+
+@points("formulas", 6)
+def test_conversions(student: Student, draw: Draw) -> None:
+    number = draw.uniform(1.5, 6)
+    for name, right in (("scale_of", 1 + number), ("weight_of", number - 1)):
+        mistakes = {
+            f"{name} goes the wrong way: w = 0 and s = 1 are the same model": 2 * number - right,
+            f"{name} changes nothing, but w = 0 and s = 1 are the same model": number,
+        }
+        match(student.number(name, number), right, mistakes, f"{name} is wrong")
+
+
+# --- the network asked twice ---------------------------------------------------------------------------------------------------
+
+
+class Network:
+    """A network in the grader whose answer shows which image, time and class it was asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def answer(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The noise that this network predicts."""
+        return 0.5 * x + 0.01 * t.reshape(-1, 1, 1, 1) + (0.3 * y.reshape(-1, 1, 1, 1)).sin()
+
+    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        require(isinstance(x, Tensor) and x.ndim == 4, "the network should be asked about images (B, 3, 32, 32)")
+        for name, value in (("t", t), ("labels", y)):
+            require(
+                isinstance(value, Tensor) and tuple(value.shape) == (len(x),),
+                f"the network should be told {name} for each image, a tensor of shape ({len(x)},)",
+            )
+        self.asked.append((x.double(), t.double(), y.double()))
+        return self.answer(x.double(), t.double(), y.double()).to(x.dtype)
+
+
+@points("guided", 10)
+def test_guided(student: Student, draw: Draw) -> None:
+    x, t, y = draw.normal(4, 3, 8, 8), torch.tensor([900, 3, 250, 777]), torch.tensor([3, 0, 9, 5])
+    s, null, network = draw.uniform(2, 5), 10, Network()
+    got = student.tensor("guided", network, x, t, y, s, null, shape=(4, 3, 8, 8))
+    require(network.asked, "guided never asks the network")
+    asked = torch.cat([labels for _, _, labels in network.asked]).long().tolist()
+    require(asked.count(null) == 4, "the network should be asked with null for every image")
+    with_class, without = network.answer(x, t, y), network.answer(x, t, torch.full((4,), null))
+    mistakes = {
+        "this is the convention of w: at s = 1 the answer should be the conditional one": (1 + s) * with_class
+        - s * without,
+        "the two answers are swapped": with_class + s * (without - with_class),
+        "this is the conditional answer: the scale has no effect": with_class,
+    }
+    match(got, without + s * (with_class - without), mistakes, "guided is wrong", 1e-4)
+    twelve = student.tensor("guided", Network(), x, t, y, s, 12, shape=(4, 3, 8, 8))
+    right = network.answer(x, t, torch.full((4,), 12))
+    require(
+        close(twelve, right + s * (with_class - right), 1e-4),
+        "take the number that null has in the call: it need not be 10",
+    )
+
+
+# --- the sampler -----------------------------------------------------------------------------------------------------------------
+
+
+@points("step", 10)
+def test_step(student: Student, draw: Draw) -> None:
+    a, b = draw.uniform(0.2, 0.4), draw.uniform(0.5, 0.8)
+    x0, eps = draw.normal(3, 3, 4, 4).clamp(-0.9, 0.9), draw.normal(3, 3, 4, 4)
+    x = a**0.5 * x0 + (1 - a) ** 0.5 * eps
+    mistakes = {
+        "this is x_0; add the noise that is left at time s": x0,
+        "the amounts of time s are the roots of a_s and 1 - a_s": b * x0 + (1 - b) * eps,
+        "the amounts are those of time s, not of time t": x,
+        "signal and noise of time s are swapped": (1 - b) ** 0.5 * x0 + b**0.5 * eps,
+        "x_0 is divided by sqrt(a_t)": b**0.5 * (x0 * a**0.5).clamp(-1, 1) + (1 - b) ** 0.5 * eps,
+    }
+    got = student.tensor("step", x, eps, a, b, shape=(3, 3, 4, 4))
+    match(got, b**0.5 * x0 + (1 - b) ** 0.5 * eps, mistakes, "step is wrong", 1e-5)
+    x = 3 * draw.normal(3, 3, 4, 4)
+    raw = (x - (1 - a) ** 0.5 * eps) / a**0.5
+    clipped = raw.clamp(-1, 1)
+    again = (x - a**0.5 * clipped) / (1 - a) ** 0.5
+    mistakes = {
+        "x_0 is clipped to [-1, 1]": b**0.5 * raw + (1 - b) ** 0.5 * eps,
+        "after clipping x_0, find the noise that x_t then holds": b**0.5 * clipped + (1 - b) ** 0.5 * eps,
+    }
+    got = student.tensor("step", x, eps, a, b, shape=(3, 3, 4, 4))
+    match(got, b**0.5 * clipped + (1 - b) ** 0.5 * again, mistakes, "step is wrong where x_0 has to be clipped", 1e-5)
+
+
+def drawn(network: Network, x: Tensor, y: Tensor, s: float, bar: Tensor, times: list[int]) -> Tensor:
+    """What the sampler should draw."""
+    for t, earlier in pairwise(times):
+        now = torch.full((len(x),), t)
+        with_class, without = network.answer(x, now, y), network.answer(x, now, torch.full((len(x),), NULL))
+        eps, a, b = without + s * (with_class - without), float(bar[t]), float(bar[earlier])
+        x0 = ((x - (1 - a) ** 0.5 * eps) / a**0.5).clamp(-1, 1)
+        x = b**0.5 * x0 + (1 - b) ** 0.5 * (x - a**0.5 * x0) / (1 - a) ** 0.5
+    return x
+
+
+@points("sampler", 14)
+def test_sampler(student: Student, draw: Draw) -> None:
+    bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - torch.linspace(0.01, 0.3, 30)).double().cumprod(0)])
+    times, s = [30, 22, 13, 6, 2, 0], draw.uniform(1.5, 4)
+    x, y, network = draw.normal(3, 3, 32, 32), torch.tensor([1, 8, 4]), Network()
+    got = student.tensor("guided_sample", network, x, y, s, NULL, bar, torch.tensor(times), shape=(3, 3, 32, 32))
+    asked = [int(t[0]) for _, t, _ in network.asked]
+    steps = [t for t, before in zip(asked, [None, *asked]) if t != before]
+    if steps == times[1:]:
+        raise Wrong("the network is asked at the time that a step goes to; ask it at the time that it comes from")
+    if 0 in steps:
+        raise Wrong("the network is asked at time 0, where the image is finished")
+    require(steps == times[:-1], "the network should be asked at each of the times but the last, in their order")
+    mistakes = {
+        "the scale has no effect": drawn(network, x, y, 1.0, bar, times),
+        "this is the convention of w: s = 1 should be the conditional model": drawn(network, x, y, 1 + s, bar, times),
+        "the sampler stops one step before time 0": drawn(network, x, y, s, bar, times[:-1]),
+    }
+    match(got, drawn(network, x, y, s, bar, times), mistakes, "guided_sample does not draw what it should", 1e-3)
+    other = student.tensor("guided_sample", Network(), x, y.flip(0), s, NULL, bar, torch.tensor(times))
+    require(not close(other, got, 1e-3), "the labels have no effect on what is drawn")
+
+
+# --- the curve -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def curve(files: Files) -> list[dict[str, float]]:
+    """The rows of the file, in the order of their scales."""
+    try:
+        rows = [
+            {name: float(row[name]) for name in guide.COLUMNS} for row in csv.DictReader(io.StringIO(files.text(FILE)))
+        ]
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise Wrong(f"{FILE} should have the columns {', '.join(guide.COLUMNS)} and a number in each") from None
+    require(0 < len(rows) <= 100, f"{FILE} has no rows, or more than 100")
+    require(all(abs(value) < 1e6 for row in rows for value in row.values()), f"{FILE} holds numbers that cannot be")
+    return sorted(rows, key=lambda row: row["scale"])
+
+
+@points("curve", 6)
+def test_curve_has_enough_scales(curve: list[dict[str, float]]) -> None:
+    scales = {round(row["scale"], 6) for row in curve}
+    require(len(scales) >= 6, f"the curve has {len(scales)} different scales; six are needed")
+    require(1.0 in scales, "scale 1, the model without exaggeration, is missing")
+    require(min(scales) <= 1 and max(scales) >= 4, "the scales should reach from at most 1 to at least 4")
+
+
+@points("curve", 14)
+def test_curve_is_what_the_sampler_gives(student: Student, curve: list[dict[str, float]], draw: Draw) -> None:
+    others = [row for row in curve if row["scale"] != 1]
+    require(others, "the curve has no scale but 1")
+    one = [row for row in curve if row["scale"] == 1][:1]
+    network, (x, labels) = guide.noise_network(), guide.start()
+    for row in [*one, others[draw.integer(0, len(others) - 1)]]:
+        s = row["scale"]
+        images = student.tensor(
+            "guided_sample", network, x, labels, s, NULL, guide.schedule(), guide.times(), shape=(guide.N, 3, 32, 32)
+        )
+        found = guide.point(images, labels)
+        for name, most in (("accuracy", 0.05), ("frechet", 0.15 * found["frechet"]), ("diversity", 0.1)):
+            require(
+                abs(row[name] - found[name]) <= most,
+                f"at scale {s:g} the file says {name} = {row[name]:.3f}, and your sampler gives {found[name]:.3f}: measure again",
+            )
+
+
+@points("verdict", 12)
+def test_verdict(student: Student, curve: list[dict[str, float]]) -> None:
+    said = student.call("verdict")
+    require(type(said) is dict, "verdict should return a dict")
+    by_scale = {row["scale"]: row for row in curve}
+
+    def number(key: str) -> float:
+        value = said.get(key)
+        if type(value) not in (int, float):
+            raise Wrong(f"{key} should be a number")
+        return float(value)
+
+    for key, name, sign, slack in (("best_accuracy", "accuracy", 1, 0.02), ("best_frechet", "frechet", -1, 0.05)):
+        scale = number(key)
+        require(scale in by_scale, f"{key} should be one of your scales")
+        best = max(sign * row[name] for row in curve)
+        require(
+            sign * by_scale[scale][name] >= best - slack * abs(best),
+            f"{key}: your own curve says otherwise" + (" (a small distance is good)" if sign < 0 else ""),
+        )
+    for key, scale in (("diversity_at_1", 1.0), ("diversity_at_largest", max(by_scale))):
+        require(scale in by_scale, "scale 1 is missing in the curve")
+        require(abs(number(key) - by_scale[scale]["diversity"]) <= 0.03, f"{key}: your own curve says otherwise")

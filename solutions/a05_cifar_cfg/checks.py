@@ -1,0 +1,87 @@
+"""Public checks of assignment 5: run them as often as you like. The hidden tests look deeper, with fresh numbers."""
+
+import torch
+
+
+def ok(message):
+    """Say that a check passed."""
+    print(f"ok: {message}")
+
+
+def near(got, right, message, tolerance=1e-5):
+    """Stop with a message unless numbers or tensors agree."""
+    got, right = torch.as_tensor(got, dtype=torch.float64), torch.as_tensor(right, dtype=torch.float64)
+    assert got.shape == right.shape, f"{message} (the shape should be {tuple(right.shape)}; it is {tuple(got.shape)})"
+    assert torch.allclose(got, right, rtol=tolerance, atol=tolerance), (
+        f"{message} (off by up to {(got - right).abs().max():.3g})"
+    )
+
+
+def drop(function):
+    """Task 1."""
+    labels = torch.arange(1000) % 10
+    before, generator = labels.clone(), torch.Generator().manual_seed(0)
+    found = function(labels, 10, 0.1, generator)
+    assert torch.equal(labels, before), "the tensor that you were given has changed: make a new one"
+    assert found.shape == labels.shape, f"the result has the shape of labels, (1000,); got {tuple(found.shape)}"
+    kept = found == labels
+    assert (found[~kept] == 10).all(), "a label is either kept or replaced by null"
+    assert 50 < (~kept).sum() < 150, (
+        f"about 100 of 1000 labels should be dropped at share = 0.1; you dropped {(~kept).sum()}"
+    )
+    assert (function(labels, 10, 0.0, generator) == labels).all(), "at share = 0 no label is dropped"
+    ok("about a tenth of the labels is gone")
+
+
+def formulas(by_scale, by_weight, scale_of, weight_of):
+    """Task 2."""
+    with_class, without = torch.tensor([2.0, -1.0]), torch.tensor([1.0, 1.0])
+    near(by_scale(with_class, without, 0.0), without, "s = 0 is the unconditional answer")
+    near(by_scale(with_class, without, 1.0), with_class, "s = 1 is the conditional answer")
+    near(by_weight(with_class, without, 0.0), with_class, "w = 0 is the conditional answer")
+    near(by_weight(with_class, without, -1.0), without, "w = -1 is the unconditional answer")
+    near(weight_of(scale_of(0.3)), 0.3, "weight_of should undo scale_of")
+    ok("both conventions have their ends right")
+
+
+def guided(function):
+    """Task 3."""
+    x, t, labels = torch.zeros(2, 3, 32, 32), torch.tensor([5, 5]), torch.tensor([3, 7])
+    found = function(lambda x, t, y: x + y.reshape(-1, 1, 1, 1).float(), x, t, labels, 1.0, 10)
+    near(found[:, 0, 0, 0], [3.0, 7.0], "at s = 1 the answer is that for the labels")
+    ok("the class is heard")
+
+
+def step(function):
+    """Task 4."""
+    x0, eps = torch.full((1, 3, 4, 4), 0.5), torch.ones(1, 3, 4, 4)
+    x_t = 0.8 * x0 + 0.6 * eps
+    near(function(x_t, eps, 0.64, 1.0), x0, "a step to alpha_bar = 1 gives x_0 itself")
+    near(function(x_t, eps, 0.64, 0.64), x_t, "a step that stays at its time changes nothing")
+    ok("both ends of the step are right")
+
+
+def sampler(function):
+    """Task 5."""
+    alpha_bar = torch.cat([torch.ones(1), (1 - torch.linspace(0.01, 0.3, 20)).cumprod(0)])
+    labels = torch.tensor([0, 9])
+
+    def network(x, t, y):
+        a = alpha_bar[t].reshape(-1, 1, 1, 1)
+        image = y.reshape(-1, 1, 1, 1).float() / 10 - 0.5
+        return (x - a.sqrt() * image) / (1 - a).sqrt()
+
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = function(network, x.clone(), labels, 1.0, 10, alpha_bar, torch.tensor([20, 10, 5, 0]))
+    near(found[:, 0, 0, 0], [-0.5, 0.4], "a network that knows the image of each class should give that image", 1e-3)
+    ok("the sampler draws what it was asked for")
+
+
+def verdict(function):
+    """Task 7."""
+    found = function()
+    assert isinstance(found, dict), f"return a dict; got {type(found).__name__}"
+    for key in ("best_accuracy", "best_frechet", "diversity_at_1", "diversity_at_largest"):
+        assert key in found, f"the dict lacks {key}"
+        assert isinstance(found[key], int | float), f"{key} should be a number"
+    ok("the verdict is complete; the grader compares it with your curve")

@@ -1,0 +1,116 @@
+"""What assignment 5 gives: a trained network, the measurement of a guided sampler, and pictures."""
+
+import csv
+
+import torch
+from rich.progress import track
+
+from course_lib import checkpoints, metrics
+from course_lib.metrics import frechet_distance, label_accuracy
+from course_lib.reference import load_reference
+from course_lib.training import bf16_is_fast
+
+NULL, N, STEPS, SEED = 10, 100, 20, 0
+COLUMNS = ("scale", "accuracy", "frechet", "diversity")
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def schedule():
+    """alpha_bar (1001,) of the schedule that the network was trained with."""
+    return checkpoints.load("cifar10-cfg")[1].build_schedule().alpha_bar
+
+
+def times():
+    """The times of the sampler, from 1000 to 0."""
+    return torch.linspace(1000, 0, STEPS + 1, dtype=torch.float64).round().long()
+
+
+def noise_network():
+    """The given network as a function (x_t, t, labels) to the noise; it was trained to predict v, from which the noise follows."""
+    network, card = checkpoints.load("cifar10-cfg")
+    alpha_bar = card.build_schedule().alpha_bar.float()
+
+    @torch.no_grad()
+    def predict(x_t, t, labels):
+        a = alpha_bar[t].reshape(-1, 1, 1, 1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
+            v = network(x_t.float(), t, labels).float()
+        return (1 - a).sqrt() * x_t.float() + a.sqrt() * v
+
+    return predict
+
+
+def start(n=N, seed=SEED):
+    """The noise (n, 3, 32, 32) and the labels (n,) that the sampler begins with."""
+    return torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed)), torch.arange(n) % 10
+
+
+def spread(vectors, labels):
+    """The mean distance between two images of the same class, in the classifier's features."""
+    means = []
+    for label in range(10):
+        rows = vectors[labels == label]
+        means.append(torch.cdist(rows, rows).sum() / (len(rows) * (len(rows) - 1)))
+    return float(torch.stack(means).mean())
+
+
+def real_spread():
+    """`spread` of as many real test images."""
+    test = load_reference("cifar10").test
+    labels = test.log_probs.argmax(1)
+    rows = torch.cat([(labels == label).nonzero()[: N // 10, 0] for label in range(10)])
+    return spread(test.vectors[rows], labels[rows])
+
+
+def point(images, labels):
+    """What the course's classifier of CIFAR-10 says of images: accuracy, Fréchet distance, diversity."""
+    classifier, _ = checkpoints.load("cifar10-classifier")
+    found = metrics.features(classifier, images.float().clamp(-1, 1))
+    return {
+        "accuracy": label_accuracy(found.log_probs, labels),
+        "frechet": frechet_distance(load_reference("cifar10").train, found.vectors),
+        "diversity": spread(found.vectors, labels) / real_spread(),
+    }
+
+
+def measure(guided_sample, scales):
+    """One row for each scale."""
+    network, (x, labels), rows = noise_network(), start(), []
+    for scale in track(scales, "measuring"):
+        images = guided_sample(network, x.clone(), labels, scale, NULL, schedule(), times())
+        rows.append({"scale": float(scale), **point(images, labels)})
+        print("   ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()))
+    return rows
+
+
+def save(file, rows):
+    """Write what is handed in."""
+    with open(file, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows([{name: round(row[name], 5) for name in COLUMNS} for row in rows])
+
+
+def picture(plt, rows):
+    """The three curves."""
+    _, axes = plt.subplots(1, 3, figsize=(10, 2.8))
+    ordered = sorted(rows, key=lambda row: row["scale"])
+    for panel, name in zip(axes, COLUMNS[1:]):
+        panel.plot([row["scale"] for row in ordered], [row[name] for row in ordered], "o-")
+        panel.set(title=name, xlabel="scale")
+    plt.tight_layout()
+    plt.show()
+
+
+def show(plt, guided_sample, scales):
+    """One image of each class at some scales, from the same noise."""
+    x, labels = start(10)
+    rows = [guided_sample(noise_network(), x.clone(), labels, scale, NULL, schedule(), times()) for scale in scales]
+    _, axes = plt.subplots(len(rows), 10, figsize=(10, 1.15 * len(rows)))
+    for panels, images, scale in zip(axes, rows, scales):
+        for panel, image, name in zip(panels, images, NAMES):
+            panel.imshow((image.float().permute(1, 2, 0).clamp(-1, 1) + 1) / 2)
+            panel.set(xticks=[], yticks=[], title=name if panels is axes[0] else "")
+        panels[0].set_ylabel(f"s = {scale:g}")
+    plt.tight_layout()
+    plt.show()

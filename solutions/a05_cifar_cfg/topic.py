@@ -1,0 +1,246 @@
+# ---
+# jupyter:
+#   course:
+#     title: Classifier-free guidance on CIFAR-10
+#     minutes: 110
+#     files:
+#       curve.csv: 20000
+#     limits:
+#       call_seconds: 400
+#       cpu_seconds: 1200
+#     withheld:
+#     - guidance.classifier_free
+#     - recipes.drop_labels
+#     - gaussian.GaussianProcess.bridge
+#     - samplers.sample
+#     - samplers.ddim
+#     - drawing.draw
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Assignment 5: classifier-free guidance on CIFAR-10
+#
+# *How much should a model listen to what you ask for?*
+#
+# A conditional diffusion model that is asked for a horse draws something vaguely like a horse. Ho and Salimans (2022) found that a network which has also learned to draw without being asked can be pushed further: take the difference between its two answers, and exaggerate it. Pictures become clearer, and more alike. You write the
+# training trick, the formula in both of its conventions, and the sampler, then measure what the scale buys and what it costs.
+#
+# **Time:** about 110 minutes, of which a few are measuring on two cores. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book. The papers: Ho and Salimans (2022), Song et al. (2021).
+#
+# How it works:
+#
+# - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
+# - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points.
+# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader measures two points of your curve again.
+#
+# **Conventions.** Images are `(B, 3, 32, 32)` in $[-1, 1]$, `labels` are `(B,)` from 0 to 9, and the class `null` (10) means "no class given". A network is called as `network(x_t, t, labels)` and predicts the noise, `(B, 3, 32, 32)`. The scale $s$ is such that $s = 0$ ignores the class and $s = 1$ is the conditional model.
+
+# %%
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import torch
+
+import checks
+import guide
+
+NULL = 10
+
+# %% [markdown]
+# ## Task 1: forget the class now and then (●○○, 10 minutes)
+#
+# One network learns both answers if a tenth of the training images come without their class. Replace each label by `null` with probability `share`, each on its own. Do not change the tensor that you are given. All randomness comes from the `torch.Generator`.
+
+
+# %% solution="drop"
+def drop_labels(labels, null, share, generator):
+    """Labels (B,), some of them replaced by null."""
+    ### BEGIN SOLUTION
+    dropped = torch.rand(len(labels), generator=generator) < share
+    return torch.where(dropped, null, labels)
+    ### END SOLUTION
+
+
+# %% check="drop"
+checks.drop(drop_labels)
+
+# %% grade="drop" points=10
+# Hidden tests of drop_labels run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 2: one idea, two formulas (●●○, 15 minutes)
+#
+# From the answer with the class, $\epsilon_y$, and the one without, $\epsilon_\varnothing$, make the guided answer. In most code the **scale** $s$ counts from the unconditional answer: $s = 0$ is unconditional, $s = 1$ conditional. In the paper of Ho and Salimans the **weight** $w$ counts from the conditional one: $w = 0$ is
+# conditional, $w = -1$ unconditional. Write both, and the conversions between $s$ and $w$.
+
+
+# %% solution="formulas"
+def by_scale(eps_class, eps_null, s):
+    """The guided noise prediction, in the convention of s."""
+    ### BEGIN SOLUTION
+    return eps_null + s * (eps_class - eps_null)
+    ### END SOLUTION
+
+
+def by_weight(eps_class, eps_null, w):
+    """The guided noise prediction, in the convention of Ho and Salimans."""
+    ### BEGIN SOLUTION
+    return (1 + w) * eps_class - w * eps_null
+    ### END SOLUTION
+
+
+def scale_of(w):
+    """The s that does the same as w."""
+    ### BEGIN SOLUTION
+    return 1 + w
+    ### END SOLUTION
+
+
+def weight_of(s):
+    """The w that does the same as s."""
+    ### BEGIN SOLUTION
+    return s - 1
+    ### END SOLUTION
+
+
+# %% check="formulas"
+checks.formulas(by_scale, by_weight, scale_of, weight_of)
+
+# %% grade="formulas" points=14
+# Hidden tests of the four functions run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 3: ask the network twice (●○○, 10 minutes)
+#
+# Return the guided noise prediction of `network` at the scale `s`. The network has to be asked with the classes and with `null` for every image; you may do this in one call with a batch twice as large, or in two.
+
+
+# %% solution="guided"
+def guided(network, x_t, t, labels, s, null):
+    """The guided noise prediction (B, 3, 32, 32), for x_t (B, 3, 32, 32), t (B,), labels (B,)."""
+    ### BEGIN SOLUTION
+    nobody = torch.full_like(labels, null)
+    both = network(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([labels, nobody]))
+    eps_class, eps_null = both.chunk(2)
+    return by_scale(eps_class, eps_null, s)
+    ### END SOLUTION
+
+
+# %% check="guided"
+checks.guided(guided)
+
+# %% grade="guided" points=10
+# Hidden tests of guided run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 4: one deterministic step (●●○, 10 minutes)
+#
+# DDIM's step (Song et al., 2021, equation 12 with $\sigma = 0$) goes from time $t$ to an earlier time $s$: solve for the $x_0$ that `eps` implies, clip it to $[-1, 1]$, find the noise that $x_t$ holds if this $x_0$ is right, and put both together with the amounts of time $s$. Here `a_t` and `a_s` are $\bar\alpha_t$ and
+# $\bar\alpha_s$ as numbers.
+
+
+# %% solution="step"
+def step(x_t, eps, a_t, a_s):
+    """x_s, of the shape of x_t."""
+    ### BEGIN SOLUTION
+    x0 = ((x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5).clamp(-1, 1)
+    eps = (x_t - a_t**0.5 * x0) / (1 - a_t) ** 0.5
+    return a_s**0.5 * x0 + (1 - a_s) ** 0.5 * eps
+    ### END SOLUTION
+
+
+# %% check="step"
+checks.step(step)
+
+# %% grade="step" points=10
+# Hidden tests of step run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 5: the guided sampler (●●○, 10 minutes)
+#
+# Put it together. Start from the noise `x` that you are given, and step along `times`, a tensor of whole times that falls from $T$ to 0. `alpha_bar` has $T + 1$ entries. Nothing random happens on the way.
+
+
+# %% solution="sampler"
+@torch.no_grad()
+def guided_sample(network, x, labels, s, null, alpha_bar, times):
+    """Images (B, 3, 32, 32), one for each label."""
+    ### BEGIN SOLUTION
+    for t, earlier in pairwise(times):
+        eps = guided(network, x, torch.full((len(x),), int(t)), labels, s, null)
+        x = step(x, eps, float(alpha_bar[t]), float(alpha_bar[earlier]))
+    return x
+    ### END SOLUTION
+
+
+# %% check="sampler"
+checks.sampler(guided_sample)
+
+# %% grade="sampler" points=14
+# Hidden tests of guided_sample run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 6: the price of obedience (●●○, 20 minutes, some of them waiting)
+#
+# Measure what your sampler draws at six scales or more. The network that we give, `cifar10-cfg`, was trained on a processor for about two hours, so do not expect photographs. At each scale 100 images are drawn in 20 steps, always from the same noise, and measured with the course's classifier of CIFAR-10:
+#
+# - **accuracy**: how often the classifier sees the class that was asked for;
+# - **frechet**: the Fréchet distance to real images in the classifier's features ({floor});
+# - **diversity**: how far apart images of one class are in those features, relative to real images (1 is as diverse as reality).
+#
+# Choose your scales: `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
+
+# %% home="curve"
+scales = [0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0]
+curve = guide.measure(guided_sample, scales)
+guide.save("curve.csv", curve)
+guide.picture(plt, curve)
+
+# %% home="look"
+guide.show(plt, guided_sample, scales=(1.0, 3.0, 8.0))
+
+# %% grade="curve" points=20
+# The file curve.csv is examined here, and two of its scales are measured again, when your notebook is graded.
+
+# %% [markdown]
+# ## Task 7: the verdict (●●○, 10 minutes)
+#
+# Read your curve, and fill in what it says. Where two scales are nearly as good, either is right.
+
+
+# %% solution="verdict"
+def verdict():
+    """What the curve shows, as a dict."""
+    ### BEGIN SOLUTION
+    return {
+        "best_accuracy": 5.0,  # the scale with the highest accuracy
+        "best_frechet": 2.0,  # the scale with the smallest Fréchet distance
+        "diversity_at_1": 0.9,  # the diversity at scale 1
+        "diversity_at_largest": 0.6,  # the diversity at your largest scale
+    }
+    ### END SOLUTION
+
+
+# %% check="verdict"
+checks.verdict(verdict)
+
+# %% grade="verdict" points=12
+# Hidden tests of verdict run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 8: the sweet spot (10 minutes, read by a person)
+#
+# Name the scale that you would use to make pictures for a children's book, and the one that you would use to make training data for a classifier, and defend both with numbers of your curve. Then explain why the Fréchet distance first falls and then rises with the scale.
+#
+# *You get 3 points for each scale with its numbers, and 4 for the explanation.*
+
+# %% [markdown] manual="sweet_spot" points=10
+# ### BEGIN SOLUTION
+# For pictures, clarity counts: the scale of (nearly) the highest accuracy, even though diversity is lower there. (3 points) For training data, the images should be as varied as real ones and still of the right class: the scale with the smallest Fréchet distance or a little below it. (3 points)
+# The Fréchet distance compares means and covariances. At small scales many images belong to no class clearly, so the mean of the features is off; guidance mends that. At large scales images of a class become alike and over-saturated, so the covariance shrinks and the mean moves away again. The smallest distance lies where one gain
+# balances the other loss. (4 points)
+# ### END SOLUTION
