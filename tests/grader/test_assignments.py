@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from autograder import gates
 from autograder.assignment import HERE, ROOT, Assignment, assignment_names, build, check_assignment, read_assignment
@@ -14,6 +15,15 @@ from autograder.sandbox import Sandbox
 ASSIGNMENTS = {name: read_assignment(name) for name in assignment_names()}
 MUTANTS = [(name, mutant) for name, assignment in ASSIGNMENTS.items() for mutant in gates.mutants(assignment)]
 ACCEPTED = [(name, way, notebook) for name, a in ASSIGNMENTS.items() for way, notebook in gates.accepted(a)]
+
+
+def needing_data(name: str, *rest: object, id: str | None = None) -> ParameterSet:
+    """A case that grades an assignment, which for some of them takes a data set."""
+    needed = ASSIGNMENTS[name].data
+    return pytest.param(name, *rest, id=id or name, marks=[pytest.mark.needs_data(*needed)] if needed else [])
+
+
+GRADED = [needing_data(name) for name in ASSIGNMENTS]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +43,7 @@ def automatic(assignment: Assignment) -> dict[str, float]:
     return {name: cell.metadata["points"] for name, cell in assignment.cells("grade")}
 
 
-@pytest.mark.parametrize("name", ASSIGNMENTS)
+@pytest.mark.parametrize("name", GRADED)
 def test_reference_scores_everything_and_the_suite_is_worth_what_the_notebook_says(name: str, boxes: dict) -> None:
     assignment = ASSIGNMENTS[name]
     result = gates.grade_notebook(assignment, assignment.solved(), boxes[name])
@@ -42,14 +52,16 @@ def test_reference_scores_everything_and_the_suite_is_worth_what_the_notebook_sa
     assert {task: result.worth(task) for task in {test.task for test in result.tests}} == automatic(assignment)
 
 
-@pytest.mark.parametrize("name", ASSIGNMENTS)
+@pytest.mark.parametrize("name", GRADED)
 def test_untouched_release_scores_nothing(name: str, boxes: dict) -> None:
     result = gates.grade_notebook(ASSIGNMENTS[name], ASSIGNMENTS[name].released(), boxes[name])
     assert result.score() == 0 and len(result.tests) > 0
     assert not any(test.review for test in result.tests)
 
 
-@pytest.mark.parametrize(("name", "mutant"), MUTANTS, ids=[f"{name.split('_')[0]}: {m.name}" for name, m in MUTANTS])
+@pytest.mark.parametrize(
+    ("name", "mutant"), [needing_data(n, m, id=f"{n.split('_')[0]}: {m.name}") for n, m in MUTANTS]
+)
 def test_every_mutant_fails_its_test_with_a_message_that_names_the_mistake(
     name: str, mutant: gates.Mutant, boxes: dict
 ) -> None:
@@ -61,9 +73,7 @@ def test_every_mutant_fails_its_test_with_a_message_that_names_the_mistake(
 
 
 @pytest.mark.parametrize(
-    ("name", "notebook"),
-    [(n, notebook) for n, _, notebook in ACCEPTED],
-    ids=[f"{n.split('_')[0]}: {way}" for n, way, _ in ACCEPTED],
+    ("name", "notebook"), [needing_data(n, notebook, id=f"{n.split('_')[0]}: {way}") for n, way, notebook in ACCEPTED]
 )
 def test_other_correct_answers_score_everything(name: str, notebook, boxes: dict) -> None:
     result = gates.grade_notebook(ASSIGNMENTS[name], notebook, boxes[name])

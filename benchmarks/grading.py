@@ -1,0 +1,162 @@
+"""How fast submissions are graded, ours and stock nbgrader: python -m benchmarks.grading [--students 24] [--quick]
+
+The same submissions of assignment 1 go through `nbgrader autograde` as it comes (a kernel for each notebook, the public checks as
+its tests, no sandbox) and through `course grade` (sandbox, hidden tests), with one and with two processes, in turns. Memory is the
+most that all processes of a run use together, shared pages counted once. Written to results/bench-grading.json.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from autograder.assignment import ROOT, SOLUTIONS, read_assignment, to_bytes
+from autograder.gates import cell_named
+from benchmarks.record import machine, measured, write
+
+A01 = read_assignment("a01")
+PROGRAMS = Path(sys.executable).parent
+SECONDS = 0.3  # between two looks at the memory
+
+
+class Watched:
+    """Commands that run side by side, and the most memory that they use together."""
+
+    def __init__(self, commands: list[list[str]], folder: Path) -> None:
+        self.most, self.running = 0, True
+        begun = time.monotonic()
+        self.processes = [
+            subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for command in commands
+        ]
+        watcher = threading.Thread(target=self.watch)
+        watcher.start()
+        complaints = [process.communicate()[1] for process in self.processes]
+        self.seconds = time.monotonic() - begun
+        self.running = False
+        watcher.join()
+        for process, complaint in zip(self.processes, complaints, strict=True):
+            if process.returncode:
+                raise RuntimeError(complaint.decode(errors="replace")[-2000:])
+
+    def watch(self) -> None:
+        """Look again and again."""
+        while self.running:
+            total = 0
+            for process in self.processes:
+                try:
+                    for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+                        total += one.memory_full_info().pss
+                except (psutil.NoSuchProcess, psutil.AccessDenied):
+                    continue
+            self.most = max(self.most, total)
+            time.sleep(SECONDS)
+
+
+def submission(student: int) -> bytes:
+    """The solved notebook with a proof of its own, so that no grade is known before."""
+    notebook = A01.solved()
+    cell_named(notebook, "proof").source = f"the proof of student {student}"
+    return to_bytes(notebook)
+
+
+def stock_submission(student: int) -> bytes:
+    """The same with the public checks as its graded cells, as stock nbgrader wants it."""
+    notebook = A01.solved()
+    cell_named(notebook, "proof").source = f"the proof of student {student}"
+    for name, _ in A01.cells("grade"):
+        cell_named(notebook, f"grade_{name}").source = cell_named(notebook, f"check_{name}").source
+    return to_bytes(notebook)
+
+
+def hand_in(folder: Path, students: range, make: Any) -> None:
+    """Write submissions in nbgrader's layout."""
+    for student in students:
+        place = folder / f"student{student:04}" / A01.name
+        place.mkdir(parents=True)
+        (place / "topic.ipynb").write_bytes(make(student))
+        shutil.copy(SOLUTIONS / A01.name / "checks.py", place)
+
+
+def stock(folder: Path, students: int, jobs: int) -> Watched:
+    """`nbgrader autograde` as it comes; each process has a course folder and a gradebook of its own."""
+    commands = []
+    for job in range(jobs):
+        course = folder / f"course{job}"
+        (course / "source" / A01.name).mkdir(parents=True)
+        (course / "source" / A01.name / "topic.ipynb").write_bytes(stock_submission(0))
+        shutil.copy(SOLUTIONS / A01.name / "checks.py", course / "source" / A01.name)
+        (course / "nbgrader_config.py").write_text(
+            "import os, pathlib\nc = get_config()\nc.CourseDirectory.root = str(pathlib.Path(__file__).parent)\n"
+            f"os.environ['PATH'] = {str(PROGRAMS)!r} + os.pathsep + os.environ['PATH']\n"
+            "c.GenerateAssignment.preprocessors = ['nbgrader.preprocessors.' + n for n in ('LockCells', 'ClearOutput', "
+            "'ComputeChecksums', 'SaveCells')]\n"
+        )
+        released = [str(PROGRAMS / "nbgrader"), "generate_assignment", A01.name]
+        subprocess.run(released, cwd=course, check=True, capture_output=True)
+        hand_in(course / "submitted", range(job, students, jobs), stock_submission)
+        commands.append(["env", "-C", str(course), str(PROGRAMS / "nbgrader"), "autograde", A01.name])
+    return Watched(commands, folder)
+
+
+def ours(folder: Path, students: int, jobs: int) -> Watched:
+    """`course grade`."""
+    hand_in(folder / "submitted", range(students), submission)
+    command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
+    return Watched([[*command, "--jobs", str(jobs), "--out", str(folder / "out")]], ROOT)
+
+
+def turns(students: int, rounds: int) -> Iterator[tuple[str, int, Watched]]:
+    """Every way to grade, in turns."""
+    for _ in range(rounds):
+        for jobs in (1, 2):
+            for name, way in (("nbgrader", stock), ("course grade", ours)):
+                with tempfile.TemporaryDirectory() as folder:
+                    found = way(Path(folder), students, jobs)
+                print(
+                    f"{name}, {jobs} jobs: {60 * students / found.seconds:.1f} a minute, {found.most / 1e6:.0f} MB",
+                    flush=True,
+                )
+                yield name, jobs, found
+
+
+def main() -> None:
+    """Grade, and write the comparison into the ledger."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--students", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--quick", action="store_true", help="two submissions once, to see that all runs; writes nothing"
+    )
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    arguments = parser.parse_args()
+    students, rounds, started = (
+        (2, 1, time.monotonic()) if arguments.quick else (arguments.students, arguments.rounds, time.monotonic())
+    )
+    rates: dict[tuple[str, int], list[float]] = {}
+    metrics: dict[str, Any] = {}
+    for name, jobs, found in turns(students, rounds):
+        rates.setdefault((name, jobs), []).append(60 * students / found.seconds)
+        key = f"{name}, {jobs} jobs, peak MB"
+        metrics[key] = {"value": max(round(found.most / 1e6), metrics.get(key, {"value": 0})["value"])}
+    for (name, jobs), values in rates.items():
+        metrics[f"{name}, {jobs} jobs, submissions a minute"] = measured(values)
+    for jobs in (1, 2):
+        ratios = [a / b for a, b in zip(rates["course grade", jobs], rates["nbgrader", jobs], strict=True)]
+        metrics[f"{jobs} jobs, ratio to nbgrader"] = measured(ratios)
+    both = zip(rates["course grade", 2], rates["course grade", 1], strict=True)
+    metrics["course grade, from one job to two"] = measured([two / one for two, one in both])
+    if not arguments.quick:
+        write(arguments.out / "bench-grading.json", "grading", {"students": students, **machine()}, metrics, started)
+
+
+if __name__ == "__main__":
+    main()
