@@ -107,10 +107,10 @@ def show(plt, guided_sample, scales):
     x, labels = start(10)
     rows = [guided_sample(noise_network(), x.clone(), labels, scale, NULL, schedule(), times()) for scale in scales]
     _, axes = plt.subplots(len(rows), 10, figsize=(10, 1.15 * len(rows)))
-    for panels, images, scale in zip(axes, rows, scales):
+    for row, (panels, images, scale) in enumerate(zip(axes, rows, scales)):
         for panel, image, name in zip(panels, images, NAMES):
             panel.imshow((image.float().permute(1, 2, 0).clamp(-1, 1) + 1) / 2)
-            panel.set(xticks=[], yticks=[], title=name if panels is axes[0] else "")
+            panel.set(xticks=[], yticks=[], title="" if row else name)
         panels[0].set_ylabel(f"s = {scale:g}")
     plt.tight_layout()
     plt.show()

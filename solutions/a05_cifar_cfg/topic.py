@@ -186,10 +186,10 @@ checks.sampler(guided_sample)
 # %% [markdown]
 # ## Task 6: the price of obedience (●●○, 20 minutes, some of them waiting)
 #
-# Measure what your sampler draws at six scales or more. The network that we give, `cifar10-cfg`, was trained on a processor for about two hours, so do not expect photographs. At each scale 100 images are drawn in 20 steps, always from the same noise, and measured with the course's classifier of CIFAR-10:
+# Measure what your sampler draws at six scales or more. The network that we give, `cifar10-cfg`, was trained on one core of a processor for 100 minutes, so do not expect photographs. At each scale 100 images are drawn in 20 steps, always from the same noise, and measured with the course's classifier of CIFAR-10:
 #
 # - **accuracy**: how often the classifier sees the class that was asked for;
-# - **frechet**: the Fréchet distance to real images in the classifier's features ({floor});
+# - **frechet**: the Fréchet distance to real images in the classifier's features (100 real ones are at about 54: so few make the estimate too large, but alike for every scale);
 # - **diversity**: how far apart images of one class are in those features, relative to real images (1 is as diverse as reality).
 #
 # Choose your scales: `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
@@ -217,10 +217,10 @@ def verdict():
     """What the curve shows, as a dict."""
     ### BEGIN SOLUTION
     return {
-        "best_accuracy": 5.0,  # the scale with the highest accuracy
-        "best_frechet": 2.0,  # the scale with the smallest Fréchet distance
-        "diversity_at_1": 0.9,  # the diversity at scale 1
-        "diversity_at_largest": 0.6,  # the diversity at your largest scale
+        "best_accuracy": 8.0,  # the scale with the highest accuracy
+        "best_frechet": 3.0,  # the scale with the smallest Fréchet distance
+        "diversity_at_1": 0.83,  # the diversity at scale 1
+        "diversity_at_largest": 0.68,  # the diversity at your largest scale
     }
     ### END SOLUTION
 
