@@ -86,7 +86,7 @@ def measure(guided_sample, scales):
 def save(file, rows):
     """Write what is handed in."""
     with open(file, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows([{name: round(row[name], 5) for name in COLUMNS} for row in rows])
 
