@@ -99,7 +99,7 @@ def converted(cell: NotebookNode, number: int, solve: Any) -> NotebookNode:
     kind = next((kind for kind in KINDS if kind in cell.metadata), None)
     name = f"{kind}_{cell.metadata[kind]}" if kind in ("check", "grade", "home") else cell.metadata.get(kind, "")
     if kind in ("solution", "manual"):
-        cell.source = solve(cell.source) if solve else gap(cell)
+        cell.source = (solve(cell.source) if solve else gap(cell)).rstrip()
     metadata: dict[str, Any] = {}
     if kind == "home":
         metadata["course"] = {"home": True}
