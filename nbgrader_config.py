@@ -30,6 +30,11 @@ for step in ("release", "submitted", "autograded", "feedback", "solution"):
 c.CourseDirectory.db_url = os.environ.get("COURSE_DATABASE", f"sqlite:///{TERM / 'gradebook.db'}")
 TERM.mkdir(parents=True, exist_ok=True)
 
+# `nbgrader zip_collect` takes archives that hold a folder for each student: term/downloaded/<assignment>/archive/*.zip
+c.ZipCollectApp.downloaded_directory = os.path.relpath(TERM / "downloaded", ROOT)
+c.FileNameCollectorPlugin.named_regexp = r".*[/\\](?P<student_id>[^/\\]+)[/\\](?P<file_id>[^/\\]+)\.\w+$"
+c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
+
 # Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.
 c.GenerateAssignment.preprocessors = [
     "nbgrader.preprocessors.LockCells",

@@ -91,7 +91,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int,
         return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
 
     group += [nodes.thead("", row(head)), nodes.tbody("", *map(row, rows))]
-    return nodes.table("", group)
+    return nodes.table("", group, classes=["narrow-words"])
 
 
 class AssignmentFacts(SphinxDirective):

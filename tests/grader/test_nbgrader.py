@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -293,6 +294,31 @@ def test_grading_again_changes_nothing_and_keeps_what_a_person_gave(term: Term) 
     term.run("autograde", NAME, "--force")
     assert again.read_bytes() == bits
     assert {s: row["score"] for s, row in term.grades().items()} == {s: row["score"] for s, row in before.items()}
+
+
+def test_archives_are_collected_and_one_that_leads_outside_is_refused(bubblewrap: None, tmp_path: Path) -> None:
+    term = Term(tmp_path)
+    shutil.rmtree(term.folder / "term")
+    assert term.run("generate_assignment", NAME)[0] == 0
+    archive = term.folder / "term" / "downloaded" / NAME / "archive" / "class.zip"
+    archive.parent.mkdir(parents=True)
+    for trap in ("../../../../evil.ipynb", "/tmp/evil-course.ipynb", "eve/../../../../../evil.csv"):
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr(trap, "LEAK")
+        status, said = term.run("zip_collect", NAME, "--force")
+        assert status != 0 and "outside" in said, said
+    assert not [*Path("/tmp").glob("evil*"), *tmp_path.parent.glob("evil*"), *tmp_path.rglob("evil*")]
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("ada/topic.ipynb", STUDENTS["ada"])
+        link = zipfile.ZipInfo("eve/topic.ipynb")
+        link.external_attr = 0o120777 << 16
+        packed.writestr(link, "/etc/passwd")
+    status, said = term.run("zip_collect", NAME, "--force")
+    assert status == 0, said
+    assert (term.path("submitted", "ada") / "topic.ipynb").read_bytes() == STUDENTS["ada"]
+    assert not any(
+        file.is_symlink() or b"root:" in file.read_bytes() for file in (tmp_path / "term").rglob("topic.ipynb")
+    )
 
 
 def test_the_guide_s_late_penalty_takes_ten_points_a_day() -> None:
