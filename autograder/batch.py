@@ -127,33 +127,63 @@ def grade_all(
     A submission that cannot be read, or ends its sandbox, is reported with its problem, and the others go on.
     """
     assignment, waiting = read_assignment(name), []
-    for needed in assignment.data:
-        data.load(needed, "test")  # its own message says what to do where it is missing
-    with tempfile.TemporaryDirectory() as folder:
-        course = build_course(assignment.course.get("withheld", []), Path(folder))
-        results = Store(store, fingerprint(assignment, course, secret))
-        for job in jobs:
-            try:
-                known = results.get(read_submission(job.notebook, assignment.files).sha256)
-            except SubmissionError as error:
-                yield Grade(job.student, None, str(error))
-                continue
-            if known is None:
-                waiting.append(job)
-            else:
-                yield Grade(job.student, known)
-        if waiting and cluster:
-            yield from on_cluster(waiting, assignment, secret, results, cluster)
-        elif waiting:
-            yield from in_processes(waiting, assignment, course, secret, results, workers)
+    with Grader(assignment, secret) as grader:
+        results = Store(store, grader.inputs)
+    for job in jobs:
+        try:
+            known = results.get(read_submission(job.notebook, assignment.files).sha256)
+        except SubmissionError as error:
+            yield Grade(job.student, None, str(error))
+            continue
+        if known is None:
+            waiting.append(job)
+        else:
+            yield Grade(job.student, known)
+    if waiting and cluster:
+        yield from on_cluster(waiting, assignment, secret, results, cluster)
+    elif waiting:
+        yield from in_processes(waiting, name, secret, results, workers)
 
 
-def in_processes(
-    jobs: list[Job], assignment: Assignment, course: Path, secret: bytes, results: Store, workers: int
-) -> Iterator[Grade]:
+class Grader:
+    """One assignment in this process: the course_lib that its students see, and a sandbox that stays warm from the first grade on.
+
+    Raises the error of `data.load` where a data set is missing that the hidden tests compare with.
+    """
+
+    def __init__(self, assignment: Assignment, secret: bytes) -> None:
+        for needed in assignment.data:
+            data.load(needed, "test")
+        self.assignment, self.secret = assignment, secret
+        self.folder = tempfile.TemporaryDirectory()
+        self.course = build_course(assignment.course.get("withheld", []), Path(self.folder.name))
+        self.inputs = fingerprint(assignment, self.course, secret)
+        self.box: Sandbox | None = None
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def grade(self, submission: Submission) -> Result:
+        """Grade one submission; a sandbox that ended is started again."""
+        if self.box is None or self.box.process.poll() is not None:
+            self.box = Sandbox(self.course, beside=self.assignment.beside)
+        suite, name = self.assignment.suite, self.assignment.name
+        return grade(submission, suite, name, self.box, self.secret, self.assignment.limits)
+
+    def close(self) -> None:
+        """End the sandbox."""
+        if self.box is not None:
+            self.box.close()
+        self.folder.cleanup()
+
+
+def in_processes(jobs: list[Job], name: str, secret: bytes, results: Store, workers: int) -> Iterator[Grade]:
     """Grade in a pool of processes, each with a warm sandbox of its own; this process alone writes."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, start_worker, (assignment.name, course, secret)) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, start_worker, (name, secret)) as pool:
         running: dict[Future, Job] = {pool.submit(grade_job, job): job for job in jobs}
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -201,42 +231,28 @@ def on_cluster(jobs: list[Job], assignment: Assignment, secret: bytes, results: 
                 going.add(submit(later))
 
 
-worker: dict[str, Any] = {}  # what a process of the pool keeps: its assignment, its secret, its sandbox
+worker: dict[str, Grader] = {}  # what a process of the pool or of a cluster keeps
+alone = threading.Lock()  # a worker with several threads grades one submission at a time
 
 
-def start_worker(name: str, course: Path, secret: bytes) -> None:
+def start_worker(name: str, secret: bytes) -> None:
     """Prepare a process of the pool."""
-    assignment = read_assignment(name)
-    worker.update(assignment=assignment, secret=secret, course=course, box=Sandbox(course, beside=assignment.beside))
+    worker["grader"] = Grader(read_assignment(name), secret)
 
 
 def grade_job(job: Job) -> Result:
-    """Grade one submission in a process of the pool; a sandbox that ended is started again for the next."""
-    assignment: Assignment = worker["assignment"]
-    if worker["box"].process.poll() is not None:
-        worker["box"] = Sandbox(worker["course"], beside=assignment.beside)
-    submission = read_submission(job.notebook, assignment.files)
-    return grade(submission, assignment.suite, assignment.name, worker["box"], worker["secret"], assignment.limits)
-
-
-alone = threading.Lock()  # a worker with several threads grades one submission at a time
+    """Grade one submission in a process of the pool."""
+    grader = worker["grader"]
+    return grader.grade(read_submission(job.notebook, grader.assignment.files))
 
 
 def grade_on_cluster(name: str, inputs: str, secret: bytes, submission: Submission) -> Result:
     """Grade one submission on a worker of a cluster, whose course must be the one that the grades are stored for."""
     with alone:
-        if worker.get("inputs") != inputs:
-            assignment = read_assignment(name)
-            worker["folder"] = tempfile.TemporaryDirectory()
-            course = build_course(assignment.course.get("withheld", []), Path(worker["folder"].name))
-            if fingerprint(assignment, course, secret) != inputs:
+        if "grader" not in worker or worker["grader"].inputs != inputs:
+            if "grader" in worker:
+                worker.pop("grader").close()
+            start_worker(name, secret)
+            if worker["grader"].inputs != inputs:
                 raise RuntimeError("a worker of the cluster has another version of the course: update it")
-            for needed in assignment.data:
-                data.load(needed, "test")
-            worker.update(
-                assignment=assignment, course=course, box=Sandbox(course, beside=assignment.beside), inputs=inputs
-            )
-        assignment = worker["assignment"]
-        if worker["box"].process.poll() is not None:
-            worker["box"] = Sandbox(worker["course"], beside=assignment.beside)
-        return grade(submission, assignment.suite, assignment.name, worker["box"], secret, assignment.limits)
+        return worker["grader"].grade(submission)

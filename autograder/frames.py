@@ -8,6 +8,7 @@ and every violation is a `FrameError`.
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -222,8 +223,8 @@ def from_json(tree: Any, tensors: dict[str, Tensor], resolve: Callable[[str], An
         return tensor if tree["kind"] == "torch" else tensor.numpy()
     if tree.keys() == {"$float"} and tree["$float"] in ("nan", "inf", "-inf"):
         return float(tree["$float"])
-    if tree.keys() == {GENERATOR} and type(tree[GENERATOR]) is str and tree[GENERATOR].isdecimal():
-        return torch.Generator().manual_seed(int(tree[GENERATOR][:18]))
+    if tree.keys() == {GENERATOR} and type(tree[GENERATOR]) is str and re.fullmatch("[0-9]{1,19}", tree[GENERATOR]):
+        return torch.Generator().manual_seed(int(tree[GENERATOR]))
     if tree.keys() == {CALLABLE} and resolve is not None and type(tree[CALLABLE]) is str:
         return resolve(tree[CALLABLE])
     raise FrameError("the message holds an unknown kind of value")

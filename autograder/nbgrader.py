@@ -9,7 +9,6 @@ import atexit
 import logging
 import re
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +18,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from autograder.assignment import Assignment, read_assignment
-from autograder.batch import TERM, Store, course_secret, fingerprint
-from autograder.grading import Result, grade
-from autograder.image import build_course
+from autograder.assignment import read_assignment
+from autograder.batch import TERM, Grader, Store, course_secret
+from autograder.grading import Result
 from autograder.reports import plain
-from autograder.sandbox import Sandbox
 from autograder.submission import NOTEBOOK_BYTES, read_submission
 
 OTHER_BYTES = 20 << 20  # of a file that no assignment asks for
@@ -146,7 +143,7 @@ class SandboxGrade(NbGraderPreprocessor):
         folder = Path(
             course.root, course.format_path(course.submitted_directory, about["student"], about["assignment"])
         )
-        result = grader(about["assignment"]).result(folder / f"{about['notebook']}.ipynb")
+        result = graded(about["assignment"], folder / f"{about['notebook']}.ipynb")
         errors = result.cell_errors
         for cell in nb.cells:
             name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
@@ -167,45 +164,22 @@ def outputs(result: Result, task: str, errors: list[str]) -> list[NotebookNode]:
     return [new_output("stream", name="stdout", text=plain("\n".join(lines)) + "\n"), score]
 
 
-class Grader:
-    """The warm sandbox of one assignment in this process, and the grades known so far."""
-
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment, self.secret = assignment, course_secret(TERM / "grades" / "secret")
-        self.folder = tempfile.TemporaryDirectory()
-        self.course = build_course(assignment.course.get("withheld", []), Path(self.folder.name))
-        self.store = Store(TERM / "grades" / assignment.name, fingerprint(assignment, self.course, self.secret))
-        self.box: Sandbox | None = None
-
-    def result(self, notebook: Path) -> Result:
-        """The grade of a submitted notebook: the one that is known, or a new one."""
-        submission = read_submission(notebook, self.assignment.files)
-        known = self.store.get(submission.sha256)
-        if known is None:
-            if self.box is None or self.box.process.poll() is not None:
-                self.box = Sandbox(self.course, beside=self.assignment.beside)
-            known = grade(
-                submission, self.assignment.suite, self.assignment.name, self.box, self.secret, self.assignment.limits
-            )
-            self.store.put(known)
-        return known
-
-    def close(self) -> None:
-        """End the sandbox."""
-        if self.box is not None:
-            self.box.close()
-        self.folder.cleanup()
-
-
-graders: dict[str, Grader] = {}
-
-
-def grader(name: str) -> Grader:
-    """The grader of an assignment, started the first time."""
+def graded(name: str, notebook: Path) -> Result:
+    """The grade of a submitted notebook: the one that is known, or a new one."""
+    secret = course_secret(TERM / "grades" / "secret")
     if name not in graders:
-        graders[name] = Grader(read_assignment(name))
+        graders[name] = Grader(read_assignment(name), secret)
         atexit.register(graders[name].close)
-    return graders[name]
+    store = Store(TERM / "grades" / name, graders[name].inputs)
+    submission = read_submission(notebook, graders[name].assignment.files)
+    known = store.get(submission.sha256)
+    if known is None:
+        known = graders[name].grade(submission)
+        store.put(known)
+    return known
+
+
+graders: dict[str, Grader] = {}  # of this process, by assignment
 
 
 def set_aside(assignment: str, student: str, notebooks: list[str]) -> None:

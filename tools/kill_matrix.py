@@ -4,10 +4,8 @@
 
 An X marks the test that is named for the mistake and says so, an o each other test of the same task that fails. Tests of other
 tasks are not run. The exit status is 1 where a mistake survives.
-The mistakes that were caught by name are noted in autograder/kill-matrix.json, which the instructors' guide shows.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTED = ROOT / "autograder" / "kill-matrix.json"
 sys.path.insert(0, str(ROOT))
 
 from autograder import gates
@@ -25,8 +22,8 @@ from autograder.image import build_course
 from autograder.sandbox import Sandbox
 
 
-def matrix(assignment: Assignment) -> tuple[Table, list[str], int]:
-    """The table of an assignment, which of its mutants are caught by name, and how many there are."""
+def matrix(assignment: Assignment) -> tuple[Table, int, int]:
+    """The table of an assignment, how many of its mutants are caught by name, and how many there are."""
     with tempfile.TemporaryDirectory() as folder:
         course = build_course(assignment.course.get("withheld", []), Path(folder))
         with Sandbox(course, beside=assignment.beside) as box:
@@ -38,13 +35,13 @@ def matrix(assignment: Assignment) -> tuple[Table, list[str], int]:
                 title=assignment.name,
                 title_justify="left",
             )
-            caught, mutants = [], gates.mutants(assignment)
+            caught, mutants = 0, gates.mutants(assignment)
             for mutant in mutants:
                 tried = {mutant.fails, *(test for test, task in tasks.items() if task == mutant.cell)}
                 result = gates.grade_notebook(assignment, gates.mutated(assignment, mutant), box, only=tried)
                 failed = {test.name: test.message for test in result.tests if not test.passed}
                 named = mutant.says in failed.get(mutant.fails, "")
-                caught += [mutant.name] if named else []
+                caught += named
                 marks = ["X" if test == mutant.fails and named else "o" if test in failed else "" for test in tests]
                 table.add_row(mutant.name, *marks)
     table.caption = "\n".join(f"{number} {test}" for number, test in enumerate(tests, 1))
@@ -55,15 +52,12 @@ def matrix(assignment: Assignment) -> tuple[Table, list[str], int]:
 def main() -> int:
     """Print the matrices; 1 where a mutant survives."""
     console, survivors = Console(width=120), 0
-    noted = json.loads(NOTED.read_text()) if NOTED.exists() else {}
     for name in sys.argv[1:] or assignment_names():
         assignment = read_assignment(name)
         table, caught, total = matrix(assignment)
         console.print(table)
-        console.print(f"{len(caught)} of {total} caught by the test that is named for them")
-        survivors += total - len(caught)
-        noted[assignment.name] = caught
-    NOTED.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n")
+        console.print(f"{caught} of {total} caught by the test that is named for them")
+        survivors += total - caught
     return int(survivors > 0)
 
 

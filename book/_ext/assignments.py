@@ -4,7 +4,6 @@ The files that students get are written into `assignments/` of the built book, f
 """
 
 import io
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -15,12 +14,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from autograder.assignment import ROOT, SOLUTIONS, Assignment, assignment_names, read_assignment, to_bytes
+from autograder.assignment import SOLUTIONS, Assignment, assignment_names, read_assignment, to_bytes
 from autograder.gates import mutants
 from notebooks import BRANCH, repository
 
 HEADING = re.compile(r"^## (Task \d+): (.+?) \((.+)\)$", re.MULTILINE)
-MATRIX = ROOT / "autograder" / "kill-matrix.json"
 DATE = (2026, 1, 1, 0, 0, 0)  # of every file in an archive: the same bytes each time
 SETUP = """# Where the course's files are missing, as in Colab, fetch them; on your own machine this does nothing.
 import importlib.util
@@ -124,20 +122,16 @@ class AssignmentFacts(SphinxDirective):
 
 
 class KillMatrix(SphinxDirective):
-    """`{kill-matrix}`: for each assignment, which hidden test catches which mistake."""
+    """`{kill-matrix}`: which hidden test catches which mistake. The gates of the grader fail where a line of it is not true."""
 
     def run(self) -> list[nodes.Node]:
-        """One folded table an assignment."""
-        self.env.note_dependency(str(MATRIX))
-        found = json.loads(MATRIX.read_text())
+        """One table."""
         rows = []
-        for name in assignment_names():
-            assignment, caught = read_assignment(name), found.get(name, [])
-            rows += [
-                (assignment.name[:3], mutant.name, mutant.fails.removeprefix("test_").replace("_", " "), mutant.says)
-                for mutant in mutants(assignment)
-                if mutant.name in caught
-            ]
+        for assignment in map(read_assignment, assignment_names()):
+            self.env.note_dependency(str(assignment.suite / "mutants.toml"))
+            for mutant in mutants(assignment):
+                test = mutant.fails.removeprefix("test_").replace("_", " ")
+                rows.append((assignment.name[:3], mutant.name, test, mutant.says))
         return [table(("", "mistake", "caught by the test", "which says"), rows, (5, 30, 30, 35))]
 
 

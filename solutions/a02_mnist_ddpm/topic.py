@@ -206,7 +206,7 @@ checks.network(make_network, linear_schedule(T))
 # %% [markdown]
 # ## Task 6: train it (●○○, 15 minutes, 10 of them waiting)
 #
-# `digits.train` takes a batch of MNIST a step, asks your `loss`, and averages the weights, with a progress bar. With the network that we give, 5,000 steps take about 10 minutes on two cores and seconds on a GPU. Start with 200 to see that the loss falls well below 1. Interrupt it whenever you like, and run the cell again: it
+# `digits.train` takes a batch of MNIST a step, asks your `loss`, and averages the weights, with a progress bar. With the network that we give, 5,000 steps take about a quarter of an hour on one core, and less on two. Start with 200 to see that the loss falls well below 1. Interrupt it whenever you like, and run the cell again: it
 # goes on where it was.
 
 # %% home="train"
