@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup book test lint format equations assignments grade-demo mutants bench serve clean
+.PHONY: help setup book test lint format equations assignments grade-demo mutants bench bench-grade sweeps serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,13 @@ mutants: setup  ## print which hidden test catches which mistake
 bench: setup build/peers/installed  ## measure speed and quality beside other libraries, into results/ (long; on an idle machine)
 	@for part in operators networks keywords speed quality; do \
 		env -u OMP_NUM_THREADS PYTHONPATH=build/peers $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
+
+bench-grade: setup  ## measure how fast submissions are graded, ours beside stock nbgrader, into results/ (on an idle machine)
+	@env -u OMP_NUM_THREADS $(PYTHON) -W ignore -m benchmarks.grading
+
+sweeps: setup  ## measure the shipped models over samplers and guidance scales, into results/ (an hour or more; needs MNIST and CIFAR-10)
+	@for sweep in samplers classifier mnist-cfg cifar10-cfg remedies; do \
+		$(PYTHON) -W ignore -m benchmarks.sweeps $$sweep || exit 1; done
 
 build/peers/installed: benchmarks/requirements.txt
 	@$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/peers -r benchmarks/requirements.txt

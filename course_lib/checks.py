@@ -4,7 +4,12 @@ A chapter keeps them in its checks.py; `tools/equations.py` collects them, runs 
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import sympy
 
 Check = TypeVar("Check", bound=Callable[[], None])
 
@@ -29,3 +34,18 @@ def _mark(kind: str, labels: tuple[str, ...]) -> Callable[[Check], Check]:
         return check
 
     return mark
+
+
+def assert_close(left: object, right: object, tolerance: float = 1e-12) -> None:
+    """Fail where numbers, arrays or tensors differ by more than the tolerance, relative to their size where that is above 1."""
+    left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    error = float(np.max(np.abs(left - right) / np.maximum(1.0, np.abs(right))))
+    assert error < tolerance, f"error {error:.1e} is above {tolerance:.0e}"
+
+
+def assert_zero(expression: "sympy.Expr") -> None:
+    """Fail unless the expression is identically zero."""
+    import sympy
+
+    residual = sympy.simplify(sympy.expand_log(expression, force=True))
+    assert residual == 0, f"residual is {residual}"

@@ -38,6 +38,11 @@ class Sampler(StrEnum):
 
     ddim = "ddim"
     ddpm = "ddpm"
+    heun = "heun"
+    dpm_solver = "dpm-solver"
+
+
+SAMPLER_HELP = "ddim, heun or dpm-solver (deterministic), or ddpm (ancestral); heun asks the network twice a step"
 
 
 @app.command()
@@ -109,7 +114,7 @@ def sample(
     model: Annotated[str, typer.Argument(help="a run's folder, a .safetensors file, or a shipped model's name")],
     n: Annotated[int, typer.Option(min=1, help="how many images")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="sampler steps")] = 50,
-    sampler: Annotated[Sampler, typer.Option(help="ddim (deterministic) or ddpm (ancestral)")] = Sampler.ddim,
+    sampler: Annotated[Sampler, typer.Option(help=SAMPLER_HELP)] = Sampler.ddim,
     label: Annotated[int | None, typer.Option(help="the class to draw (all in turn by default)")] = None,
     scale: Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")] = 1.0,
     seed: Annotated[int, typer.Option(help="seed of all noise")] = 0,
@@ -134,7 +139,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="a run's folder, a .safetensors file, or a shipped model's name")],
     n: Annotated[int, typer.Option(min=1, help="how many images to draw")] = 5000,
     steps: Annotated[int, typer.Option(min=1, help="sampler steps")] = 50,
-    sampler: Annotated[Sampler, typer.Option(help="ddim (deterministic) or ddpm (ancestral)")] = Sampler.ddim,
+    sampler: Annotated[Sampler, typer.Option(help=SAMPLER_HELP)] = Sampler.ddim,
     scale: Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")] = 1.0,
     seed: Annotated[int, typer.Option(help="seed of all noise")] = 0,
     out: Annotated[Path | None, typer.Option(help="also write the entry to this JSON file of the ledger")] = None,

@@ -1,5 +1,6 @@
 """Draw images from a trained network: the few lines that the command, the recipes and the book share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,11 +13,18 @@ from course_lib.gaussian import GaussianProcess
 from course_lib.grids import uniform_grid
 from course_lib.guidance import classifier_free
 from course_lib.predictions import PREDICTIONS, Prediction, denoiser
-from course_lib.samplers import ancestral, ddim, last, sample
+from course_lib.samplers import ancestral, angle_heun, ddim, dpm_solver, last, sample
 from course_lib.schedules import TableSchedule
 from course_lib.training import bf16_is_fast
+from course_lib.types import Denoiser, NoiseSource, Step
 
-SAMPLERS = {"ddim": ddim, "ddpm": ancestral}
+# Heun's method asks the network twice a step, but for the last; the others once.
+SAMPLERS: dict[str, Callable[[Denoiser, GaussianProcess, NoiseSource], Step]] = {
+    "ddim": lambda denoise, process, noise: ddim(denoise, process),
+    "ddpm": lambda denoise, process, noise: ancestral(denoise, process, noise=noise),
+    "heun": lambda denoise, process, noise: angle_heun(denoise, process.schedule),
+    "dpm-solver": lambda denoise, process, noise: dpm_solver(denoise, process.schedule),
+}
 
 
 def draw(
@@ -47,7 +55,7 @@ def draw(
         config: Any = network.config
         null = config["classes"]
         denoise = classifier_free(network, prediction, schedule, cond.to(device), null, scale, clip=1.0)
-    step = SAMPLERS[sampler](denoise, process, noise=lambda x: torch.randn(x.shape, generator=generator).to(x))
+    step = SAMPLERS[sampler](denoise, process, lambda x: torch.randn(x.shape, generator=generator).to(x))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
         return last(sample(step, x, times))
 

@@ -38,6 +38,51 @@ def classifier_free(
     return denoise
 
 
+def extrapolated(good: Denoiser, bad: Denoiser, scale: float, clip: float | None = None) -> Denoiser:
+    """bad + scale (good - bad), for any two denoisers: classifier-free guidance, a label to avoid, or a worse model (Karras et al., 2024).
+
+    Two evaluations. Where both come from one network, `classifier_free` asks it once, with one batch.
+    """
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        x0 = torch.lerp(bad(x_t, t), good(x_t, t), scale)
+        return x0 if clip is None else x0.clamp(-clip, clip)
+
+    return denoise
+
+
+def within(guided: Denoiser, plain: Denoiser, low: float, high: float) -> Denoiser:
+    """Guidance at times low < t <= high only, and the plain denoiser at the others (Kynkaanniemi et al., 2024)."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        return guided(x_t, t) if bool(((t > low) & (t <= high)).all()) else plain(x_t, t)
+
+    return denoise
+
+
+def dynamic_threshold(denoise: Denoiser, quantile: float = 0.995) -> Denoiser:
+    """Each x_0-hat, clipped at this quantile of its own absolute values and divided by it, where that is above 1 (Saharia et al., 2022)."""
+
+    def thresholded(x_t: Tensor, t: Tensor) -> Tensor:
+        x0 = denoise(x_t, t)
+        limit = per_sample(x0.flatten(1).abs().float().quantile(quantile, dim=1).clamp(min=1), x0)
+        return x0.clamp(-limit, limit) / limit
+
+    return thresholded
+
+
+def rescaled(guided: Denoiser, conditional: Denoiser, share: float = 0.7, clip: float | None = None) -> Denoiser:
+    """The guided x_0-hat, brought `share` of the way to the conditional one's spread in each sample (Lin et al., 2024, section 3.4)."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        x0, wanted = guided(x_t, t), conditional(x_t, t)
+        ratio = wanted.flatten(1).std(1) / x0.flatten(1).std(1)
+        x0 = x0 * per_sample(share * ratio + (1 - share), x0)
+        return x0 if clip is None else x0.clamp(-clip, clip)
+
+    return denoise
+
+
 def classifier_guided(
     denoise: Denoiser,
     classifier: Callable[[Tensor, Tensor], Tensor],

@@ -85,6 +85,20 @@ def show_rows(
     return figure
 
 
+def closed(figure: Figure) -> Figure:
+    """The figure, closed, so that a notebook shows it once, as a cell's value."""
+    plt.close(figure)
+    return figure
+
+
+def curves(xlabel: str, ylabel: str, columns: int = 1, height: float = 3.2) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the page with axes side by side for line plots, their labels set."""
+    figure, axes = plt.subplots(1, columns, figsize=(6.8, height), squeeze=False)
+    for axis in axes[0]:
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, list(axes[0])
+
+
 def trajectories(axes: Axes, paths: Tensor, color: str = "C0", width: float = 0.6) -> None:
     """Draw the paths `(steps, N, 2)` of N points through time as thin lines, with a dot at each end."""
     lines = paths.detach().cpu().numpy()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from course_lib import schedules
-from course_lib.checks import defines, proves
+from course_lib.checks import assert_close, assert_zero, defines, proves
 from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.gaussian import GaussianProcess
 from course_lib.losses import (
@@ -27,23 +27,9 @@ from course_lib.nets import ChannelNorm, ResidualBlock, SelfAttention, UNet, sin
 from course_lib.predictions import EPS, denoiser
 from course_lib.samplers import ancestral, unit_variance
 
-TOLERANCE = 1e-12
 SCHEDULE = schedules.linear(T=1000)
 PROCESS = GaussianProcess(SCHEDULE)
 TIMES = (2, 3, 50, 400, 1000)
-
-
-def assert_close(left: object, right: object, tolerance: float = TOLERANCE) -> None:
-    """Fail where two float64 values differ by more than the tolerance, relative to their size where that is above 1."""
-    left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    error = float(np.max(np.abs(left - right) / np.maximum(1.0, np.abs(right))))
-    assert error < tolerance, f"error {error:.1e} is above {tolerance:.0e}"
-
-
-def assert_zero(expression: sp.Expr) -> None:
-    """Fail unless the expression is identically zero."""
-    residual = sp.simplify(sp.expand_log(expression, force=True))
-    assert residual == 0, f"residual is {residual}"
 
 
 def tables(t: int) -> tuple[float, float, float, float, float]:

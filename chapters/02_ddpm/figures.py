@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
 from course_lib.gaussian import GaussianProcess
 from course_lib.losses import Bound
 from course_lib.nets import sinusoidal_embedding
-from course_lib.plotting import as_pictures, grid, show_image, show_rows
+from course_lib.plotting import as_pictures, closed, curves, grid, show_image, show_rows
 from course_lib.predictions import to_eps
 from course_lib.schedules import TableSchedule, log_snr
 
@@ -22,20 +21,6 @@ from course_lib.schedules import TableSchedule, log_snr
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal noise from a seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def finished(figure: Figure) -> Figure:
-    """The figure, closed, so that a notebook shows it once."""
-    plt.close(figure)
-    return figure
-
-
-def curves(xlabel: str, ylabel: str, columns: int = 1, height: float = 3.2) -> tuple[Figure, list[Axes]]:
-    """Axes for line plots side by side, with the labels set."""
-    figure, axes = plt.subplots(1, columns, figsize=(6.8, height), squeeze=False)
-    for axis in axes[0]:
-        axis.set(xlabel=xlabel, ylabel=ylabel)
-    return figure, list(axes[0])
 
 
 def chain(process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figure:
@@ -56,7 +41,7 @@ def chain(process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figu
         )
     figure.text(0.5, 0.93, "$q(x_t \\mid x_{t-1})$: add a little noise (fixed)", ha="center", color="C0")
     figure.text(0.5, 0.0, "$p_\\theta(x_{t-1} \\mid x_t)$: take a little away (learned)", ha="center", color="C1")
-    return finished(figure)
+    return closed(figure)
 
 
 def one_step(ideal: IdealDenoiser, process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figure:
@@ -69,7 +54,7 @@ def one_step(ideal: IdealDenoiser, process: GaussianProcess, image: Tensor, time
     columns = [x0, noise / 2, x_t, to_eps(x0_hat, x_t, t, process.schedule) / 2, x0_hat]
     rows = [torch.stack([column[n] for column in columns]) for n in range(count)]
     titles = ["data\n$x_0$", "noise\n$\\epsilon$", "input\n$x_t$", "best guess\nof $\\epsilon$", "best guess\nof $x_0$"]
-    return finished(show_rows(rows, [f"$t = {n}$" for n in times], titles, size=0.95))
+    return closed(show_rows(rows, [f"$t = {n}$" for n in times], titles, size=0.95))
 
 
 def weights(schedule: TableSchedule) -> Figure:
@@ -88,7 +73,7 @@ def weights(schedule: TableSchedule) -> Figure:
         axis.set_xlabel(label)
     axes[1].set_ylabel("")
     axes[0].legend()
-    return finished(figure)
+    return closed(figure)
 
 
 def variances(schedule: TableSchedule, samples: int = 2000) -> Figure:
@@ -113,7 +98,7 @@ def variances(schedule: TableSchedule, samples: int = 2000) -> Figure:
     axis.semilogx(times, best, "o-", color="C2", markersize=3, label="best for two blobs (exact)")
     axis.semilogx(t, ratio, color="C0", label="$\\tilde\\beta_t$: best for a single point")
     axis.legend()
-    return finished(figure)
+    return closed(figure)
 
 
 def decoder(mean: float = 0.31, spread: float = 0.09, levels: int = 17) -> Figure:
@@ -132,7 +117,7 @@ def decoder(mean: float = 0.31, spread: float = 0.09, levels: int = 17) -> Figur
     axis.set_xlim(-0.15, 1.25)
     axis.annotate("$p_\\theta$(pixel = 0.25)", (0.27, 2.2), (-0.1, 3.6), arrowprops={"arrowstyle": "-", "color": "0.4"})
     axis.annotate("last bin: up to $\\infty$", (1.08, 0.15), (0.8, 2.0), arrowprops={"arrowstyle": "-", "color": "0.4"})
-    return finished(figure)
+    return closed(figure)
 
 
 def embedding(dim: int = 64, T: int = 1000) -> Figure:
@@ -147,7 +132,7 @@ def embedding(dim: int = 64, T: int = 1000) -> Figure:
         right.plot(codes @ codes[t] / (dim / 2), style, label=f"with $t = {t}$")
     right.set(xlabel="$s$", ylabel="likeness of the codes")
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize="small")
-    return finished(figure)
+    return closed(figure)
 
 
 def training_curves(losses: Sequence[float], checks: Mapping[int, tuple[float, float]]) -> Figure:
@@ -163,7 +148,7 @@ def training_curves(losses: Sequence[float], checks: Mapping[int, tuple[float, f
     right.set_ylabel("held-out loss")
     left.legend()
     right.legend()
-    return finished(figure)
+    return closed(figure)
 
 
 def loss_by_time(times: Sequence[int], network: Tensor, memory: Tensor) -> Figure:
@@ -173,7 +158,7 @@ def loss_by_time(times: Sequence[int], network: Tensor, memory: Tensor) -> Figur
     axis.semilogy(times, network, "o-", markersize=3, color="C0", label="network")
     axis.axhline(1, color="C2", linestyle=":", label="always answer 0")
     axis.legend()
-    return finished(figure)
+    return closed(figure)
 
 
 def bound_terms(bound: Bound, dimensions: int, schedule: TableSchedule) -> Figure:
@@ -187,12 +172,12 @@ def bound_terms(bound: Bound, dimensions: int, schedule: TableSchedule) -> Figur
     left.annotate("$L_0$", (1, terms[0]), (1.5, terms[0]), va="center")
     right.semilogx(times, terms.cumsum(), color="C0")
     right.set(ylabel="sum from $L_0$ up to $t$", ylim=(0, None))
-    return finished(figure)
+    return closed(figure)
 
 
 def neighbours(samples: Tensor, nearest: Tensor) -> Figure:
     """Samples above the training images that are nearest to them."""
-    return finished(show_rows([samples, nearest], ["sample", "nearest"], size=0.55))
+    return closed(show_rows([samples, nearest], ["sample", "nearest"], size=0.55))
 
 
 def distances(samples: Tensor, held_out: Tensor) -> Figure:
@@ -205,7 +190,7 @@ def distances(samples: Tensor, held_out: Tensor) -> Figure:
             values, bins, weights=weights_, histtype="step", color=color, linestyle=style, linewidth=1.8, label=name
         )
     axis.legend(loc="upper right")
-    return finished(figure)
+    return closed(figure)
 
 
 def sheet(images: Tensor, columns: int, width: float = 5.5) -> Figure:
@@ -213,12 +198,12 @@ def sheet(images: Tensor, columns: int, width: float = 5.5) -> Figure:
     picture = grid(images, columns)
     figure, axis = plt.subplots(figsize=(width, width * picture.shape[0] / picture.shape[1]))
     show_image(axis, picture)
-    return finished(figure)
+    return closed(figure)
 
 
 def rows(groups: Mapping[str, Tensor], size: float = 0.5, titles: Sequence[str] = ()) -> Figure:
     """One row of images for each named group."""
-    return finished(show_rows(list(groups.values()), list(groups), titles, size=size))
+    return closed(show_rows(list(groups.values()), list(groups), titles, size=size))
 
 
 def clouds(groups: Mapping[str, Tensor]) -> Figure:
@@ -228,7 +213,7 @@ def clouds(groups: Mapping[str, Tensor]) -> Figure:
         axis.scatter(*points.T, s=2, color="0.3" if name.startswith("data") else "C0", alpha=0.5, linewidths=0)
         axis.set(aspect="equal", xlim=(-2, 2), ylim=(-1.5, 1.5))
         axis.set_title(name, fontsize="small")
-    return finished(figure)
+    return closed(figure)
 
 
 def averaging(losses: Mapping[int, tuple[float, float]]) -> Figure:
@@ -237,4 +222,4 @@ def averaging(losses: Mapping[int, tuple[float, float]]) -> Figure:
     axis.plot(list(losses), [pair[0] for pair in losses.values()], color="C1", label="last weights")
     axis.plot(list(losses), [pair[1] for pair in losses.values()], "--", color="C0", label="averaged weights")
     axis.legend(loc="upper right")
-    return finished(figure)
+    return closed(figure)

@@ -21,6 +21,8 @@
 #     - samplers.sample
 #     - samplers.ancestral
 #     - samplers.ddim
+#     - samplers.dpm_solver
+#     - samplers.angle_heun
 #     - drawing.draw
 #   kernelspec:
 #     display_name: Python 3

@@ -10,10 +10,13 @@
 #       cpu_seconds: 1200
 #     withheld:
 #     - guidance.classifier_free
+#     - guidance.extrapolated
 #     - recipes.drop_labels
 #     - gaussian.GaussianProcess.bridge
 #     - samplers.sample
 #     - samplers.ddim
+#     - samplers.dpm_solver
+#     - samplers.angle_heun
 #     - drawing.draw
 #   kernelspec:
 #     display_name: Python 3

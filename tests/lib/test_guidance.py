@@ -5,7 +5,15 @@ import torch
 
 from course_lib import schedules
 from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.guidance import class_score, classifier_free, classifier_guided
+from course_lib.guidance import (
+    class_score,
+    classifier_free,
+    classifier_guided,
+    dynamic_threshold,
+    extrapolated,
+    rescaled,
+    within,
+)
 from course_lib.predictions import EPS, X0, V
 from course_lib.types import per_sample
 from tests.lib.tensors import double, normal
@@ -88,3 +96,44 @@ def test_guidance_by_the_exact_classifier_at_scale_one_is_the_conditional_denois
     with torch.no_grad():  # samplers run without gradients; the classifier's is taken all the same
         at_once = guided(X, torch.tensor(40))
     assert at_once.isfinite().all() and not at_once.requires_grad
+
+
+# --- what takes the place of the null token, and what tames strong guidance ---------------------------------------------
+
+
+def test_extrapolation_of_two_models_is_the_line_through_both_answers():
+    one, other = CLASSES[0].denoise, CLASSES[1].denoise
+    line = other(X, T) + 2.5 * (one(X, T) - other(X, T))
+    assert torch.allclose(extrapolated(one, other, 2.5)(X, T), line)
+    assert torch.allclose(extrapolated(one, other, 2.5, clip=0.3)(X, T), line.clamp(-0.3, 0.3))
+
+
+def test_an_interval_guides_after_its_low_end_and_up_to_its_high_end():
+    step = within(lambda x, t: x + 1, lambda x, t: x, 20, 60)
+    assert [float((step(X, torch.tensor(t)) - X).mean()) for t in (20, 21, 60, 61)] == [0, 1, 1, 0]
+
+
+def test_a_dynamic_threshold_keeps_the_order_of_the_pixels_and_brings_them_into_the_range():
+    wild = 4 * normal(3, 1, 10, 10)
+    tamed = dynamic_threshold(lambda x, t: wild, 0.9)(wild, T[:3])
+    assert float(tamed.abs().max()) <= 1 + 1e-6
+    assert abs(float((tamed.abs() > 0.999).double().mean()) - 0.1) < 0.02
+    for before, after in zip(wild.flatten(1), tamed.flatten(1), strict=True):
+        assert (after[before.argsort()].diff() >= -1e-9).all()
+
+
+def test_a_dynamic_threshold_leaves_a_picture_in_the_range_alone():
+    calm = normal(3, 1, 10, 10).tanh()
+    assert torch.equal(dynamic_threshold(lambda x, t: calm)(calm, T[:3]), calm)
+
+
+def test_rescaling_gives_back_the_spread_of_the_conditional_model():
+    wild, calm = 5 * normal(3, 1, 6, 6), normal(3, 1, 6, 6, seed=1)
+
+    def spread(x):
+        return x.flatten(1).std(1)
+
+    whole = rescaled(lambda x, t: wild, lambda x, t: calm, 1.0)(wild, T[:3])
+    half = rescaled(lambda x, t: wild, lambda x, t: calm, 0.5)(wild, T[:3])
+    assert torch.allclose(spread(whole), spread(calm))
+    assert torch.allclose(spread(half), (spread(calm) + spread(wild)) / 2)

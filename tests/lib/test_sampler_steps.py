@@ -6,7 +6,18 @@ import torch
 from course_lib.continuous import EDM, VE, VP, SubVP, drift_and_diffusion
 from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.gaussian import GaussianProcess
-from course_lib.samplers import ancestral, ddim, euler, euler_maruyama, heun, unit_variance, velocity
+from course_lib.samplers import (
+    ancestral,
+    ddim,
+    dpm_solver,
+    euler,
+    euler_maruyama,
+    heun,
+    last,
+    sample,
+    unit_variance,
+    velocity,
+)
 from course_lib.schedules import linear
 from tests.lib.tensors import double, normal
 
@@ -68,6 +79,31 @@ def test_every_ddpm_step_is_that_of_diffusers(monkeypatch, inference_steps, vari
         x, t, s = normal(3, 2, seed=index + 2), torch.tensor(index + 1), torch.tensor(max(index + 1 - stride, 0))
         theirs = scheduler.step(network(x, t), index, x).prev_sample
         torch.testing.assert_close(step(x, t, s), theirs, **EXACT)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs, of NumPy 2
+def test_dpm_solver_draws_what_diffusers_draws():
+    """The whole chain, since its steps remember; diffusers computes log(signal / noise) in the dtype of its table."""
+    multistep = pytest.importorskip("diffusers.schedulers.scheduling_dpmsolver_multistep")
+    scheduler = multistep.DPMSolverMultistepScheduler(
+        num_train_timesteps=STEPS,
+        trained_betas=TABLE.beta[1:].numpy(),
+        solver_order=2,
+        algorithm_type="dpmsolver++",
+        solver_type="midpoint",
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        lower_order_final=True,
+        euler_at_final=True,
+    )
+    scheduler.alphas_cumprod = TABLE.alpha_bar[1:]
+    scheduler.set_timesteps(5)
+    assert scheduler.timesteps.tolist() == [19, 15, 11, 7, 3]
+    theirs = normal(3, 2)
+    for index in scheduler.timesteps:
+        theirs = scheduler.step(network(theirs, index + 1), index, theirs).prev_sample
+    ours = last(sample(dpm_solver(denoise, TABLE), normal(3, 2), torch.tensor([20, 16, 12, 8, 4, 0])))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("inference_steps", [20, 5, 4])

@@ -11,7 +11,19 @@ from course_lib.continuous import EDM, VE, VP, SubVP
 from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.gaussian import GaussianProcess
 from course_lib.grids import karras_grid, uniform_grid
-from course_lib.samplers import ancestral, ddim, euler, euler_maruyama, heun, last, sample, unit_variance, velocity
+from course_lib.samplers import (
+    ancestral,
+    angle_heun,
+    ddim,
+    dpm_solver,
+    euler,
+    euler_maruyama,
+    heun,
+    last,
+    sample,
+    unit_variance,
+    velocity,
+)
 from course_lib.schedules import from_betas
 from tests.lib.tensors import double, normal
 
@@ -71,6 +83,8 @@ SAMPLERS = {
     "ddim-1": (CHAIN, 300, lambda d, g: ddim(d, GaussianProcess(CHAIN), 1.0, generator=g)),
     "euler": (VP(), 100, lambda d, g: euler(velocity(d, VP()))),
     "heun": (VP(), 80, lambda d, g: heun(velocity(d, VP()))),
+    "angle-heun": (CHAIN, 50, lambda d, g: angle_heun(d, CHAIN)),
+    "dpm-solver": (CHAIN, 75, lambda d, g: dpm_solver(d, CHAIN)),
     "euler-maruyama": (VP(), 200, lambda d, g: euler_maruyama(d, VP(), generator=g)),
 }
 
@@ -136,6 +150,41 @@ def error(method, schedule, start, end, steps):
     return float(
         (last(sample(method(field), x, torch.linspace(start, end, steps + 1, dtype=torch.float64))) - truth).norm()
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "order"),
+    [
+        (lambda denoise: ddim(denoise, GaussianProcess(VP())), 1),
+        (lambda denoise: angle_heun(denoise, VP()), 2),
+        (lambda denoise: dpm_solver(denoise, VP()), 2),
+    ],
+    ids=["ddim", "angle-heun", "dpm-solver"],
+)
+def test_order_of_convergence_without_a_velocity(make, order):
+    """These solvers read the schedule's levels and not their derivatives; they too meet the ODE that scipy solves."""
+    exact = ExactDiffusion(MIXTURE, VP()).denoise
+    _, x, truth = flow(VP(), 0.8, 0.2)
+
+    def error(steps):
+        times = torch.linspace(0.8, 0.2, steps + 1, dtype=torch.float64)
+        return float((last(sample(make(exact), x, times)) - truth).norm())
+
+    assert abs(math.log2(error(50) / error(100)) - order) < 0.2
+
+
+def test_angle_heun_refuses_a_schedule_that_does_not_preserve_the_variance():
+    with pytest.raises(ValueError, match="schedule must be variance-preserving"):
+        angle_heun(lambda x, t: x, EDM())(normal(2, 2), double(0.5), double(0.4))
+
+
+def test_dpm_solver_forgets_what_another_chain_answered():
+    """A second chain begins at another time than that at which the first ended, and must not see its answers."""
+    exact, times = ExactDiffusion(MIXTURE, VP()).denoise, torch.linspace(1, 0.1, 6, dtype=torch.float64)
+    step = dpm_solver(exact, VP())
+    last(sample(step, normal(4, 2, seed=1), times))
+    used, fresh = (last(sample(s, normal(4, 2), times)) for s in (step, dpm_solver(exact, VP())))
+    torch.testing.assert_close(used, fresh, **EXACT)
 
 
 @pytest.mark.parametrize("schedule", [VP(), EDM(3.0)], ids=["vp", "edm"])

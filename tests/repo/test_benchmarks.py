@@ -1,11 +1,14 @@
 """The benchmarks: contestants of equal size, and entries of the ledger that say what was measured."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks import sweeps
 from benchmarks.contestants import contestants, gflop, parameters
 from benchmarks.record import machine, measured
 from course_lib.evaluate import ledger
@@ -41,6 +44,43 @@ def test_every_part_of_make_bench_exists_and_has_help() -> None:
     for part in (*recipe, "gpu"):
         command = [sys.executable, "-m", f"benchmarks.{part}", "--help"]
         assert "--quick" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_every_sweep_is_made_and_its_results_are_whole() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("for sweep in ")[2].partition(";")[0].split()
+    assert set(recipe) == set(sweeps.SWEEPS)
+    for name in recipe:
+        entry = ENTRIES[f"sweep: {name}"]
+        settings = {key.rpartition(": ")[0] for key in entry["metrics"]}
+        assert settings == {setting for setting, _ in sweeps.SWEEPS[name]()} and entry["options"]["n"] >= 200
+        for setting in settings:
+            found = entry["metrics"][f"{setting}: frechet distance"]
+            assert found["low"] <= found["value"] <= found["high"]
+
+
+def test_a_sweep_goes_on_where_it_was_stopped(monkeypatch, tmp_path) -> None:
+    asked = []
+
+    def settings():
+        for name in ("one", "two"):
+
+            def draw(n, name=name):
+                asked.append(name)
+                if name == "two" and asked.count("two") == 1:
+                    raise KeyboardInterrupt
+                images = torch.rand(n, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+                return "mnist", images, None
+
+            yield name, draw
+
+    monkeypatch.setitem(sweeps.SWEEPS, "samplers", settings)
+    monkeypatch.setattr(sys, "argv", ["sweeps", "samplers", "--n", "30", "--out", str(tmp_path)])
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.main()
+    sweeps.main()
+    assert asked == ["one", "two", "two"]
+    metrics = json.loads((tmp_path / "sweep-samplers.json").read_text())["metrics"]
+    assert {"one: frechet distance", "two: frechet distance", "two: saturated"} <= set(metrics)
 
 
 def test_measurements_are_medians_with_their_ends() -> None:

@@ -1,0 +1,122 @@
+"""The pictures of chapter 5: pure functions of what the page's cells computed, one question each."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from course_lib.continuous import VP
+from course_lib.exact import ExactDiffusion, Mixture
+from course_lib.guidance import classifier_guided
+from course_lib.plotting import closed, curves, show_rows
+from course_lib.samplers import heun, last, sample, velocity
+
+
+def two_classes() -> Mixture:
+    """Two overlapping classes on the line."""
+    return Mixture(
+        torch.tensor([0.4, 0.6], dtype=torch.float64),
+        torch.tensor([[-0.6], [0.6]], dtype=torch.float64),
+        torch.full((2, 1, 1), 0.16, dtype=torch.float64),
+    )
+
+
+def rows(groups: Mapping[str, Tensor], titles: Sequence[str] = ()) -> Figure:
+    """One row of images for each named group."""
+    return closed(show_rows(list(groups.values()), list(groups), titles, size=0.55))
+
+
+def posteriors(exact: ExactDiffusion, times: Sequence[float]) -> Figure:
+    """The exact noisy classifier of the right-hand class, and the gradient of its logarithm, at some times."""
+    x = torch.linspace(-2, 2, 400, dtype=torch.float64)[:, None]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.0))
+    for time, style in zip(times, ("-", "--", "-.", ":"), strict=True):
+        t = torch.tensor(time, dtype=torch.float64)
+        left.plot(x, exact.class_posterior(x, t)[:, 1], style, label=f"t = {time:g}")
+        right.plot(x, exact.conditional(1).score(x, t) - exact.score(x, t), style)
+    left.set(xlabel="$x_t$", ylabel="$q(y = 1 \\mid x_t)$")
+    right.set(xlabel="$x_t$", ylabel="$\\nabla \\log q(y = 1 \\mid x_t)$")
+    left.legend()
+    return closed(figure)
+
+
+def accuracies(times: Sequence[int], found: Mapping[str, Sequence[Tensor]]) -> Figure:
+    """Accuracy on noisy pictures against the time."""
+    figure, (axis,) = curves("$t$", "accuracy", height=2.7)
+    for (name, values), style in zip(found.items(), ("o-", "s--"), strict=True):
+        axis.plot(times, [float(value) for value in values], style, markersize=4, label=name)
+    axis.axhline(0.1, color="0.4", linestyle=":", label="chance")
+    axis.legend()
+    return closed(figure)
+
+
+def collapse(exact: ExactDiffusion, tau: float = 1.0) -> Figure:
+    """Left the variance of guided samples in the Gaussian case, right samples of two classes beside the sharpened density."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.1))
+    scales = np.linspace(0, 8, 50)
+    left.semilogy(scales, (tau**2 / (1 + tau**2)) ** scales, label="guided samples")
+    left.semilogy(scales, tau**2 / (tau**2 + scales), "--", label="sharpened density")
+    left.semilogy(range(0, 9, 2), [measured_variance(s, tau) for s in range(0, 9, 2)], "o", color="C0", markersize=4)
+    left.set(xlabel="scale", ylabel="variance")
+    left.legend()
+
+    def logits(x, t):
+        return exact.class_posterior(x, t).log()
+
+    chosen, scale = torch.ones(4000, dtype=torch.long), 4.0
+    guided = classifier_guided(exact.denoise, logits, exact.schedule, chosen, scale)
+    times = torch.linspace(1, 1e-3, 60, dtype=torch.float64)
+    start = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = last(sample(heun(velocity(guided, exact.schedule)), start, times))
+    grid = torch.linspace(-1.5, 3, 500, dtype=torch.float64)[:, None]
+    t = times[-1]
+    sharpened = exact.log_prob(grid, t) + scale * exact.class_posterior(grid, t)[:, 1].log()
+    sharpened = sharpened.exp() / torch.trapezoid(sharpened.exp(), grid[:, 0])
+    right.hist(x[:, 0].numpy(), 60, (-1.5, 3), density=True, alpha=0.5, label="guided, scale 4")
+    right.plot(grid, sharpened, "--", color="C1", label="sharpened density")
+    right.plot(grid, exact.conditional(1).log_prob(grid, t).exp(), ":", color="0.3", label="the class")
+    right.set(xlabel="$x_0$", ylabel="density")
+    right.legend(fontsize="small")
+    return closed(figure)
+
+
+def measured_variance(scale: float, tau: float, count: int = 2000) -> float:
+    """The variance of samples of N(0, 1), guided to a measurement 0.5 with error tau, by the library's own flow."""
+
+    def guided(x_t: Tensor, t: Tensor) -> Tensor:
+        a, b = VP().signal(t), VP().noise(t)
+        return a * x_t + scale * b**2 * (0.5 - a * x_t) / (b**2 + tau**2)
+
+    start = torch.randn(count, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start = (start - start.mean()) / start.std()
+    times = torch.linspace(1, 1e-4, 60, dtype=torch.float64)
+    return float(last(sample(heun(velocity(guided, VP())), start, times)).var())
+
+
+def by_scale(metrics: Mapping[str, Mapping[str, float]]) -> dict[float, dict[str, Mapping[str, float]]]:
+    """The ledger's metrics, by scale and name."""
+    found: dict[float, dict[str, Mapping[str, float]]] = {}
+    for key, value in metrics.items():
+        match = re.fullmatch(r"scale (\S+): (.+)", key)
+        if match:
+            found.setdefault(float(match[1]), {})[match[2]] = value
+    return found
+
+
+def sweep(found: Mapping[float, Mapping[str, Mapping[str, float]]]) -> Figure:
+    """Accuracy, Frechet distance, precision and recall against the scale."""
+    figure, axes = plt.subplots(1, 4, figsize=(7.4, 2.4))
+    scales = sorted(found)
+    for axis, name in zip(axes, ("accuracy", "frechet distance", "precision", "recall"), strict=True):
+        middle, low, high = (np.array([found[s][name][part] for s in scales]) for part in ("value", "low", "high"))
+        axis.errorbar(
+            range(len(scales)), middle, [(middle - low).clip(0), (high - middle).clip(0)], fmt="o-", markersize=3
+        )
+        axis.set_xticks(range(len(scales)), [f"{s:g}" for s in scales], fontsize="x-small")
+        axis.set(xlabel="scale", title=name.replace("frechet", "Fréchet"))
+    axes[1].set_yscale("log")
+    return closed(figure)
