@@ -50,7 +50,7 @@ mutants: setup  ## print which hidden test catches which mistake
 	@$(PYTHON) tools/kill_matrix.py
 
 bench: setup build/peers/installed  ## measure speed and quality beside other libraries, into results/ (long; on an idle machine)
-	@for part in operators networks keywords speed quality; do \
+	@for part in operators networks keywords speed sampling quality; do \
 		env -u OMP_NUM_THREADS PYTHONPATH=build/peers $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 
 bench-grade: setup  ## measure how fast submissions are graded, ours beside stock nbgrader, into results/ (on an idle machine)

@@ -49,7 +49,7 @@ def corrected(
 ) -> Step:
     """The predictor's step from t to s, then `corrections` Langevin steps at s (Song et al., 2021, algorithms 2 to 5).
 
-    A correction has the size (ratio |noise| / |score|)^2, of the norms' means over the batch; at time 0 there is none.
+    A correction has the size 2 (ratio |noise| / |score|)^2, of the norms' means over the batch; at time 0 there is none.
     """
     noise = noise or standard_normal(generator)
 
@@ -58,7 +58,7 @@ def corrected(
         for _ in range(0 if is_end(s) else corrections):
             slope, z = score(x, s), noise(x)
             lengths = [v.flatten(1).norm(dim=1).mean() for v in (z, slope)]
-            x = langevin_step(x, slope, (ratio * lengths[0] / lengths[1]) ** 2, z)
+            x = langevin_step(x, slope, 2 * (ratio * lengths[0] / lengths[1]) ** 2, z)
         return x
 
     return step

@@ -7,7 +7,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -124,7 +123,7 @@ def solver_errors(exact: ExactDiffusion, count: int = 400) -> dict[str, list[tup
     def end(make: Any, steps: int) -> Tensor:
         return last(sample(make(), x, torch.linspace(900, 50, steps + 1).round().long()))
 
-    truth = end(makers["Heun"], 425)
+    truth = end(makers["Heun"], 850)
     found: dict[str, list[tuple[int, float]]] = {}
     for name, make in makers.items():
         cost = 2 if name == "Heun" else 1
@@ -173,12 +172,6 @@ def quality(points: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Figure:
     axis.set(xscale="log", yscale="log")
     axis.legend()
     return closed(figure)
-
-
-def enlarged(images: Tensor) -> Tensor:
-    """8 x 8 digits as 28 x 28 pictures with MNIST's margin of 4 pixels, black outside."""
-    large = F.interpolate(images, size=(20, 20), mode="bicubic", align_corners=False).clamp(-1, 1)
-    return F.pad(large, (4, 4, 4, 4), value=-1.0)
 
 
 def symptoms(x: Tensor, correct: Tensor) -> tuple[str, str, str]:

@@ -415,9 +415,9 @@ def corrector() -> None:
     def length(w):
         return w.norm(dim=1).mean()
 
-    size = (0.2 * length(z) / length(fixed)) ** 2
+    size = 2 * (0.2 * length(z) / length(fixed)) ** 2
     assert_close(moved, size * fixed + (2 * size).sqrt() * z, 1e-10)
-    assert_close(size * length(fixed) / (size.sqrt() * length(z)), 0.2)
+    assert_close(size * length(fixed) / ((2 * size).sqrt() * length(z)), 0.2)
 
 
 # --- the likelihood -----------------------------------------------------------------------------------------------------

@@ -230,3 +230,20 @@ def gaussian_variance() -> None:
 
             ends = solve_ivp(field, (0, 1), [-1.0, 1.0], rtol=1e-10, atol=1e-12).y[:, -1]
             assert_close(((ends[1] - ends[0]) / 2) ** 2, (tau**2 / (1 + tau**2)) ** s, 1e-7)
+
+
+@proves("eq-cg-gaussian-sde")
+def gaussian_sde() -> None:
+    """SymPy: the reverse SDE's variance equation in z = a^2, and its solution; the end, and scale 1."""
+    z = sp.Symbol("z", positive=True)
+    score_slope = -1 - S * z / (1 - z + TAU**2)  # of the guided score, in x
+    beta, variance = sp.symbols("beta V", positive=True)
+    # backwards in time: dV/d(-t) = beta V + 2 beta score_slope V + beta, and dz/d(-t) = beta z
+    rate = (beta * variance + 2 * beta * score_slope * variance + beta) / (beta * z)
+    assert_zero(rate - ((1 - variance) / z - 2 * S * variance / (1 + TAU**2 - z)))
+    c = 1 + TAU**2
+    solution = (c - z) / ((2 * S - 1) * z) * (1 - ((c - z) / c) ** (2 * S - 1))
+    assert_zero(sp.diff(solution, z) - rate.subs(variance, solution))
+    assert_zero(solution.subs(z, 1) - TAU**2 / (2 * S - 1) * (1 - (TAU**2 / c) ** (2 * S - 1)))
+    assert_zero(solution.subs({z: 1, S: 1}) - TAU**2 / (1 + TAU**2))
+    assert_zero(sp.limit(solution.subs({S: 2, TAU: 1}), z, 0) - 1)

@@ -66,6 +66,7 @@ def values_of(features: Features, reference: Reference, weights: Tensor | None =
     def share(field):
         return float(w @ field.double() / w.sum())
 
+    named = not bool(features.log_probs.isnan().any())  # no class probabilities, no metric of them
     return [
         metrics.frechet_distance(reference.train, features.vectors, w),
         metrics.kernel_distance(reference.train_vectors[:1000], features.vectors, w),
@@ -73,8 +74,8 @@ def values_of(features: Features, reference: Reference, weights: Tensor | None =
         float(near.recalled.double().mean()),
         share(near.dense),
         float(near.covered.double().mean()),
-        metrics.classifier_score(features.log_probs, w),
-        metrics.effective_classes(features.log_probs, w),
+        metrics.classifier_score(features.log_probs, w) if named else np.nan,
+        metrics.effective_classes(features.log_probs, w) if named else np.nan,
     ]
 
 

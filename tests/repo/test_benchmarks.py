@@ -40,7 +40,7 @@ def test_measured_contestants_were_equal_within_a_tenth_and_took_turns(shape: st
 
 def test_every_part_of_make_bench_exists_and_has_help() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("for part in ")[2].partition(";")[0].split()
-    assert {"operators", "networks", "keywords", "speed", "quality"} == set(recipe)
+    assert {"operators", "networks", "keywords", "speed", "sampling", "quality"} == set(recipe)
     for part in (*recipe, "gpu"):
         command = [sys.executable, "-m", f"benchmarks.{part}", "--help"]
         assert "--quick" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
