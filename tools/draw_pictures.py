@@ -176,11 +176,11 @@ PATH = (
     ("Refresher", True),
     ("1 Fundamentals", True),
     ("2 DDPM", True),
-    ("3 DDIM", False),
-    ("4 Scores and SDEs", False),
-    ("5 Classifier guidance", False),
-    ("6 Classifier-free guidance", False),
-    ("7 Evaluation", False),
+    ("3 DDIM", True),
+    ("4 Scores and SDEs", True),
+    ("5 Classifier guidance", True),
+    ("6 Classifier-free guidance", True),
+    ("7 Evaluation", True),
     ("Landmark papers", False),
 )
 
