@@ -95,10 +95,9 @@ def blindness(attacks: Mapping[str, Features], reference: Reference, repeats: in
     shown = axis.imshow(np.abs(moved).clip(1, 100), norm="log", cmap="Blues", aspect="auto")
     for row, line in enumerate(moved):
         for column, value in enumerate(line):
-            dark = abs(value) > 15
-            axis.text(
-                column, row, f"{value:+.0f}", ha="center", va="center", fontsize=8, color="white" if dark else "0.2"
-            )
+            number = "–" if np.isnan(value) else f"{value:+.0f}"
+            color = "white" if abs(value) > 15 else "0.2"
+            axis.text(column, row, number, ha="center", va="center", fontsize=8, color=color)
     axis.set_xticks(range(len(METRICS)), METRICS, rotation=30, ha="right")
     axis.set_yticks(range(len(named)), list(named))
     axis.grid(visible=False)
