@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.contestants import BATCH, diffusers_unet
 from benchmarks.record import machine, measured, write
@@ -21,13 +22,17 @@ from course_lib.grids import uniform_grid
 from course_lib.predictions import EPS, denoiser
 from course_lib.samplers import ddim, last, sample
 from course_lib.training import bf16_is_fast
+from course_lib.types import Cond
 
 
 def ours(unet: Any, n: int, steps: int) -> Any:
     """n images `(n, 28, 28, 1)` by the course's sampler."""
     schedule = schedules.cosine()
     process = GaussianProcess(schedule)
-    network = lambda x, t, cond: unet(x, t).sample.float()  # noqa: E731
+
+    def network(x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        return unet(x, t).sample.float()
+
     denoise = denoiser(network, EPS, schedule, clip=1.0)
     x = last(sample(ddim(denoise, process), process.prior((n, 1, 28, 28)), uniform_grid(schedule, steps)))
     return (x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()

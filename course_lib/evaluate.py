@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,20 @@ def on_test_set(model: str, card: ModelCard) -> dict[str, Any]:
     spread = 1.96 * (value * (1 - value) / len(labels)) ** 0.5
     ends = {"value": value, "low": value - spread, "high": value + spread}
     return {"test accuracy": {key: round(number, 5) for key, number in ends.items()}}
+
+
+def by_setting(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics of an entry that measured several settings, by setting and name: its keys are "setting: name"."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in metrics.items():
+        setting, _, name = key.rpartition(": ")
+        found.setdefault(setting, {})[name] = value
+    return found
+
+
+def by_scale(metrics: Mapping[str, Any]) -> dict[float, dict[str, Any]]:
+    """`by_setting` of a sweep over guidance scales, whose settings are called "scale 2"."""
+    return {float(setting.removeprefix("scale ")): found for setting, found in by_setting(metrics).items()}
 
 
 def ledger(folder: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -83,6 +83,11 @@ def show_rows(
     for axis, title in zip(axes[0], titles, strict=False):
         axis.set_title(title)
     return figure
+
+
+def rows(groups: Mapping[str, Tensor], titles: Sequence[str] = (), size: float = 0.5) -> Figure:
+    """A closed figure with one row of images `(N, C, H, W)` for each named group; `size` is an image's width in inches."""
+    return closed(show_rows(list(groups.values()), list(groups), titles, size))
 
 
 def closed(figure: Figure) -> Figure:

@@ -201,11 +201,6 @@ def sheet(images: Tensor, columns: int, width: float = 5.5) -> Figure:
     return closed(figure)
 
 
-def rows(groups: Mapping[str, Tensor], size: float = 0.5, titles: Sequence[str] = ()) -> Figure:
-    """One row of images for each named group."""
-    return closed(show_rows(list(groups.values()), list(groups), titles, size=size))
-
-
 def clouds(groups: Mapping[str, Tensor]) -> Figure:
     """Sets of points in the plane side by side, on the same axes."""
     figure, axes = plt.subplots(1, len(groups), figsize=(6.8, 2.3), sharex=True, sharey=True)

@@ -13,6 +13,7 @@ from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.gaussian import GaussianProcess
 from course_lib.latents import invert, lerp, slerp
 from course_lib.samplers import angle, angle_heun, ddim, dpm_solver, velocity
+from course_lib.types import Schedule
 
 SCHEDULE = schedules.linear(T=1000)
 PROCESS = GaussianProcess(SCHEDULE)
@@ -204,9 +205,9 @@ def one_step() -> None:
 # --- Euler --------------------------------------------------------------------------------------------------------------
 
 
-def rescaled(schedule: object, t: Tensor) -> Tensor:
+def rescaled(schedule: Schedule, t: Tensor) -> Tensor:
     """sigma-bar, noise over signal."""
-    return schedule.noise(t) / schedule.signal(t)  # type: ignore[attr-defined]
+    return schedule.noise(t) / schedule.signal(t)
 
 
 @proves("eq-ddim-euler")
@@ -234,7 +235,7 @@ def ode() -> None:
         assert_close(a, 1 / (1 + bar**2).sqrt())
 
 
-def slope(bar_x: Tensor, bar: Tensor, exact: ExactDiffusion = SMOOTH) -> Tensor:
+def slope(bar_x: Tensor, bar: Tensor) -> Tensor:
     """The right-hand side of eq-ddim-ode at a noise level, for a mixture: eps at signal 1 and noise sigma-bar."""
     noised = mixture()
     log_joint = torch.stack(

@@ -1,6 +1,5 @@
 """The pictures of chapter 3: pure functions of what the page's cells computed, one question each."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from course_lib.evaluate import by_setting
 from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.gaussian import GaussianProcess
 from course_lib.grids import uniform_grid
-from course_lib.plotting import closed, curves, show_rows
+from course_lib.plotting import closed, curves
 from course_lib.samplers import ancestral, angle_heun, ddim, dpm_solver, last, sample
 
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "heun": "Heun", "dpm-solver": "DPM-Solver++"}
@@ -32,11 +32,6 @@ def two_bumps() -> Mixture:
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal noise in float64 from a seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def rows(groups: Mapping[str, Tensor], titles: Sequence[str] = ()) -> Figure:
-    """One row of images for each named group."""
-    return closed(show_rows(list(groups.values()), list(groups), titles, size=0.48))
 
 
 def paths(exact: ExactDiffusion, count: int = 10, steps: int = 200) -> Figure:
@@ -147,13 +142,12 @@ def orders(errors: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     return closed(figure)
 
 
-def sweep(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, Mapping[str, float]]]:
+def sweep(metrics: Mapping[str, Any]) -> dict[str, dict[int, Mapping[str, float]]]:
     """The ledger's Frechet distances by sampler and number of evaluations."""
     found: dict[str, dict[int, Mapping[str, float]]] = {name: {} for name in SAMPLERS.values()}
-    for key, value in metrics.items():
-        match = re.fullmatch(r"(\S+), (\d+) evaluations: frechet distance", key)
-        if match:
-            found[SAMPLERS[match[1]]][int(match[2])] = value
+    for setting, measured in by_setting(metrics).items():
+        sampler, evaluations = setting.removesuffix(" evaluations").split(", ")
+        found[SAMPLERS[sampler]][int(evaluations)] = measured["frechet distance"]
     return found
 
 

@@ -241,11 +241,6 @@ def ranked(images: Tensor, bits: Tensor, count: int = 10) -> Figure:
     return closed(figure)
 
 
-def rows(groups: Mapping[str, Tensor]) -> Figure:
-    """One row of images for each named group."""
-    return closed(show_rows(list(groups.values()), list(groups), size=0.46))
-
-
 def gallery(samples: Mapping[str, Tensor], exact: ExactDiffusion, t: float) -> Figure:
     """Histograms over the true density at time t, two rows of three."""
     figure, axes = plt.subplots(2, 3, figsize=(6.8, 3.8), sharex=True)

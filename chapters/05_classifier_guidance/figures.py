@@ -1,6 +1,5 @@
 """The pictures of chapter 5: pure functions of what the page's cells computed, one question each."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -12,7 +11,7 @@ from torch import Tensor
 from course_lib.continuous import VP
 from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.guidance import classifier_guided
-from course_lib.plotting import closed, curves, show_rows
+from course_lib.plotting import closed, curves
 from course_lib.samplers import heun, last, sample, velocity
 
 
@@ -23,11 +22,6 @@ def two_classes() -> Mixture:
         torch.tensor([[-0.6], [0.6]], dtype=torch.float64),
         torch.full((2, 1, 1), 0.16, dtype=torch.float64),
     )
-
-
-def rows(groups: Mapping[str, Tensor], titles: Sequence[str] = ()) -> Figure:
-    """One row of images for each named group."""
-    return closed(show_rows(list(groups.values()), list(groups), titles, size=0.55))
 
 
 def posteriors(exact: ExactDiffusion, times: Sequence[float]) -> Figure:
@@ -95,16 +89,6 @@ def measured_variance(scale: float, tau: float, count: int = 2000) -> float:
     start = (start - start.mean()) / start.std()
     times = torch.linspace(1, 1e-4, 60, dtype=torch.float64)
     return float(last(sample(heun(velocity(guided, VP())), start, times)).var())
-
-
-def by_scale(metrics: Mapping[str, Mapping[str, float]]) -> dict[float, dict[str, Mapping[str, float]]]:
-    """The ledger's metrics, by scale and name."""
-    found: dict[float, dict[str, Mapping[str, float]]] = {}
-    for key, value in metrics.items():
-        match = re.fullmatch(r"scale (\S+): (.+)", key)
-        if match:
-            found.setdefault(float(match[1]), {})[match[2]] = value
-    return found
 
 
 def sweep(found: Mapping[float, Mapping[str, Mapping[str, float]]]) -> Figure:

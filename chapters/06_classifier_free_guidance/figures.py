@@ -1,6 +1,5 @@
 """The pictures of chapter 6: pure functions of what the page's cells computed, one question each."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -10,15 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.plotting import closed, show_rows
+from course_lib.plotting import closed
 from course_lib.samplers import heun, last, sample, velocity
 
 Measured = Mapping[str, Mapping[str, float]]
-
-
-def rows(groups: Mapping[str, Tensor], titles: Sequence[str] = ()) -> Figure:
-    """One row of images for each named group."""
-    return closed(show_rows(list(groups.values()), list(groups), titles, size=0.55))
 
 
 # --- two classes in the plane, each a stem that parts into two branches -----------------------------------------------------
@@ -80,25 +74,6 @@ def point_clouds(groups: Mapping[str, Tensor]) -> Figure:
 
 
 # --- what the ledger holds -------------------------------------------------------------------------------------------------
-
-
-def by_scale(metrics: Measured) -> dict[float, dict[str, Mapping[str, float]]]:
-    """The ledger's metrics, by scale and name."""
-    found: dict[float, dict[str, Mapping[str, float]]] = {}
-    for key, value in metrics.items():
-        match = re.fullmatch(r"scale (\S+): (.+)", key)
-        if match:
-            found.setdefault(float(match[1]), {})[match[2]] = value
-    return found
-
-
-def by_name(metrics: Measured) -> dict[str, dict[str, Mapping[str, float]]]:
-    """The ledger's metrics, by setting and name."""
-    found: dict[str, dict[str, Mapping[str, float]]] = {}
-    for key, value in metrics.items():
-        name, _, metric = key.rpartition(": ")
-        found.setdefault(name, {})[metric] = value
-    return found
 
 
 def sweeps(models: Mapping[str, Mapping[float, Measured]]) -> Figure:

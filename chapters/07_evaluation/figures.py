@@ -11,13 +11,8 @@ from torch import Tensor
 
 from course_lib import metrics
 from course_lib.metrics import Estimate, Features
-from course_lib.plotting import closed, curves, show_rows
+from course_lib.plotting import closed, curves
 from course_lib.reference import Reference
-
-
-def rows(groups: Mapping[str, Tensor]) -> Figure:
-    """One row of images for each named group."""
-    return closed(show_rows(list(groups.values()), list(groups), size=0.65))
 
 
 def blurred(images: Tensor, width: float) -> Tensor:
