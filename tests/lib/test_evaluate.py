@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib import checkpoints, data, metrics
-from course_lib.evaluate import compare, copied, data_set, estimates, evaluate, ledger
+from course_lib.evaluate import by_scale, by_setting, compare, copied, data_set, estimates, evaluate, ledger
 from course_lib.reference import CLASSIFIERS, check_classifier, load_reference
 
 SHIPPED = [name for name, model in CLASSIFIERS.items() if (checkpoints.SHIPPED / f"{model}.safetensors").exists()]
@@ -51,6 +51,15 @@ def test_an_entry_holds_every_metric_and_can_be_written_and_listed(tmp_path: Pat
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(ValueError, match=r"b\.json is damaged"):
         ledger(tmp_path)
+
+
+def test_a_sweep_is_read_by_setting_and_by_scale():
+    sweep = {"scale 0.5: accuracy": {"value": 1}, "scale 0.5: recall": {"value": 2}, "scale 2: accuracy": {"value": 3}}
+    assert by_scale(sweep) == {
+        0.5: {"accuracy": {"value": 1}, "recall": {"value": 2}},
+        2.0: {"accuracy": {"value": 3}},
+    }
+    assert by_setting({"ddim: 20 steps: recall": 4}) == {"ddim: 20 steps": {"recall": 4}}
 
 
 def test_bad_input_says_what_is_allowed():
