@@ -53,15 +53,15 @@ bench: setup build/peers/installed  ## measure speed and quality beside other li
 	@for part in operators networks keywords speed sampling quality; do \
 		env -u OMP_NUM_THREADS PYTHONPATH=build/peers $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 
-bench-grade: setup  ## measure how fast submissions are graded, ours beside stock nbgrader, into results/ (on an idle machine)
-	@env -u OMP_NUM_THREADS $(PYTHON) -W ignore -m benchmarks.grading
+bench-grade: setup build/graders/installed  ## measure how fast submissions are graded, ours beside other graders, into results/ (long; on an idle machine)
+	@for part in grading cluster; do env -u OMP_NUM_THREADS $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 
 sweeps: setup  ## measure the shipped models over samplers and guidance scales, into results/ (an hour or more; needs MNIST and CIFAR-10)
 	@for sweep in samplers classifier mnist-cfg cifar10-cfg remedies; do \
 		$(PYTHON) -W ignore -m benchmarks.sweeps $$sweep || exit 1; done
 
-build/peers/installed: benchmarks/requirements.txt
-	@$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/peers -r benchmarks/requirements.txt
+build/%/installed: benchmarks/%.txt
+	@$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/$* -r $<
 	@touch $@
 
 serve: _build/html/index.html  ## serve the built book on http://localhost:8000 (PORT=... for another port)

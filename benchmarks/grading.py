@@ -1,18 +1,23 @@
-"""How fast submissions are graded, ours and stock nbgrader: python -m benchmarks.grading [--students 24] [--quick]
+"""How fast submissions are graded, by us and by others: python -m benchmarks.grading [--students 24] [--quick]
 
-The same submissions of assignment 1 go through `nbgrader autograde` as it comes (a kernel for each notebook, the public checks as
-its tests, no sandbox) and through `course grade` (sandbox, hidden tests), with one and with two processes, in turns. Memory is the
-most that all processes of a run use together, shared pages counted once. Written to results/bench-grading.json.
+The same submissions of assignment 1 go through `nbgrader autograde` as it comes and `otter run` (both: a kernel for each notebook,
+the public checks as its tests, no sandbox) and through `course grade` (sandbox, hidden tests), with one and with two processes, in
+turns. Memory is the most that all processes of a run use together, shared pages counted once. otter-grader lies in build/graders,
+which `make bench-grade` fills. Written to results/bench-grading.json.
 """
 
 import argparse
+import ast
+import itertools
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +29,18 @@ from benchmarks.record import machine, measured, write
 
 A01 = read_assignment("a01")
 PROGRAMS = Path(sys.executable).parent
+OTTER = {**os.environ, "PYTHONPATH": str(ROOT / "build" / "graders")}
 SECONDS = 0.3  # between two looks at the memory
 
 
 class Watched:
     """Commands that run side by side, and the most memory that they use together."""
 
-    def __init__(self, commands: list[list[str]], folder: Path) -> None:
+    def __init__(self, commands: list[list[str]], folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.most, self.running = 0, True
         begun = time.monotonic()
         self.processes = [
-            subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for command in commands
         ]
         watcher = threading.Thread(target=self.watch)
@@ -50,15 +56,19 @@ class Watched:
     def watch(self) -> None:
         """Look again and again."""
         while self.running:
-            total = 0
-            for process in self.processes:
-                try:
-                    for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
-                        total += one.memory_full_info().pss
-                except (psutil.NoSuchProcess, psutil.AccessDenied):
-                    continue
-            self.most = max(self.most, total)
+            self.most = max(self.most, memory([process.pid for process in self.processes]))
             time.sleep(SECONDS)
+
+
+def memory(processes: list[int]) -> int:
+    """The bytes that processes and their descendants use now, shared pages counted once."""
+    total = 0
+    for number in processes:
+        with suppress(psutil.NoSuchProcess):
+            for one in [psutil.Process(number), *psutil.Process(number).children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    total += one.memory_full_info().pss
+    return total
 
 
 def submission(student: int) -> bytes:
@@ -107,6 +117,33 @@ def stock(folder: Path, students: int, jobs: int) -> Watched:
     return Watched(commands, folder)
 
 
+def otter(folder: Path, students: int, jobs: int) -> Watched:
+    """`otter run`, one submission after the other; each test is the cell with the public check of its task."""
+    (folder / "tests").mkdir()
+    for name, _ in A01.cells("grade"):
+        check = cell_named(A01.solved(), f"check_{name}").source
+        answers = sorted({node.id for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)} - {"checks"})
+        body = "\n".join(f"    {line}" for line in ("import checks", *check.splitlines()))
+        test = f"@test_case()\ndef test({', '.join(answers)}):\n{body}\n"
+        head = f"from otter.test_files import test_case\n\nOK_FORMAT = False\nname = {name!r}\npoints = 10\n\n\n"
+        (folder / "tests" / f"{name}.py").write_text(head + test)
+    shutil.copy(SOLUTIONS / A01.name / "checks.py", folder)
+    hand_in(folder / "submitted", range(students), submission)
+    command = [sys.executable, "-m", "otter"]
+    subprocess.run(
+        [*command, "generate", "-t", "tests", "-o", "tests.zip", "--no-environment", "checks.py"],
+        cwd=folder,
+        env=OTTER,
+        check=True,
+        capture_output=True,
+    )
+    loop = (
+        'for file in "$@"; do "$0" -m otter run --no-logo -a tests.zip -o "$(dirname "$file")" "$file" || exit 1; done'
+    )
+    files = sorted(str(file) for file in (folder / "submitted").glob("*/*/topic.ipynb"))
+    return Watched([["sh", "-c", loop, sys.executable, *files[job::jobs]] for job in range(jobs)], folder, OTTER)
+
+
 def ours(folder: Path, students: int, jobs: int) -> Watched:
     """`course grade`."""
     hand_in(folder / "submitted", range(students), submission)
@@ -118,7 +155,7 @@ def turns(students: int, rounds: int) -> Iterator[tuple[str, int, Watched]]:
     """Every way to grade, in turns."""
     for _ in range(rounds):
         for jobs in (1, 2):
-            for name, way in (("nbgrader", stock), ("course grade", ours)):
+            for name, way in (("nbgrader", stock), ("otter-grader", otter), ("course grade", ours)):
                 with tempfile.TemporaryDirectory() as folder:
                     found = way(Path(folder), students, jobs)
                 print(
@@ -149,9 +186,9 @@ def main() -> None:
         metrics[key] = {"value": max(round(found.most / 1e6), metrics.get(key, {"value": 0})["value"])}
     for (name, jobs), values in rates.items():
         metrics[f"{name}, {jobs} jobs, submissions a minute"] = measured(values)
-    for jobs in (1, 2):
-        ratios = [a / b for a, b in zip(rates["course grade", jobs], rates["nbgrader", jobs], strict=True)]
-        metrics[f"{jobs} jobs, ratio to nbgrader"] = measured(ratios)
+    for other, jobs in itertools.product(("nbgrader", "otter-grader"), (1, 2)):
+        ratios = [a / b for a, b in zip(rates["course grade", jobs], rates[other, jobs], strict=True)]
+        metrics[f"{jobs} jobs, ratio to {other}"] = measured(ratios)
     both = zip(rates["course grade", 2], rates["course grade", 1], strict=True)
     metrics["course grade, from one job to two"] = measured([two / one for two, one in both])
     if not arguments.quick:

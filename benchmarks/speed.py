@@ -2,12 +2,13 @@
 
 First every precision and memory order is tried for each network; then the best of each, eager and compiled, take turns, round by
 round, so that whatever else the machine does meets all of them alike. The medians, and the ratios of each round, go to
-results/bench-speed-*.json.
+results/bench-speed-*.json, one file for each size of image and kind of processor.
 """
 
 import argparse
 import gc
 import itertools
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -109,6 +110,11 @@ def compare(
     return metrics
 
 
+def short(processor: str) -> str:
+    """A processor's maker and family: "Intel Xeon" of "Intel(R) Xeon(R) Processor"."""
+    return " ".join(re.sub(r"\(\w+\)", "", processor).split()[:2])
+
+
 def main() -> None:
     """Run the comparison and write it into the ledger."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,7 +132,9 @@ def main() -> None:
         metrics = compare(shape, (False,) if arguments.eager else (False, True), modes, rounds, seconds)
         if not arguments.quick:
             options = {"shape": name, "batch": BATCH, "rounds": rounds, **machine()}
-            write(arguments.out / f"bench-speed-{name}.json", f"speed at {name}", options, metrics, started)
+            kind = short(options["machine"])
+            file = f"bench-speed-{name}-{kind.lower().replace(' ', '-')}.json"
+            write(arguments.out / file, f"speed at {name}, {kind}", options, metrics, started)
 
 
 if __name__ == "__main__":

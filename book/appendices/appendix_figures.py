@@ -28,19 +28,32 @@ def ways(metrics: Mapping[str, Any]) -> list[str]:
     return [how for how in ("eager", "compiled") if any(f", {how}, " in key for key in metrics)]
 
 
-def peers(shapes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
-    """Images a second of each library: one panel for training and one for forward passes, one group of bars a size and a way to run."""
-    figure, panels = plt.subplots(2, 1, figsize=(6.8, 6.0), sharex=False)
-    groups = [(shape, how) for shape, metrics in shapes.items() for how in ways(metrics)]
-    for axes, what in zip(panels, ("training", "forward"), strict=True):
-        for i, name in enumerate(LIBRARIES):
-            found = [shapes[shape][f"{what}, {how}, {name}, images/s"] for shape, how in groups]
-            values = np.array([each["value"] for each in found])
-            ends = np.array([[each[end] for each in found] for end in ("low", "high")])
-            axes.bar(np.arange(len(groups)) + 0.27 * (i - 1), values, 0.25, yerr=np.abs(ends - values), label=name)
-        axes.set(xticks=range(len(groups)), xticklabels=[f"{shape}\n{how}" for shape, how in groups])
-        axes.set(ylabel="images/s", title={"training": "Training", "forward": "Forward passes"}[what])
-    panels[0].legend()
+def peers(speeds: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """Ours beside the faster peer, by image size and processor: a point for each way of training and drawing, and its spread."""
+    figure, axes = plt.subplots(figsize=(6.8, 3.4))
+    names, row = [], 0
+    for (shape, processor), metrics in speeds.items():
+        for how in ways(metrics):
+            for what, color in (("training", "C0"), ("forward", "C1")):
+                found = metrics[f"{what}, {how}, ratio to the faster peer"]
+                ends = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
+                label = {"training": "training step", "forward": "forward pass"}[what] if row == 0 else None
+                axes.errorbar(
+                    found["value"],
+                    row + (0.12 if what == "forward" else -0.12),
+                    xerr=ends,
+                    fmt="o",
+                    color=color,
+                    label=label,
+                )
+            names.append(f"{shape}, {how}, {processor}")
+            row += 1
+    axes.axvline(1, color="gray", linewidth=0.8)
+    axes.set(
+        yticks=range(row), yticklabels=names, xlim=(0, None), xlabel="times as many images a second as the faster peer"
+    )
+    axes.invert_yaxis()
+    axes.legend()
     figure.tight_layout()
     plt.close(figure)
     return figure

@@ -1,0 +1,124 @@
+"""Whether a large class is graded as evenly as a small one: python -m benchmarks.cluster [--students 2000] [--quick]
+
+Submissions of assignment 1, every one different, go through `course grade --dask` on a local Dask cluster of two worker processes:
+solved ones, and each of the assignment's known mistakes. Half-way one worker is killed; Dask's nanny starts another. The time is
+cut into tenths: the submissions a minute in each, and the memory that all processes use together at its end, shared pages
+counted once. Every submission must be graded, and those with the same mistake alike. Written to results/bench-cluster.json.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, LocalCluster
+
+from autograder import gates
+from autograder.assignment import ROOT, SOLUTIONS, to_bytes
+from autograder.gates import cell_named
+from benchmarks.grading import A01, memory
+from benchmarks.record import machine, measured, write
+
+TENTHS = 10
+
+
+def hand_in(folder: Path, students: int) -> dict[str, str]:
+    """Write submissions in nbgrader's layout; the kind of each student's, which alone decides its score."""
+    mistakes = gates.mutants(A01)
+    kinds = {}
+    for number in range(students):
+        student = f"student{number:05}"
+        mistake = mistakes[number % (2 * len(mistakes))] if number % (2 * len(mistakes)) < len(mistakes) else None
+        notebook = A01.solved() if mistake is None else gates.mutated(A01, mistake)
+        cell_named(notebook, "proof").source = f"the proof of {student}"
+        place = folder / student / A01.name
+        place.mkdir(parents=True)
+        (place / "topic.ipynb").write_bytes(to_bytes(notebook))
+        shutil.copy(SOLUTIONS / A01.name / "checks.py", place)
+        kinds[student] = "solved" if mistake is None else mistake.name
+    return kinds
+
+
+def measure(folder: Path, students: int) -> dict[str, Any]:
+    """Grade on a cluster while counting results and memory; raises RuntimeError where a submission is lost or misjudged."""
+    kinds = hand_in(folder / "submitted", students)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
+        command += ["--dask", cluster.scheduler_address, "--out", str(folder / "out"), "--json", str(folder / "grades")]
+        grading = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        marks, used, killed = [], [], False
+        while grading.poll() is None:
+            graded = len(list((folder / "out" / A01.name).glob("*.json")))
+            if not killed and graded >= students / 2:
+                os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
+                killed = True
+            if graded > students * len(marks) / TENTHS:  # the first mark is the first result: the cluster is warm
+                marks.append((time.monotonic(), graded))
+                used.append(memory([os.getpid()]))
+                print(f"{graded} graded, {used[-1] / 1e6:.0f} MB", flush=True)
+            time.sleep(0.5)
+        finished = time.monotonic()
+        complaint = grading.communicate()[1]
+    if grading.returncode:
+        raise RuntimeError(complaint.decode(errors="replace")[-2000:])
+    check(json.loads((folder / "grades").read_text()), kinds)
+    marks.append((finished, students))
+    rates = [60 * (later - earlier) / (end - begin) for (begin, earlier), (end, later) in itertools.pairwise(marks)]
+    return {
+        "submissions a minute": measured(rates),
+        "first tenth, submissions a minute": {"value": round(rates[0], 2)},
+        "last tenth, submissions a minute": {"value": round(rates[-1], 2)},
+        "all, submissions a minute": {"value": round(60 * (students - marks[0][1]) / (finished - marks[0][0]), 2)},
+        "memory at the first result, MB": {"value": round(used[0] / 1e6)},
+        "memory half-way, MB": {"value": round(used[len(used) // 2] / 1e6)},
+        "memory at the last tenth, MB": {"value": round(used[-1] / 1e6)},
+        "graded": {"value": students},
+        "workers killed": {"value": int(killed)},
+    }
+
+
+def check(grades: list[dict[str, Any]], kinds: dict[str, str]) -> None:
+    """Raises RuntimeError where a student has no grade, or two who made the same mistake have different scores."""
+    scores = {entry["student"]: entry["score"] for entry in grades}
+    lost = [student for student in kinds if scores.get(student) is None]
+    if lost:
+        raise RuntimeError(f"{len(lost)} submissions were not graded, the first is {lost[0]}'s")
+    by_kind: dict[str, set[float]] = {}
+    for student, kind in kinds.items():
+        by_kind.setdefault(kind, set()).add(scores[student])
+    unequal = {kind: found for kind, found in by_kind.items() if len(found) > 1}
+    if unequal:
+        raise RuntimeError(f"the same work got different scores: {unequal}")
+
+
+def main() -> None:
+    """Grade, and write what was measured into the ledger."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--students", type=int, default=2000)
+    parser.add_argument("--quick", action="store_true", help="a dozen, to see that all runs; writes nothing")
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    arguments = parser.parse_args()
+    students, started = 12 if arguments.quick else arguments.students, time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = measure(Path(folder), students)
+    print(json.dumps(metrics, indent=1))
+    if not arguments.quick:
+        write(
+            arguments.out / "bench-cluster.json",
+            "grading on a cluster",
+            {"students": students, **machine()},
+            metrics,
+            started,
+        )
+
+
+if __name__ == "__main__":
+    main()
