@@ -118,7 +118,7 @@ def sample(
     label: Annotated[int | None, typer.Option(help="the class to draw (all in turn by default)")] = None,
     scale: Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")] = 1.0,
     seed: Annotated[int, typer.Option(help="seed of all noise")] = 0,
-    out: Annotated[Path, typer.Option(help="the picture to write")] = Path("grid.png"),
+    out: Annotated[Path, typer.Option(dir_okay=False, help="the picture to write")] = Path("grid.png"),
 ) -> None:
     """Draw images from a trained model and write them as one picture."""
     import torch
@@ -142,7 +142,9 @@ def evaluate(
     sampler: Annotated[Sampler, typer.Option(help=SAMPLER_HELP)] = Sampler.ddim,
     scale: Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")] = 1.0,
     seed: Annotated[int, typer.Option(help="seed of all noise")] = 0,
-    out: Annotated[Path | None, typer.Option(help="also write the entry to this JSON file of the ledger")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="also write the entry to this JSON file of the ledger")
+    ] = None,
 ) -> None:
     """Measure a model against real images, each metric with a 95 % interval and the value that real images get."""
     import json

@@ -99,6 +99,15 @@ def test_bad_input_is_one_line_and_exit_status_one(model: Path, arguments: list[
     assert done.output.count("error:") == 1
 
 
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_a_folder_in_place_of_a_file_is_refused_before_anything_is_drawn(
+    command: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("course_lib.drawing.draw_batches", lambda *arguments, **options: pytest.fail("it drew"))
+    done = RUNNER.invoke(app, [command, str(model), "--out", str(tmp_path)])
+    assert done.exit_code == 2 and "directory" in done.output
+
+
 def test_doctor_shows_each_row_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
