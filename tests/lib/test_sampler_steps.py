@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from course_lib.continuous import EDM, VE, VP, SubVP, drift_and_diffusion
+from course_lib.continuous import EDM, VP, drift_and_diffusion
 from course_lib.exact import ExactDiffusion, Mixture
 from course_lib.gaussian import GaussianProcess
 from course_lib.samplers import (
@@ -19,18 +19,9 @@ from course_lib.samplers import (
     velocity,
 )
 from course_lib.schedules import linear
-from tests.lib.tensors import double, normal
+from tests.lib.tensors import CONTINUOUS, MIXTURE, double, normal
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
-CONTINUOUS = [VP(), SubVP(), VE(0.02, 6.0), EDM(6.0)]
-
-
-MIXTURE = Mixture(
-    double([0.5, 0.3, 0.2]),
-    double([[1.0, 0.8], [-1.2, 0.6], [0.1, -1.3]]),
-    double([[[0.06, 0.03], [0.03, 0.06]], [[0.04, 0.0], [0.0, 0.1]], [[0.08, -0.02], [-0.02, 0.03]]]),
-)
-
 
 # --- against diffusers: its index t - 1 is our t, and its table has no entry for t = 0 ---------------------------------
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from course_lib.continuous import EDM, VE, VP, SubVP
-from course_lib.exact import ExactDiffusion, Mixture
+from course_lib.continuous import EDM, VP
+from course_lib.exact import ExactDiffusion
 from course_lib.gaussian import GaussianProcess
 from course_lib.grids import karras_grid, uniform_grid
 from course_lib.samplers import (
@@ -25,18 +25,9 @@ from course_lib.samplers import (
     velocity,
 )
 from course_lib.schedules import from_betas
-from tests.lib.tensors import double, normal
+from tests.lib.tensors import CONTINUOUS, MIXTURE, double, normal
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
-CONTINUOUS = [VP(), SubVP(), VE(0.02, 6.0), EDM(6.0)]
-
-
-MIXTURE = Mixture(
-    double([0.5, 0.3, 0.2]),
-    double([[1.0, 0.8], [-1.2, 0.6], [0.1, -1.3]]),
-    double([[[0.06, 0.03], [0.03, 0.06]], [[0.04, 0.0], [0.0, 0.1]], [[0.08, -0.02], [-0.02, 0.03]]]),
-)
-
 
 # --- the last step -----------------------------------------------------------------------------------------------------
 
