@@ -3,6 +3,8 @@
 
 PYTHON := .venv/bin/python
 PORT ?= 8000
+# How many processes share the tests; each may take 3 GB.
+JOBS ?= 2
 # The networks here are so small that one thread is as fast as two, and on a busy machine, where threads wait for each other, far faster.
 export OMP_NUM_THREADS ?= 1
 
@@ -25,7 +27,7 @@ book: setup  ## build the book into _build/html
 test: setup lint  ## lint, build the book, run every test
 	@$(PYTHON) tools/system_packages.py
 	@$(MAKE) --no-print-directory book
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal
 
 lint: setup  ## check style, types, and that no notebook is tracked
 	@$(PYTHON) -m ruff check .

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import speed, sweeps
+from benchmarks import cluster, speed, sweeps
 from benchmarks.contestants import contestants, gflop, parameters
 from benchmarks.record import machine, measured
 from course_lib.evaluate import ledger
@@ -47,9 +47,21 @@ def test_speed_was_measured_at_both_sizes_of_image_on_processors_with_short_name
 def test_every_part_of_make_bench_exists_and_has_help() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("for part in ")[2].partition(";")[0].split()
     assert {"operators", "networks", "keywords", "speed", "sampling", "quality"} == set(recipe)
-    for part in (*recipe, "gpu"):
+    graders = set((ROOT / "Makefile").read_text().partition("for part in grading")[2].partition(";")[0].split())
+    assert graders == {"cluster"}
+    for part in (*recipe, "gpu", "grading", "cluster"):
         command = [sys.executable, "-m", f"benchmarks.{part}", "--help"]
         assert "--quick" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_cluster_that_loses_or_misjudges_a_submission_is_found_out() -> None:
+    kinds = {"ada": "solved", "ben": "solved", "cy": "root forgotten"}
+    grades = [{"student": student, "score": 90.0} for student in kinds]
+    cluster.check(grades, kinds)
+    with pytest.raises(RuntimeError, match="1 submissions were not graded, the first is cy's"):
+        cluster.check(grades[:2], kinds)
+    with pytest.raises(RuntimeError, match="different scores: {'solved'"):
+        cluster.check([{"student": "ada", "score": 80.0}, *grades[1:]], kinds)
 
 
 def test_every_sweep_is_made_and_its_results_are_whole() -> None:
