@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import data, schedules
@@ -39,13 +38,13 @@ class Mode:
 class Contestant:
     """A library's network and its training step.
 
-    `train(network, images, mode)` takes an optimiser step on a batch of the uint8 images `(N, C, H, W)` each turn and yields the
-    optimiser; `forward(network, x, t)` predicts from noisy images.
+    `train(network, images, mode)` yields once for each optimiser step on batches of the uint8 images `(N, C, H, W)`;
+    `forward(network, x, t)` predicts from noisy images.
     """
 
     name: str
     build: Callable[[], nn.Module]
-    train: Callable[[nn.Module, Tensor, Mode], Iterator[Optimizer]]
+    train: Callable[[nn.Module, Tensor, Mode], Iterator[Any]]
     forward: Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -64,10 +63,10 @@ def contestants(channels: int, size: int) -> list[Contestant]:
 # --- ours ----------------------------------------------------------------------------------------------------------------
 
 
-def our_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[Optimizer]:
+def our_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[Any]:
     """The course's own loop, with all that it does: clipping, the averaged weights, noise that only seed and step decide."""
     loss = diffusion_loss(GaussianProcess(schedules.cosine()), V)
-    states = fit(
+    return fit(
         network,
         loss,
         (images,),
@@ -77,7 +76,6 @@ def our_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[Optimi
         channels_last=mode.channels_last,
         compiled=mode.compiled,
     )
-    return (state.optimizer for state in states)
 
 
 # --- diffusers -----------------------------------------------------------------------------------------------------------
@@ -100,7 +98,7 @@ def diffusers_unet(channels: int, size: int) -> nn.Module:
     )
 
 
-def diffusers_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[Optimizer]:
+def diffusers_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[None]:
     """The training step of diffusers' tutorial with DDPMScheduler, on the same target as the others."""
     from diffusers import DDPMScheduler
 
@@ -123,7 +121,7 @@ def lucid_unet(channels: int) -> nn.Module:
     return lucid().Unet(dim=32, dim_mults=(1, 2, 2), attn_dim_head=36, channels=channels)
 
 
-def lucid_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[Optimizer]:
+def lucid_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[None]:
     """The training step of denoising-diffusion-pytorch's Trainer: the loss of GaussianDiffusion for images in [0, 1]."""
     diffusion = lucid().GaussianDiffusion(
         network, image_size=images.shape[-1], objective="pred_v", beta_schedule="cosine"
@@ -142,9 +140,7 @@ def lucid() -> Any:
 # --- what both peers share -----------------------------------------------------------------------------------------------
 
 
-def plain_steps(
-    network: nn.Module, loss: Callable[[Tensor], Tensor], images: Tensor, mode: Mode
-) -> Iterator[Optimizer]:
+def plain_steps(network: nn.Module, loss: Callable[[Tensor], Tensor], images: Tensor, mode: Mode) -> Iterator[None]:
     """A training loop that does nothing but train, with the same fused optimiser as ours."""
     order = torch.channels_last if mode.channels_last else torch.contiguous_format
     network.train().to(memory_format=order)  # type: ignore[call-overload]
@@ -158,7 +154,7 @@ def plain_steps(
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
-        yield optimizer
+        yield
 
 
 def declare_torchvision() -> None:

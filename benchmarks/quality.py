@@ -1,14 +1,12 @@
 """What the same minutes of training on MNIST give, ours and the peers': python -m benchmarks.quality [--minutes 15]
 
 Each library's network (of equal size, see contestants.py) trains alone on this machine for the same wall-clock time in its fastest
-eager mode, its learning rate rising over 100 steps and falling as a cosine of the time to 0. It averages its weights, then draws
-the same number of images in 50 deterministic steps with its own sampler. The images are measured as `course evaluate` measures
-them. Needs the MNIST archive. Written to results/bench-quality.json.
+eager mode, averages its weights, then draws the same number of images in 50 deterministic steps with its own sampler. The images
+are measured as `course evaluate` measures them. Needs the MNIST archive. Written to results/bench-quality.json.
 """
 
 import argparse
 import copy
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,18 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from benchmarks.contestants import BATCH, Contestant, Mode, contestants, lucid
 from benchmarks.record import machine, write
-from benchmarks.speed import best_modes
 from course_lib import data, schedules
 from course_lib.drawing import draw
 from course_lib.evaluate import compare
 from course_lib.predictions import V
-from course_lib.training import averaged
+from course_lib.training import averaged, bf16_is_fast
 
-RATE, WARMUP = 1e-3, 100  # the highest learning rate, and in how many steps it is reached
 STEPS = 50
 DRAWN = 200  # images at a time
 
@@ -38,15 +33,7 @@ def train(contestant: Contestant, images: Tensor, mode: Mode, seconds: float) ->
     network = contestant.build()
     average = averaged(network, 0.999)  # `fit` keeps one of its own; here all are averaged alike
     start, steps = time.monotonic(), 0
-
-    def set_rate(optimizer: Optimizer, *arguments: Any) -> None:
-        done = min(1.0, (time.monotonic() - start) / seconds)
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (steps + 1) / WARMUP) * (1 + math.cos(math.pi * done)) / 2
-
-    for optimizer in contestant.train(network, images, mode):
-        if steps == 0:
-            optimizer.register_step_pre_hook(set_rate)
+    for _ in contestant.train(network, images, mode):
         steps += 1
         average.update_parameters(network)
         if time.monotonic() - start >= seconds:
@@ -91,8 +78,8 @@ def lucid_ddim(network: nn.Module, n: int) -> Tensor:
 
 def results(minutes: float, n: int, images: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
     """For each contestant its metrics, after training it and drawing from it."""
+    mode = Mode(bf16=bf16_is_fast(torch.device("cpu")), channels_last=True, compiled=False)
     for contestant in contestants(1, 28):
-        mode = best_modes(contestant, images[:1024], 1.0)["training"][False]
         network, seen = train(contestant, images, mode, 60 * minutes)
         samples = drawn(contestant, network, n, mode).float()
         print(f"{contestant.name}: {seen:,} images seen in {minutes:g} minutes, {n} drawn", flush=True)
