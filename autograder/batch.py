@@ -122,27 +122,30 @@ def grade_all(
 ) -> Iterator[Grade]:
     """Grade submissions of an assignment, each as soon as a process is free; those that are stored come at once.
 
-    The processes are `workers` of this machine's, or those of the Dask cluster whose scheduler has the address `cluster`.
+    The work is done in this process, shared by several `workers` of this machine's, or by those of the Dask cluster whose
+    scheduler has the address `cluster`.
 
     A submission that cannot be read, or ends its sandbox, is reported with its problem, and the others go on.
     """
     assignment, waiting = read_assignment(name), []
     with Grader(assignment, secret) as grader:
         results = Store(store, grader.inputs)
-    for job in jobs:
-        try:
-            known = results.get(read_submission(job.notebook, assignment.files).sha256)
-        except SubmissionError as error:
-            yield Grade(job.student, None, str(error))
-            continue
-        if known is None:
-            waiting.append(job)
+        for job in jobs:
+            try:
+                known = results.get(read_submission(job.notebook, assignment.files).sha256)
+            except SubmissionError as error:
+                yield Grade(job.student, None, str(error))
+                continue
+            if known is None:
+                waiting.append(job)
+            else:
+                yield Grade(job.student, known)
+        if waiting and cluster:
+            yield from on_cluster(waiting, assignment, secret, results, cluster)
+        elif min(workers, len(waiting)) > 1:
+            yield from in_processes(waiting, name, secret, results, workers)
         else:
-            yield Grade(job.student, known)
-    if waiting and cluster:
-        yield from on_cluster(waiting, assignment, secret, results, cluster)
-    elif waiting:
-        yield from in_processes(waiting, name, secret, results, workers)
+            yield from here(waiting, grader, results)
 
 
 class Grader:
@@ -178,6 +181,18 @@ class Grader:
         if self.box is not None:
             self.box.close()
         self.folder.cleanup()
+
+
+def here(jobs: list[Job], grader: Grader, results: Store) -> Iterator[Grade]:
+    """Grade one after the other in this process: a single worker needs no pool, whose process would import everything again."""
+    for job in jobs:
+        try:
+            result = grader.grade(read_submission(job.notebook, grader.assignment.files))
+        except Exception as error:  # whatever it is, the others go on, as they do in the pool
+            yield Grade(job.student, None, f"not graded: {type(error).__name__}: {error}")
+            continue
+        results.put(result)
+        yield Grade(job.student, result)
 
 
 def in_processes(jobs: list[Job], name: str, secret: bytes, results: Store, workers: int) -> Iterator[Grade]:

@@ -2,8 +2,9 @@
 
 The same submissions of assignment 1 go through `nbgrader autograde` as it comes and `otter run` (both: a kernel for each notebook,
 the public checks as its tests, no sandbox) and through `course grade` (sandbox, hidden tests), with one and with two processes, in
-turns. Memory is the most that all processes of a run use together, shared pages counted once. otter-grader lies in build/graders,
-which `make bench-grade` fills. Written to results/bench-grading.json.
+turns. Then a class ten times as large goes through ours, where the start counts for little. Memory is the most that all
+processes of a run use together, shared pages counted once. otter-grader lies in build/graders, which `make bench-grade` fills.
+Written to results/bench-grading.json.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from benchmarks.record import machine, measured, write
 A01 = read_assignment("a01")
 PROGRAMS = Path(sys.executable).parent
 OTTER = {**os.environ, "PYTHONPATH": str(ROOT / "build" / "graders")}
+LARGE = "course grade, large class"
 SECONDS = 0.3  # between two looks at the memory
 
 
@@ -151,13 +153,16 @@ def ours(folder: Path, students: int, jobs: int) -> Watched:
     return Watched([[*command, "--jobs", str(jobs), "--out", str(folder / "out")]], ROOT)
 
 
-def turns(students: int, rounds: int) -> Iterator[tuple[str, int, Watched]]:
-    """Every way to grade, in turns."""
+WAYS = {"nbgrader": stock, "otter-grader": otter, "course grade": ours, LARGE: ours}
+
+
+def turns(counts: Mapping[str, int], rounds: int) -> Iterator[tuple[str, int, Watched]]:
+    """Every way to grade, in turns, each with so many students."""
     for _ in range(rounds):
         for jobs in (1, 2):
-            for name, way in (("nbgrader", stock), ("otter-grader", otter), ("course grade", ours)):
+            for name, students in counts.items():
                 with tempfile.TemporaryDirectory() as folder:
-                    found = way(Path(folder), students, jobs)
+                    found = WAYS[name](Path(folder), students, jobs)
                 print(
                     f"{name}, {jobs} jobs: {60 * students / found.seconds:.1f} a minute, {found.most / 1e6:.0f} MB",
                     flush=True,
@@ -180,8 +185,9 @@ def main() -> None:
     )
     rates: dict[tuple[str, int], list[float]] = {}
     metrics: dict[str, Any] = {}
-    for name, jobs, found in turns(students, rounds):
-        rates.setdefault((name, jobs), []).append(60 * students / found.seconds)
+    counts = {name: 10 * students if name == LARGE else students for name in WAYS}
+    for name, jobs, found in turns(counts, rounds):
+        rates.setdefault((name, jobs), []).append(60 * counts[name] / found.seconds)
         key = f"{name}, {jobs} jobs, peak MB"
         metrics[key] = {"value": max(round(found.most / 1e6), metrics.get(key, {"value": 0})["value"])}
     for (name, jobs), values in rates.items():
@@ -189,8 +195,9 @@ def main() -> None:
     for other, jobs in itertools.product(("nbgrader", "otter-grader"), (1, 2)):
         ratios = [a / b for a, b in zip(rates["course grade", jobs], rates[other, jobs], strict=True)]
         metrics[f"{jobs} jobs, ratio to {other}"] = measured(ratios)
-    both = zip(rates["course grade", 2], rates["course grade", 1], strict=True)
-    metrics["course grade, from one job to two"] = measured([two / one for two, one in both])
+    for name in ("course grade", LARGE):
+        both = zip(rates[name, 2], rates[name, 1], strict=True)
+        metrics[f"{name}, from one job to two"] = measured([two / one for two, one in both])
     if not arguments.quick:
         write(arguments.out / "bench-grading.json", "grading", {"students": students, **machine()}, metrics, started)
 

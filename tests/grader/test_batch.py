@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -68,8 +69,28 @@ def test_a_second_run_finds_the_same_grades_without_grading(
     submitted: Path, graded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, store = graded
-    monkeypatch.setattr(batch, "in_processes", lambda *arguments: pytest.fail("it graded again"))
+    for way in ("in_processes", "grade"):
+        monkeypatch.setattr(batch, way, lambda *arguments: pytest.fail("it graded again"))
     assert grades(submitted, store) == found
+
+
+def test_what_cannot_be_graded_is_named_and_the_others_go_on(
+    submitted: Path, graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = graded
+    failures = [OSError("no sandbox today")]
+
+    def grade(*arguments):
+        if failures:
+            raise failures.pop()
+        return found["ada"].result
+
+    monkeypatch.setattr(batch, "grade", grade)
+    monkeypatch.setattr(batch, "Sandbox", lambda *arguments, **options: Mock())
+    again = grades(submitted, tmp_path)
+    problems = [grade.problem for grade in again.values() if grade.result is None]
+    assert problems.count("not graded: OSError: no sandbox today") == 1
+    assert len(again) == len(found) and len(problems) == 3  # and the two that cannot be read
 
 
 def test_a_regrade_from_nothing_is_bit_identical(submitted: Path, graded, tmp_path: Path) -> None:
