@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -156,40 +156,34 @@ def ours(folder: Path, students: int, jobs: int) -> Watched:
 WAYS = {"nbgrader": stock, "otter-grader": otter, "course grade": ours, LARGE: ours}
 
 
-def turns(counts: Mapping[str, int], rounds: int) -> Iterator[tuple[str, int, Watched]]:
-    """Every way to grade, in turns, each with so many students."""
-    for _ in range(rounds):
-        for jobs in (1, 2):
-            for name, students in counts.items():
-                with tempfile.TemporaryDirectory() as folder:
-                    found = WAYS[name](Path(folder), students, jobs)
-                print(
-                    f"{name}, {jobs} jobs: {60 * students / found.seconds:.1f} a minute, {found.most / 1e6:.0f} MB",
-                    flush=True,
-                )
-                yield name, jobs, found
+class Turn(NamedTuple):
+    """One way to grade, once: submissions a minute, and the most memory in MB."""
+
+    name: str
+    jobs: int
+    rate: float
+    memory: int
 
 
-def main() -> None:
-    """Grade, and write the comparison into the ledger."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--students", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--quick", action="store_true", help="two submissions once, to see that all runs; writes nothing"
-    )
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    arguments = parser.parse_args()
-    students, rounds, started = (
-        (2, 1, time.monotonic()) if arguments.quick else (arguments.students, arguments.rounds, time.monotonic())
-    )
+def one_round(counts: Mapping[str, int]) -> Iterator[Turn]:
+    """Every way to grade, with one process and with two, each with so many students."""
+    for jobs in (1, 2):
+        for name, students in counts.items():
+            with tempfile.TemporaryDirectory() as folder:
+                found = WAYS[name](Path(folder), students, jobs)
+            turn = Turn(name, jobs, 60 * students / found.seconds, round(found.most / 1e6))
+            print(f"{name}, {jobs} jobs: {turn.rate:.1f} a minute, {turn.memory} MB", flush=True)
+            yield turn
+
+
+def summary(rounds: list[list[Turn]]) -> dict[str, Any]:
+    """The metrics of some rounds: medians of rates and of the ratios in each round, and the most memory of all."""
     rates: dict[tuple[str, int], list[float]] = {}
     metrics: dict[str, Any] = {}
-    counts = {name: 10 * students if name == LARGE else students for name in WAYS}
-    for name, jobs, found in turns(counts, rounds):
-        rates.setdefault((name, jobs), []).append(60 * counts[name] / found.seconds)
-        key = f"{name}, {jobs} jobs, peak MB"
-        metrics[key] = {"value": max(round(found.most / 1e6), metrics.get(key, {"value": 0})["value"])}
+    for turn in itertools.chain(*rounds):
+        rates.setdefault((turn.name, turn.jobs), []).append(turn.rate)
+        key = f"{turn.name}, {turn.jobs} jobs, peak MB"
+        metrics[key] = {"value": max(turn.memory, metrics.get(key, {"value": 0})["value"])}
     for (name, jobs), values in rates.items():
         metrics[f"{name}, {jobs} jobs, submissions a minute"] = measured(values)
     for other, jobs in itertools.product(("nbgrader", "otter-grader"), (1, 2)):
@@ -198,8 +192,28 @@ def main() -> None:
     for name in ("course grade", LARGE):
         both = zip(rates[name, 2], rates[name, 1], strict=True)
         metrics[f"{name}, from one job to two"] = measured([two / one for two, one in both])
-    if not arguments.quick:
-        write(arguments.out / "bench-grading.json", "grading", {"students": students, **machine()}, metrics, started)
+    return metrics
+
+
+def main() -> None:
+    """Grade, and write the comparison into the ledger after each round, so that a long run can be stopped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--students", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--quick", action="store_true", help="two submissions once, to see that all runs; writes nothing"
+    )
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    arguments = parser.parse_args()
+    students = 2 if arguments.quick else arguments.students
+    counts = {name: 10 * students if name == LARGE else students for name in WAYS}
+    rounds: list[list[Turn]] = []
+    started = time.monotonic()
+    while len(rounds) < (1 if arguments.quick else arguments.rounds):
+        rounds.append(list(one_round(counts)))
+        if not arguments.quick:
+            options = {"students": students, "rounds": len(rounds), **machine()}
+            write(arguments.out / "bench-grading.json", "grading", options, summary(rounds), started)
 
 
 if __name__ == "__main__":
