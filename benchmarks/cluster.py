@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dask.config
 from distributed import Client, LocalCluster
 
 from autograder import gates
@@ -50,6 +51,7 @@ def hand_in(folder: Path, students: int) -> dict[str, str]:
 def two_workers() -> Any:
     """A local cluster of two processes. (Any, since distributed's types know only its asynchronous side.)"""
     options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    dask.config.set({"distributed.worker.profile.enabled": False})  # it keeps samples of an hour, and memory grows
     return LocalCluster(**options)
 
 
@@ -127,7 +129,7 @@ def main() -> None:
         write(
             arguments.out / "bench-cluster.json",
             "grading on a cluster",
-            {"students": students, **machine()},
+            {"students": students, "profiler of dask": "off", **machine()},
             metrics,
             started,
         )
