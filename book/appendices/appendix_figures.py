@@ -53,7 +53,7 @@ def peers(speeds: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]) -> 
         yticks=range(row), yticklabels=names, xlim=(0, None), xlabel="times as many images a second as the faster peer"
     )
     axes.invert_yaxis()
-    axes.legend()
+    axes.legend(loc="upper left")  # where no ratio lies
     figure.tight_layout()
     plt.close(figure)
     return figure
