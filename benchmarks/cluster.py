@@ -10,7 +10,6 @@ import argparse
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,32 +19,29 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
-from distributed import Client, LocalCluster
+from distributed import LocalCluster
 
 from autograder import gates
-from autograder.assignment import ROOT, SOLUTIONS, to_bytes
+from autograder.assignment import ROOT, to_bytes
 from autograder.gates import cell_named
-from benchmarks.grading import A01, memory
+from benchmarks.grading import A01, SECONDS, hand_in, memory, named
 from benchmarks.record import machine, measured, write
 
 TENTHS = 10
 
 
-def hand_in(folder: Path, students: int) -> dict[str, str]:
-    """Write submissions in nbgrader's layout; the kind of each student's, which alone decides its score."""
-    mistakes = gates.mutants(A01)
-    kinds = {}
-    for number in range(students):
-        student = f"student{number:05}"
-        mistake = mistakes[number % (2 * len(mistakes))] if number % (2 * len(mistakes)) < len(mistakes) else None
-        notebook = A01.solved() if mistake is None else gates.mutated(A01, mistake)
-        cell_named(notebook, "proof").source = f"the proof of {student}"
-        place = folder / student / A01.name
-        place.mkdir(parents=True)
-        (place / "topic.ipynb").write_bytes(to_bytes(notebook))
-        shutil.copy(SOLUTIONS / A01.name / "checks.py", place)
-        kinds[student] = "solved" if mistake is None else mistake.name
-    return kinds
+KINDS = [
+    *gates.mutants(A01),
+    *[None] * len(gates.mutants(A01)),
+]  # each known mistake once, and as many solved notebooks
+
+
+def submission(student: int) -> bytes:
+    """A notebook with a proof of its own, whose score its kind alone decides."""
+    kind = KINDS[student % len(KINDS)]
+    notebook = A01.solved() if kind is None else gates.mutated(A01, kind)
+    cell_named(notebook, "proof").source = f"the proof of student {student}"
+    return to_bytes(notebook)
 
 
 def two_workers() -> Any:
@@ -55,15 +51,10 @@ def two_workers() -> Any:
     return LocalCluster(**options)
 
 
-def connected(cluster: Any) -> Any:
-    """A client of the cluster."""
-    return Client(cluster)
-
-
 def measure(folder: Path, students: int) -> dict[str, Any]:
     """Grade on a cluster while counting results and memory; raises RuntimeError where a submission is lost or misjudged."""
-    kinds = hand_in(folder / "submitted", students)
-    with two_workers() as cluster, connected(cluster) as client:
+    hand_in(folder / "submitted", range(students), submission)
+    with two_workers() as cluster:
         command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
         command += ["--dask", cluster.scheduler_address, "--out", str(folder / "out"), "--json", str(folder / "grades")]
         grading = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -71,7 +62,7 @@ def measure(folder: Path, students: int) -> dict[str, Any]:
         while grading.poll() is None:
             graded = len(list((folder / "out" / A01.name).glob("*.json")))
             if not killed and graded >= students / 2:
-                os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
+                os.kill(cluster.workers[0].pid, signal.SIGKILL)
                 killed = True
             if graded > students * len(marks) / TENTHS:  # the first mark is the first result: the cluster is warm
                 marks.append((time.monotonic(), graded))
@@ -79,12 +70,12 @@ def measure(folder: Path, students: int) -> dict[str, Any]:
                 print(f"{graded} graded, {used[-1] / 1e6:.0f} MB", flush=True)
             if finished is None and graded == students:
                 finished = time.monotonic()  # what follows are the reports
-            time.sleep(0.5)
+            time.sleep(SECONDS)
         finished = finished or time.monotonic()
         complaint = grading.communicate()[1]
     if grading.returncode:
         raise RuntimeError(complaint.decode(errors="replace")[-2000:])
-    check(json.loads((folder / "grades").read_text()), kinds)
+    check(json.loads((folder / "grades").read_text()), students)
     marks.append((finished, students))
     rates = [60 * (later - earlier) / (end - begin) for (begin, earlier), (end, later) in itertools.pairwise(marks)]
     return {
@@ -100,18 +91,16 @@ def measure(folder: Path, students: int) -> dict[str, Any]:
     }
 
 
-def check(grades: list[dict[str, Any]], kinds: dict[str, str]) -> None:
+def check(grades: list[dict[str, Any]], students: int) -> None:
     """Raises RuntimeError where a student has no grade, or two who made the same mistake have different scores."""
     scores = {entry["student"]: entry["score"] for entry in grades}
-    lost = [student for student in kinds if scores.get(student) is None]
+    lost = [name for name in map(named, range(students)) if scores.get(name) is None]
     if lost:
         raise RuntimeError(f"{len(lost)} submissions were not graded, the first is {lost[0]}'s")
-    by_kind: dict[str, set[float]] = {}
-    for student, kind in kinds.items():
-        by_kind.setdefault(kind, set()).add(scores[student])
-    unequal = {kind: found for kind, found in by_kind.items() if len(found) > 1}
-    if unequal:
-        raise RuntimeError(f"the same work got different scores: {unequal}")
+    for first in range(min(students, len(KINDS))):
+        alike = {scores[named(student)] for student in range(first, students, len(KINDS))}
+        if len(alike) > 1:
+            raise RuntimeError(f"the same work as {named(first)}'s got different scores: {sorted(alike)}")
 
 
 def main() -> None:

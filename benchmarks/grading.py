@@ -89,10 +89,15 @@ def stock_submission(student: int) -> bytes:
     return to_bytes(notebook)
 
 
+def named(student: int) -> str:
+    """The name of a student's folder."""
+    return f"student{student:04}"
+
+
 def hand_in(folder: Path, students: range, make: Any) -> None:
     """Write submissions in nbgrader's layout."""
     for student in students:
-        place = folder / f"student{student:04}" / A01.name
+        place = folder / named(student) / A01.name
         place.mkdir(parents=True)
         (place / "topic.ipynb").write_bytes(make(student))
         shutil.copy(SOLUTIONS / A01.name / "checks.py", place)

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import cluster, speed, sweeps
 from benchmarks.contestants import contestants, gflop, parameters
+from benchmarks.grading import named
 from benchmarks.record import machine, measured
 from course_lib.evaluate import ledger
 
@@ -55,13 +56,14 @@ def test_every_part_of_make_bench_exists_and_has_help() -> None:
 
 
 def test_a_cluster_that_loses_or_misjudges_a_submission_is_found_out() -> None:
-    kinds = {"ada": "solved", "ben": "solved", "cy": "root forgotten"}
-    grades = [{"student": student, "score": 90.0} for student in kinds]
-    cluster.check(grades, kinds)
-    with pytest.raises(RuntimeError, match="1 submissions were not graded, the first is cy's"):
-        cluster.check(grades[:2], kinds)
-    with pytest.raises(RuntimeError, match="different scores: {'solved'"):
-        cluster.check([{"student": "ada", "score": 80.0}, *grades[1:]], kinds)
+    students = len(cluster.KINDS) + 1  # the last does what the first did
+    grades = [{"student": named(student), "score": float(student % len(cluster.KINDS))} for student in range(students)]
+    cluster.check(grades, students)
+    with pytest.raises(RuntimeError, match=f"1 submissions were not graded, the first is {named(students - 1)}'s"):
+        cluster.check(grades[:-1], students)
+    with pytest.raises(RuntimeError, match=r"the same work as student0000's got different scores: \[0.0, 5.0\]"):
+        cluster.check([*grades[:-1], {"student": named(students - 1), "score": 5.0}], students)
+    assert cluster.submission(0) != cluster.submission(len(cluster.KINDS))  # or the second would have its grade already
 
 
 def test_every_sweep_is_made_and_its_results_are_whole() -> None:
