@@ -58,9 +58,10 @@ bench: setup build/peers/installed  ## measure speed and quality beside other li
 bench-grade: setup build/graders/installed  ## measure how fast submissions are graded, ours beside other graders, into results/ (long; on an idle machine)
 	@for part in grading cluster; do env -u OMP_NUM_THREADS $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 
-sweeps: setup  ## measure the shipped models over samplers and guidance scales, into results/ (an hour or more; needs MNIST and CIFAR-10)
+sweeps: setup  ## measure the shipped models over samplers and guidance scales, into results/ (two hours or more; needs MNIST and CIFAR-10)
 	@for sweep in samplers classifier mnist-cfg cifar10-cfg remedies; do \
 		$(PYTHON) -W ignore -m benchmarks.sweeps $$sweep || exit 1; done
+	@$(PYTHON) -W ignore -m benchmarks.accuracy_score
 
 build/%/installed: benchmarks/%.txt
 	@$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/$* -r $<

@@ -95,12 +95,25 @@ def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(mirror, images.flip(-1), images)
 
 
+def dequantised(images: Tensor, generator: torch.Generator, levels: int = 256) -> Tensor:
+    """uint8 images of so many grey levels as floats, each value spread evenly over its level's bin, for a density (Theis et al., 2016)."""
+    noise = torch.rand(images.shape, generator=generator, device=images.device) - 0.5
+    return images.float() + noise * (255 / (levels - 1))
+
+
 def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's 1,797 handwritten digits: images `(1797, 1, 8, 8)` float32 in [-1, 1] (17 grey levels), labels `(1797,)`."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)  # (1797, 64) in [0, 16]
     return torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 8 - 1, torch.from_numpy(labels).long()
+
+
+def split_digits() -> tuple[Tensor, Tensor]:
+    """1,500 of the digits to train on, and the other 297, drawn at random once and for all: `(N, 1, 8, 8)` float32 in [-1, 1]."""
+    images, _ = digits()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return images[order[:1500]], images[order[1500:]]
 
 
 def photographs(size: int = 256) -> Tensor:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from course_lib import checkpoints, data, metrics
 from course_lib.checkpoints import ModelCard
 from course_lib.drawing import balanced_classes, draw_batches
-from course_lib.metrics import Estimate, Features, bootstrap
+from course_lib.metrics import Estimate, Features, bootstrap, share_interval
 from course_lib.nets.classifier import Classifier, ConvClassifier, accuracy
 from course_lib.reference import CLASSIFIERS, ROWS, Reference, check_classifier, load_reference
 
@@ -61,19 +61,22 @@ def data_set(card: ModelCard) -> str:
 def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
     """Every metric of images `(N, C, H, W)`, beside its floor: the same metric of as many real test images.
 
-    Each is {"value", "low", "high", "floor"}: the ends of a 95 % bootstrap interval, and what real images get. The share of copies
-    of training images is among them where the data set is in the data dir.
+    Each is {"value", "low", "high", "floor"}: the ends of a 95 % bootstrap interval, and what real images get. With labels, the
+    classes that were asked for, the interval resamples each class in itself, and the real images have as many of each class: the luck
+    of class counts is none of such a model's. The share of copies of training images is among them where the data set is in the
+    data dir.
     """
     reference = load_reference(name)
     network, card = checkpoints.load(CLASSIFIERS[name])
     check_classifier(reference, card.sha256)
     assert isinstance(network, Classifier | ConvClassifier)
     generated, n = metrics.features(network, images), len(images)
-    ours, floors = (estimates(reference, x) for x in (generated, reference.test[:n]))
+    real = reference.test[:n] if labels is None else reference.test[alike(reference.test.log_probs.argmax(-1), labels)]
+    ours, floors = estimates(reference, generated, labels), estimates(reference, real)
     if (data.data_dir() / f"{name}.npz").exists():
         ours["copies"], floors["copies"] = copied(name, images), Estimate(0.01, 0.01, 0.01)
     if labels is not None:
-        ours["accuracy"] = bootstrap(lambda w: metrics.label_accuracy(generated.log_probs, labels, w), n)
+        ours["accuracy"] = bootstrap(lambda w: metrics.label_accuracy(generated.log_probs, labels, w), n, groups=labels)
     table: dict[str, Any] = {}
     for key, estimate in ours.items():
         table[key] = {part: round(value, 5) for part, value in estimate._asdict().items()}
@@ -82,24 +85,39 @@ def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str
     return table
 
 
-def estimates(reference: Reference, found: Features) -> dict[str, Estimate]:
-    """The metrics of one set of features against the training set's, each with its bootstrap interval."""
+def alike(classes: Tensor, labels: Tensor) -> Tensor:
+    """Rows of `classes` with as many of each class as `labels`: the first ones, and those again where there are too few."""
+    rows = []
+    for label, wanted in zip(*labels.unique(return_counts=True), strict=True):
+        found = (classes == label).nonzero()[:, 0]
+        rows.append(found[torch.arange(int(wanted)) % len(found)])
+    return torch.cat(rows)
+
+
+def estimates(reference: Reference, found: Features, groups: Tensor | None = None) -> dict[str, Estimate]:
+    """The metrics of one set of features against the training set's, each with its bootstrap interval.
+
+    `groups` `(N,)` are the classes of which the number was fixed, if any. Recall and coverage are shares of real images, which had none.
+    """
     vectors, log_probs = found
     n, near = len(vectors), metrics.manifold(reference.train_vectors[: len(vectors)], vectors)
 
-    def mean(rows: Tensor) -> Estimate:
+    def interval(statistic: Callable[[Tensor | None], float], groups: Tensor | None = groups) -> Estimate:
+        return bootstrap(statistic, n, groups=groups)
+
+    def mean(rows: Tensor, groups: Tensor | None) -> Estimate:
         rows = rows.double()
-        return bootstrap(lambda w: float(rows.mean() if w is None else w @ rows / w.sum()), len(rows))
+        return interval(lambda w: float(rows.mean() if w is None else w @ rows / w.sum()), groups)
 
     return {
-        "frechet distance": bootstrap(lambda w: metrics.frechet_distance(reference.train, vectors, w), n),
-        "kernel distance": bootstrap(metrics.kernel_statistic(reference.train_vectors[:n], vectors), n),
-        "precision": mean(near.precise),
-        "recall": mean(near.recalled),
-        "density": mean(near.dense),
-        "coverage": mean(near.covered),
-        "classifier score": bootstrap(lambda w: metrics.classifier_score(log_probs, w), n),
-        "effective classes": bootstrap(lambda w: metrics.effective_classes(log_probs, w), n),
+        "frechet distance": interval(lambda w: metrics.frechet_distance(reference.train, vectors, w)),
+        "kernel distance": interval(metrics.kernel_statistic(reference.train_vectors[:n], vectors)),
+        "precision": mean(near.precise, groups),
+        "recall": mean(near.recalled, None),
+        "density": mean(near.dense, groups),
+        "coverage": mean(near.covered, None),
+        "classifier score": interval(lambda w: metrics.classifier_score(log_probs, w)),
+        "effective classes": interval(lambda w: metrics.effective_classes(log_probs, w)),
     }
 
 
@@ -115,10 +133,8 @@ def on_test_set(model: str, card: ModelCard) -> dict[str, Any]:
     """The accuracy of a classifier on its test set, with the 95 % interval of a share."""
     network, _ = checkpoints.load(model)
     images, labels = data.load(data_set(card), "test")
-    value = accuracy(network, data.to_unit(images), labels)
-    spread = 1.96 * (value * (1 - value) / len(labels)) ** 0.5
-    ends = {"value": value, "low": value - spread, "high": value + spread}
-    return {"test accuracy": {key: round(number, 5) for key, number in ends.items()}}
+    found = share_interval(accuracy(network, data.to_unit(images), labels), len(labels))
+    return {"test accuracy": {key: round(number, 5) for key, number in found._asdict().items()}}
 
 
 def by_setting(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

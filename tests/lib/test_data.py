@@ -235,3 +235,23 @@ def test_other_archives_have_a_thousand_test_images_a_class(name: str, shape: tu
     images, labels = data.load(name, "test")
     assert images.shape == shape
     assert labels.bincount().tolist() == [1000] * 10
+
+
+def test_split_digits_shares_all_digits_out_once_and_always_alike() -> None:
+    train, held_out = data.split_digits()
+    assert (len(train), len(held_out)) == (1500, 297)
+    shared_out, whole = torch.cat([train, held_out]).flatten(1), data.digits()[0].flatten(1)
+    assert torch.equal(shared_out.sum(1).sort().values, whole.sum(1).sort().values)
+    assert all(torch.equal(*pair) for pair in zip(data.split_digits(), (train, held_out), strict=True))
+    assert not torch.equal(train, whole[:1500].reshape_as(train))  # the last ones have other writers
+
+
+def test_dequantised_values_fill_their_level_s_bin_evenly_and_rounding_brings_the_level_back() -> None:
+    train, _ = data.split_digits()
+    images = data.to_bytes(train)
+    spread = data.dequantised(images, torch.Generator().manual_seed(0), levels=17)
+    level = (data.to_unit(spread) + 1) * 8  # in levels, 0 to 16, but for the rounding to bytes
+    assert ((level.round() == (train + 1) * 8).float().mean() > 0.97) and (level - (train + 1) * 8).abs().max() < 0.54
+    inside = level - (train + 1) * 8
+    assert abs(inside.mean()) < 4 * (1 / 12) ** 0.5 / inside.numel() ** 0.5
+    assert abs(inside.var() - 1 / 12) < 1e-3

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib import checkpoints, data, metrics
-from course_lib.evaluate import by_scale, by_setting, compare, copied, data_set, estimates, evaluate, ledger
+from course_lib.evaluate import alike, by_scale, by_setting, compare, copied, data_set, estimates, evaluate, ledger
 from course_lib.reference import CLASSIFIERS, check_classifier, load_reference
 
 SHIPPED = [name for name, model in CLASSIFIERS.items() if (checkpoints.SHIPPED / f"{model}.safetensors").exists()]
@@ -51,6 +51,32 @@ def test_an_entry_holds_every_metric_and_can_be_written_and_listed(tmp_path: Pat
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(ValueError, match=r"b\.json is damaged"):
         ledger(tmp_path)
+
+
+def test_a_model_with_classes_is_measured_beside_real_images_of_the_same_classes() -> None:
+    """Forty real digits of each class and the first 400: the same model, but for the luck of the class counts."""
+    reference = load_reference("mnist")
+    classes = reference.test.log_probs.argmax(1)
+    labels = torch.arange(400) % 10
+    rows = alike(classes, labels)
+    assert classes[rows].bincount().tolist() == [40] * 10 and len(rows.unique()) == 400
+    few = alike(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0, 1, 1]))
+    assert few.tolist() == [0, 2, 0, 1, 1]
+    balanced = estimates(reference, reference.test[rows], classes[rows])
+    plain = estimates(reference, reference.test[:400])
+    assert balanced["frechet distance"].value < 0.6 * plain["frechet distance"].value
+    width = {kind: found["effective classes"] for kind, found in (("balanced", balanced), ("plain", plain))}
+    assert width["balanced"].high - width["balanced"].low < 0.1 * (width["plain"].high - width["plain"].low)
+    assert balanced["recall"].high - balanced["recall"].low > 0.05  # a share of real images, whose classes nobody fixed
+
+
+def test_a_measurement_with_labels_takes_both_the_interval_and_the_floor_of_its_classes() -> None:
+    images = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    labels, reference = torch.arange(200) % 2, load_reference("mnist")
+    found = compare("mnist", images, labels)
+    zeros_and_ones = reference.test[alike(reference.test.log_probs.argmax(1), labels)]
+    floor = estimates(reference, zeros_and_ones)["effective classes"].value
+    assert found["effective classes"]["floor"] == pytest.approx(floor, abs=1e-5) == pytest.approx(2, abs=0.01)
 
 
 def test_a_sweep_is_read_by_setting_and_by_scale():

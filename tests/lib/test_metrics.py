@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from course_lib import metrics
-from course_lib.metrics import Features, bootstrap, frechet_distance, kernel_distance, manifold, moments
+from course_lib.metrics import Features, bootstrap, frechet_distance, kernel_distance, manifold, moments, share_interval
 from course_lib.nets import Classifier
 
 
@@ -163,3 +163,27 @@ def test_bad_input_says_what_is_allowed():
         moments(normal(1, 3))
     with pytest.raises(ValueError, match="k must be smaller than both sets"):
         manifold(normal(3, 2), normal(9, 2), k=3)
+
+
+def test_the_interval_of_a_share_holds_the_truth_nineteen_times_in_twenty_and_stays_a_share() -> None:
+    drawn = torch.rand(4000, 300, generator=torch.Generator().manual_seed(0)) < 0.3
+    estimates = [share_interval(value, 300) for value in drawn.double().mean(1).tolist()]
+    held = sum(estimate.low <= 0.3 <= estimate.high for estimate in estimates) / len(estimates)
+    assert abs(held - 0.95) < 0.015
+    assert share_interval(1.0, 50) == (1.0, 1.0, 1.0) and share_interval(0.02, 50).low == 0.0
+    assert share_interval(0.98, 50).high == 1.0
+
+
+def test_a_bootstrap_within_groups_has_no_luck_of_counts_and_the_spread_of_a_sample_with_fixed_counts() -> None:
+    groups = torch.arange(300) % 3
+    values = 10.0 * groups + normal(300, seed=5)
+
+    def mean(w: torch.Tensor | None) -> float:
+        return float(values.mean() if w is None else w @ values / w.sum())
+
+    within, plain = (bootstrap(mean, 300, repeats=400, groups=chosen) for chosen in (groups, None))
+    assert math.isclose((within.high - within.low) / (2 * 1.96), 1 / 300**0.5, rel_tol=0.15)
+    assert math.isclose((plain.high - plain.low) / (2 * 1.96), (1 + 200 / 3) ** 0.5 / 300**0.5, rel_tol=0.15)
+    counts = []
+    bootstrap(lambda w: counts.append(w) or 0.0, 300, repeats=5, groups=groups)
+    assert all(float(w[groups == group].sum()) == 100 for w in counts[1:] for group in range(3))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from course_lib import checkpoints, data, recipes
-from course_lib.classifiers import classification_loss
+from course_lib.classifiers import accuracy_score, classification_loss
 from course_lib.drawing import balanced_classes, draw, draw_batches
 from course_lib.gaussian import GaussianProcess
 from course_lib.predictions import V
@@ -133,3 +133,17 @@ def test_every_shipped_model_draws_each_class_as_often(name: str) -> None:
 def test_every_recipe_hands_its_options_to_fit(name: str, small_data: None, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'no_such_option'"):
         RECIPES[name](tmp_path, steps=1, batch_size=2, no_such_option=True)
+
+
+def test_the_accuracy_score_is_that_of_a_classifier_which_saw_only_the_drawn_images() -> None:
+    """Bars at two heights: told apart after learning from true bars, taken for each other after learning from swapped labels."""
+    labels = torch.arange(200) % 2
+    images = torch.randint(0, 60, (200, 1, 8, 8), generator=generator(), dtype=torch.uint8)
+    images[labels == 0, :, 1:3] = 255
+    images[labels == 1, :, 5:7] = 255
+    learned = accuracy_score(images[:100], labels[:100], (images[100:], labels[100:]), steps=30, batch_size=20)
+    assert learned == (1.0, 1.0, 1.0)
+    swapped = accuracy_score(images[:100], 1 - labels[:100], (images[100:], labels[100:]), steps=30, batch_size=20)
+    assert swapped == (0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="batch_size"):
+        accuracy_score(images[:10], labels[:10], (images, labels), batch_size=20)

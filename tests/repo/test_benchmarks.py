@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cluster, speed, sweeps
+from benchmarks import accuracy_score, cluster, speed, sweeps
 from benchmarks.contestants import contestants, gflop, parameters
 from benchmarks.grading import named
 from benchmarks.record import machine, measured
-from course_lib.evaluate import ledger
+from course_lib.evaluate import by_setting, ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = {entry["model"]: entry for entry in ledger(ROOT / "results")}
@@ -50,7 +50,7 @@ def test_every_part_of_make_bench_exists_and_has_help() -> None:
     assert {"operators", "networks", "keywords", "speed", "sampling", "quality"} == set(recipe)
     graders = set((ROOT / "Makefile").read_text().partition("for part in grading")[2].partition(";")[0].split())
     assert graders == {"cluster"}
-    for part in (*recipe, "gpu", "grading", "cluster"):
+    for part in (*recipe, "gpu", "grading", "cluster", "accuracy_score"):
         command = [sys.executable, "-m", f"benchmarks.{part}", "--help"]
         assert "--quick" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
@@ -76,6 +76,13 @@ def test_every_sweep_is_made_and_its_results_are_whole() -> None:
         for setting in settings:
             found = entry["metrics"][f"{setting}: frechet distance"]
             assert found["low"] <= found["value"] <= found["high"]
+
+
+def test_the_accuracy_score_was_measured_at_every_scale_and_real_digits_are_the_best_teachers() -> None:
+    metrics = by_setting(ENTRIES["classification accuracy score"]["metrics"])
+    scores = {setting: found["classification accuracy score"]["value"] for setting, found in metrics.items()}
+    assert set(scores) == {"real digits", *(f"scale {scale:g}" for scale in accuracy_score.SCALES)}
+    assert max(scores, key=lambda setting: scores[setting]) == "real digits" and min(scores.values()) > 0.5
 
 
 def test_a_sweep_goes_on_where_it_was_stopped(monkeypatch, tmp_path) -> None:
