@@ -72,7 +72,7 @@ class VE:
         return torch.ones_like(check_time(t, self.T))
 
     def noise(self, t: Tensor) -> Tensor:
-        """The standard deviation at t; at t = 0 it is sigma_min, not 0, as in the paper."""
+        """The standard deviation at t. At t = 0 it is sigma_min; the paper, which stays away from t = 0, jumps to 0 there."""
         return self.sigma_min * (self.sigma_max / self.sigma_min) ** check_time(t, self.T)
 
 

@@ -18,7 +18,7 @@ def operators(metrics: Mapping[str, Mapping[str, float]]) -> Figure:
     figure, axes = plt.subplots(figsize=(6.8, 4.2))
     colors = ["C1" if name.startswith("convolution") else "C0" for name in names]
     axes.barh([name.removesuffix(", ms") for name in names], values, xerr=np.abs(ends - values), color=colors)
-    axes.set_xlabel("milliseconds, forward and backward")
+    axes.set_xlabel("milliseconds")
     plt.close(figure)
     return figure
 

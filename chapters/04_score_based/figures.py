@@ -208,11 +208,12 @@ def misfit(samples: Tensor, exact: ExactDiffusion, t: float, bins: int = 60, rea
     return float((found - marks.diff()).abs().sum() / 2)
 
 
-def against_evaluations(points: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Misplaced probability against the number of evaluations."""
+def against_evaluations(points: Mapping[str, Sequence[tuple[int, float]]], floor: float) -> Figure:
+    """Misplaced probability against the number of evaluations, with that of exact samples."""
     figure, (axis,) = curves("evaluations of the score", "misplaced probability", height=2.9)
     for (name, values), style in zip(points.items(), ("o-", "^-.", "s--"), strict=True):
         axis.loglog(*zip(*values, strict=True), style, markersize=4, label=name)
+    axis.axhline(floor, color="0.4", linestyle=":", label="exact samples")
     axis.legend()
     return closed(figure)
 
