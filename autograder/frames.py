@@ -215,9 +215,10 @@ def from_json(tree: Any, tensors: dict[str, Tensor], resolve: Callable[[str], An
     if not special:
         return {key: from_json(item, tensors, resolve) for key, item in tree.items()}
     if tree.keys() == {TENSOR, "kind"} and tree["kind"] in ("torch", "numpy"):
-        tensor = tensors.get(tree[TENSOR]) if type(tree[TENSOR]) is str else None
+        # Each tensor once: a short message could name a large one often enough to keep its reader busy for hours.
+        tensor = tensors.pop(tree[TENSOR], None) if type(tree[TENSOR]) is str else None
         if tensor is None:
-            raise FrameError("the message names a tensor that it does not hold")
+            raise FrameError("the message names a tensor that it does not hold, or one twice")
         if tree["kind"] == "numpy" and tensor.dtype == torch.bfloat16:
             raise FrameError("the message holds an array of a kind that NumPy does not know")
         return tensor if tree["kind"] == "torch" else tensor.numpy()

@@ -22,13 +22,19 @@ from autograder import frames
 HERE = Path(__file__).resolve().parent
 INSIDE = ("__init__.py", "frames.py", "linux.py", "zygote.py", "child.py")  # all that a sandbox sees of this package
 READY_SECONDS = 120.0
+QUESTION_BYTES = 8 << 20  # of one question that student code asks a function of ours
+QUESTIONS_BYTES = 512 << 20  # of all that it asks within one call
 
 
 class Limits(NamedTuple):
-    """What a submission may use. Times in seconds, sizes in bytes; `call_seconds` is the wall time of one call."""
+    """What a submission may use; times in seconds, sizes in bytes.
+
+    `call_seconds` is the wall time of one call, `all_seconds` that of everything.
+    """
 
     call_seconds: float = 20.0
     load_seconds: float = 120.0
+    all_seconds: float = 1800.0
     cpu_seconds: int = 600
     memory_bytes: int = 2 << 30
     processes: int = 32
@@ -153,7 +159,7 @@ class Child:
 
     def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket, output: int, limits: Limits) -> None:
         self.sandbox, self.number, self.channel, self.limits = sandbox, number, channel, limits
-        self.alive = True
+        self.alive, self.until = True, time.monotonic() + limits.all_seconds
         self.printed = bytearray()
         self.reader = threading.Thread(target=self._drain, args=(output,), daemon=True)
         self.reader.start()
@@ -167,7 +173,7 @@ class Child:
     def load(self, cells: list[str]) -> list[dict[str, str] | None]:
         """Run the cells of a notebook in order; for each, the error that it raised, or None."""
         errors = self._ask({"cells": cells}, self.limits.load_seconds, {})
-        if type(errors) is not list or len(errors) != len(cells):
+        if type(errors) is not list or len(errors) != len(cells) or not all(e is None or is_report(e) for e in errors):
             raise self._ended("your notebook broke the connection to the grader")
         return errors
 
@@ -200,15 +206,19 @@ class Child:
         """Send one request and answer what comes back until it is answered."""
         if not self.alive:
             raise StudentError("your code ended the process that ran it, earlier in this notebook", "Ended")
-        deadline = time.monotonic() + seconds
+        deadline, asked = min(time.monotonic() + seconds, self.until), 0
         try:
             self._send(request if isinstance(request, bytes) else frames.pack(request), deadline)
             while True:
-                answer = frames.unpack(self._receive(deadline))
+                frame = self._receive(deadline)
+                answer = frames.unpack(frame)
                 if type(answer) is not dict:
                     raise frames.FrameError("the answer is no answer")
                 if "callback" not in answer:
                     break
+                asked += len(frame)
+                if len(frame) > QUESTION_BYTES or asked > QUESTIONS_BYTES:
+                    raise frames.FrameError("it asks a function that it was given about too much data")
                 self._send(self._called_back(answer, callables), deadline)
         except TimeoutError:
             raise self._ended(
@@ -267,6 +277,11 @@ class Child:
 
 def student_error(found: Any) -> StudentError:
     """The error that a child reports, as text and nothing else."""
-    if type(found) is not dict or any(type(found.get(key)) is not str for key in ("kind", "message", "trace")):
+    if not is_report(found):
         return StudentError("your code failed, and its error cannot be read", "Frame")
     return StudentError(f"{found['kind']}: {found['message']}", found["kind"], found["trace"])
+
+
+def is_report(found: Any) -> bool:
+    """Whether this is the report of an error: three texts."""
+    return type(found) is dict and all(type(found.get(key)) is str for key in ("kind", "message", "trace"))

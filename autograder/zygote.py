@@ -1,10 +1,11 @@
 """Inside the sandbox and before any student code: import the heavy packages once, then fork a clean child for each submission.
 
-A child gets namespaces of its own (processes, mounts, messages, users), so that it sees neither this process nor another
-child, a private /tmp, hard limits, and no privilege. What it leaves behind ends with it. The orders come over a socket that
-no child inherits.
+A child gets namespaces of its own (processes, mounts, messages, network, users), so that it sees neither this process nor
+another child, a private /tmp, hard limits, a filter of system calls, and no privilege. What it leaves behind ends with it.
+The orders come over a socket that no child inherits.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from autograder import child, linux
 
 WATCH_SECONDS = 0.25  # between two looks at how much memory the children use
+INODES = 10_000  # files and folders in each of a child's two places to write
 CHANNEL = 3  # the file descriptor on which a child speaks with the grader
 WARM = ("numpy", "torch", "sympy", "matplotlib.pyplot", "IPython.core.inputtransformer2", "safetensors.torch")
 
@@ -28,6 +30,7 @@ def main() -> None:
     for name in (*WARM, *sys.argv[2:]):
         importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
+    linux.seccomp()  # if it is missing, fail here, where it costs no student a point
     linux.set_dumpable(False)
     control.send(b"ready")
     guards: dict[int, Guard] = {}
@@ -60,8 +63,8 @@ class Guard(NamedTuple):
 
 
 def end(guard: Guard) -> None:
-    """End a guard, and with it its child and all that the child started."""
-    os.kill(guard.pid, signal.SIGKILL)
+    """End a guard. It first ends its child, the first process of its namespace, with which all others there end."""
+    os.kill(guard.pid, signal.SIGTERM)
     os.waitpid(guard.pid, 0)
 
 
@@ -70,6 +73,7 @@ def end_greedy(guards: dict[int, Guard]) -> None:
     if not guards:
         return
     parents, memory = processes()
+    end_orphans(parents, guards)
     base = memory.get(os.getpid(), 0)  # what every fork shares with this process
     used = dict.fromkeys((guard.pid for guard in guards.values()), 0)
     for pid in parents:
@@ -83,19 +87,30 @@ def end_greedy(guards: dict[int, Guard]) -> None:
             end(guards.pop(number))
 
 
+def end_orphans(parents: dict[int, int], guards: dict[int, Guard]) -> None:
+    """End what belongs to no guard any more: a guard may itself have been ended, by a kernel that ran out of memory."""
+    kept = {1, os.getpid(), *(guard.pid for guard in guards.values())}
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor not in kept:
+            ancestor = parents[ancestor]
+        if ancestor in (1, os.getpid()) and pid not in kept:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def processes() -> tuple[dict[int, int], dict[int, int]]:
     """The parent of every process that this one sees, and the memory of each that is backed by no file, in bytes."""
     parents, memory = {}, {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat") as file:
-                    parent = int(file.read().rpartition(")")[2].split()[1])
-                with open(f"/proc/{name}/statm") as file:
-                    _, resident, shared, *_ = map(int, file.read().split())
-            except (OSError, ValueError, IndexError):  # it has just ended
+                with open(f"/proc/{name}/status") as file:
+                    lines = dict(line.split(":", 1) for line in file)
+            except (OSError, ValueError):  # it has just ended
                 continue
-            parents[int(name)], memory[int(name)] = parent, (resident - shared) * resource.getpagesize()
+            parents[int(name)] = int(lines["PPid"])
+            memory[int(name)] = sum(int(lines.get(part, "0 kB").split()[0]) << 10 for part in ("RssAnon", "RssShmem"))
     return parents, memory
 
 
@@ -107,15 +122,17 @@ def spawn(limits: dict[str, int], descriptors: list[int], control: socket.socket
     try:
         control.close()
         uid, gid = os.getuid(), os.getgid()
-        linux.unshare(linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWIPC)
+        linux.unshare(linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWIPC | linux.NEWNET)
         linux.set_dumpable(True)  # for a moment: only then may a process write its own maps
         linux.map_own_ids(uid, gid)
         linux.set_dumpable(False)
         quiet = linux.NOSUID | linux.NODEV
-        linux.mount("tmpfs", "/tmp", "tmpfs", quiet, f"size={limits['tmp_bytes']},mode=700")
-        linux.mount("tmpfs", "/dev/shm", "tmpfs", quiet, f"size={limits['tmp_bytes']},mode=700")
+        for place in ("/tmp", "/dev/shm"):
+            linux.mount("tmpfs", place, "tmpfs", quiet, f"size={limits['tmp_bytes']},nr_inodes={INODES},mode=700")
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             confine(limits)
             channel, output = descriptors
             os.dup2(output, 1)
@@ -125,6 +142,9 @@ def spawn(limits: dict[str, int], descriptors: list[int], control: socket.socket
             os.closerange(CHANNEL + 1, 1 << 12)
             child.serve(socket.socket(fileno=CHANNEL))
             os._exit(0)
+        # Not left to the signal that a child gets when its parent dies: student code can switch that off.
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         for descriptor in descriptors:
             os.close(descriptor)
         os.waitpid(pid, 0)
@@ -160,6 +180,7 @@ def confine(limits: dict[str, int]) -> None:
         resource.setrlimit(what, (most, most))
     linux.drop_privileges()
     linux.die_with_parent(signal.SIGKILL)
+    linux.forbid_system_calls()
     os.chdir("/tmp")
 
 

@@ -4,6 +4,7 @@ As root on Debian or Ubuntu they are installed with apt; elsewhere a message say
 exit status is 1. The others are only reported, or their tests skipped.
 """
 
+import ctypes.util
 import os
 import shutil
 import subprocess
@@ -42,6 +43,8 @@ def main() -> int:
         missing += ["chromium", "fonts-liberation"]
     if shutil.which("bwrap") is None:
         missing.append("bubblewrap")
+    if ctypes.util.find_library("seccomp") is None:
+        missing.append("libseccomp2")  # the filter of system calls in the grader's sandbox
     if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         missing.append("postgresql")
     if missing:

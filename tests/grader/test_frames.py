@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor
 
-from autograder.frames import BLOCK_BYTES, FrameError, check_finite, from_json, lengths, pack, parse, unpack
+from autograder.frames import BLOCK_BYTES, LENGTHS, FrameError, check_finite, from_json, lengths, pack, parse, unpack
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -180,3 +180,13 @@ def test_lengths_are_checked_before_anything_is_read() -> None:
 
 def test_brackets_within_texts_do_not_count() -> None:
     assert parse(json.dumps("[" * 5000 + '\\"').encode()) == "[" * 5000 + '\\"'
+
+
+def test_a_tensor_may_be_named_once() -> None:
+    frame = pack([torch.ones(3)])
+    text = b'[{"$tensor": "0", "kind": "torch"}, {"$tensor": "0", "kind": "torch"}]'
+    block = frame[LENGTHS.size + LENGTHS.unpack(frame[: LENGTHS.size])[0] :]
+    with pytest.raises(FrameError, match="or one twice"):
+        unpack(LENGTHS.pack(len(text), len(block)) + text + block)
+    x = torch.ones(2)
+    assert len(unpack(pack([x, x]))) == 2  # ours are written twice where they stand twice

@@ -1,5 +1,6 @@
 """The sandbox holds: student code gets what it needs, and neither sees, keeps nor breaks anything else."""
 
+import errno
 import os
 import socket
 import time
@@ -309,6 +310,139 @@ def test_two_children_do_not_see_each_other(start: Start) -> None:
 
 
 # --- it fails closed --------------------------------------------------------------------------------------------------------
+
+
+SURVIVOR = """
+import ctypes, os, signal, socket, time
+os._exit = lambda code: time.sleep(60)
+ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)  # no signal when the parent dies
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(1)
+"""
+
+
+def test_what_refuses_to_die_with_its_parent_ends_with_its_child_all_the_same(start: Start, sandbox: Sandbox) -> None:
+    tree = psutil.Process(sandbox.process.pid)
+    before = len(tree.children(recursive=True))
+    child = start(SURVIVOR)
+    assert child.errors == [None] and len(tree.children(recursive=True)) >= before + 4
+    child.kill()
+    assert len(tree.children(recursive=True)) == before
+
+
+def test_a_guard_that_was_killed_leaves_no_orphans(start: Start, sandbox: Sandbox) -> None:
+    tree = psutil.Process(sandbox.process.pid)
+    before = {process.pid for process in tree.children(recursive=True)}
+    start(SURVIVOR)
+    new = [process for process in tree.children(recursive=True) if process.pid not in before]
+    guard = next(process for process in new if process.ppid() in before)
+    guard.kill()
+    for _ in range(40):
+        left = [process for process in tree.children(recursive=True) if process.pid not in before | {guard.pid}]
+        if not left:
+            return
+        time.sleep(0.25)
+    pytest.fail(f"still there: {left}")
+
+
+def test_two_children_share_no_network_not_even_names_of_sockets(start: Start) -> None:
+    first = start(
+        "import socket\nserver = socket.socket(socket.AF_UNIX)\nserver.bind('\\0answers')\nserver.listen()\n"
+        "def same():\n    socket.socket(socket.AF_UNIX).connect('\\0answers')"
+    )
+    first.call("same")
+    second = start("import socket\ndef other():\n    socket.socket(socket.AF_UNIX).connect('\\0answers')")
+    with pytest.raises(StudentError, match="ConnectionRefusedError"):
+        second.call("other")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "libc.memfd_create(b'x', 0)",
+        "libc.shmget(0, 4096, 0o600)",
+        "libc.unshare(0x10000000)",
+        "libc.mount(b'x', b'/tmp', b'tmpfs', 0, None)",
+        "libc.ptrace(0, 0, 0, 0)",
+        "libc.syscall({'x86_64': 250, 'aarch64': 219}[machine], 0, -3, 0)",  # keyctl: the session's keyring
+        "libc.syscall({'x86_64': 248, 'aarch64': 217}[machine], b'user', b'x', b'y', 1, -3)",  # add_key
+        "libc.syscall({'x86_64': 425, 'aarch64': 425}[machine], 8, bytes(120))",  # io_uring_setup
+        "libc.syscall({'x86_64': 56, 'aarch64': 220}[machine], 0x10000000 | 17, 0, 0, 0, 0)",  # clone into new users
+        "libc.socket(40, 1, 0)",  # AF_VSOCK
+    ],
+)
+def test_calls_that_no_submission_needs_are_refused(start: Start, call: str) -> None:
+    child = start(
+        "import ctypes, platform\nmachine, libc = platform.machine(), ctypes.CDLL(None, use_errno=True)\n"
+        f"def attempt():\n    found = {call}\n    return [found, ctypes.get_errno()]"
+    )
+    assert child.call("attempt") == [-1, errno.EPERM]
+
+
+def test_shared_memory_counts_too(start: Start) -> None:
+    child = start(
+        "import mmap, time\ndef fill():\n    held = []\n    while True:\n        held.append(mmap.mmap(-1, 1 << 24))\n"
+        "        held[-1].write(bytes([1]) * (1 << 24))\n        time.sleep(0.01)",
+        limits=QUICK._replace(memory_bytes=256 << 20, call_seconds=20),
+    )
+    begun = time.monotonic()
+    with pytest.raises(StudentError):  # its address space ends, or it is ended
+        child.call("fill")
+    assert time.monotonic() - begun < 15
+    forks = start(
+        "import mmap, os, time\ndef fill():\n    for _ in range(4):\n        if os.fork() == 0:\n"
+        "            held = mmap.mmap(-1, 150 << 20)\n            for _ in range(150):\n"
+        "                held.write(bytes([1]) * (1 << 20))\n            time.sleep(60)\n    time.sleep(60)",
+        limits=QUICK._replace(memory_bytes=400 << 20, call_seconds=20),
+    )
+    begun = time.monotonic()
+    with pytest.raises(StudentError, match="ended the process"):
+        forks.call("fill")
+    assert time.monotonic() - begun < 15
+
+
+def test_the_number_of_files_is_capped(start: Start) -> None:
+    child = start(
+        "def count():\n    for number in range(100_000):\n        try:\n            open(f'/tmp/{number}', 'w').close()\n"
+        "        except OSError:\n            return number",
+        limits=QUICK._replace(call_seconds=20),
+    )
+    assert child.call("count") < 20_000
+
+
+def test_questions_about_too_much_data_are_not_answered(start: Start) -> None:
+    asked = []
+    code = "import torch\ndef ask(f, n):\n    return f(torch.zeros(n, dtype=torch.uint8)).tolist()"
+    assert start(code).call("ask", lambda x: asked.append(len(x)) or torch.ones(1), 1000) == [1.0]
+    with pytest.raises(StudentError, match="about too much data"):
+        start(code).call("ask", lambda x: asked.append(len(x)) or torch.ones(1), 9 << 20)
+    assert asked == [1000]
+
+
+def test_forged_reports_of_cells_are_no_reports(sandbox: Sandbox) -> None:
+    child = sandbox.spawn(QUICK)
+    forged = (
+        "import autograder.child\nautograder.child.attempt = lambda student, request: {'value': [3]}\n"
+        "autograder.child.run_cell = lambda student, source, number: 3"
+    )
+    try:
+        with pytest.raises(StudentError, match="broke the connection"):
+            child.load([forged, "x = 1"])
+    finally:
+        child.kill()
+
+
+def test_everything_together_has_an_end(start: Start) -> None:
+    child = start("import time\ndef wait():\n    time.sleep(1)", limits=QUICK._replace(all_seconds=5))
+    begun = time.monotonic()
+    with pytest.raises(StudentError, match="ended the process|still running"):
+        for _ in range(20):
+            child.call("wait")
+    assert time.monotonic() - begun < 8
 
 
 def test_without_bubblewrap_nothing_is_graded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
