@@ -14,8 +14,10 @@ NOBODY = 65534
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/lib32")
 
 
-def arguments(binds: dict[str, str], command: list[str], environment: dict[str, str], tmp_bytes: int) -> list[str]:
-    """The command line of bubblewrap: nothing shared, nothing writable but a small /tmp, the given folders read-only."""
+def arguments(
+    binds: dict[str, str], hidden: list[str], command: list[str], environment: dict[str, str], tmp_bytes: int
+) -> list[str]:
+    """The command line of bubblewrap: nothing shared, nothing writable but a small /tmp, the given folders read-only, some hidden."""
     line = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     for folder in SYSTEM:
         if Path(folder).is_symlink():
@@ -27,6 +29,8 @@ def arguments(binds: dict[str, str], command: list[str], environment: dict[str, 
     line += ["--proc", "/proc", "--dev", "/dev", "--size", str(tmp_bytes), "--tmpfs", "/tmp", "--hostname", "sandbox"]
     for inside, outside in binds.items():
         line += ["--ro-bind", outside, inside]
+    for folder in hidden:
+        line += ["--size", "4096", "--tmpfs", folder, "--remount-ro", folder]
     for name, value in environment.items():
         line += ["--setenv", name, value]
     return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--", *command]
@@ -61,7 +65,7 @@ def main() -> None:
     """Read the specification and become the sandbox."""
     spec = json.loads(sys.argv[1])
     binds = as_nobody(spec["binds"]) if os.getuid() == 0 else spec["binds"]
-    line = arguments(binds, spec["command"], spec["environment"], spec["tmp_bytes"])
+    line = arguments(binds, spec["hidden"], spec["command"], spec["environment"], spec["tmp_bytes"])
     os.execvp(line[0], line)
 
 

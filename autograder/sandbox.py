@@ -21,6 +21,8 @@ from autograder import frames
 
 HERE = Path(__file__).resolve().parent
 INSIDE = ("__init__.py", "frames.py", "linux.py", "zygote.py", "child.py")  # all that a sandbox sees of this package
+# Installed packages in which answers stand ready; ours too, where they are installed and not merely linked.
+HIDDEN = ("diffusers", "denoising_diffusion_pytorch", "course_lib", "autograder", "solutions", "benchmarks")
 READY_SECONDS = 120.0
 QUESTION_BYTES = 8 << 20  # of one question that student code asks a function of ours
 QUESTIONS_BYTES = 512 << 20  # of all that it asks within one call
@@ -79,6 +81,7 @@ class Sandbox:
         binds |= {f"/course/{module.name}": str(module) for module in beside}
         if not base.is_relative_to("/usr"):
             binds[str(base)] = str(base)
+        hidden = [f"/packages/{name}" for name in HIDDEN if (packages / name).is_dir()]
         environment = {
             **{"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/grader:/course:/packages"},
             **{"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
@@ -86,6 +89,7 @@ class Sandbox:
         python = str(base / "bin" / f"python3.{sys.version_info.minor}")
         spec = {
             "binds": binds,
+            "hidden": hidden,
             "environment": environment,
             "command": [python, "-s", "-m", "autograder.zygote", str(theirs.fileno()), *modules],
             "tmp_bytes": 64 << 20,

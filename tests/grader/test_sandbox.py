@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -253,6 +254,17 @@ def test_environment_and_files_of_the_machine_are_not_there(start: Start, monkey
     for path in ("/x", "/grader/x", "/course/course_lib/x", "/packages/x", "/usr/x", "/dev/x", "/etc/x", "/proc/x"):
         with pytest.raises(StudentError, match="OSError|PermissionError|FileNotFoundError"):
             pytest.fail(f"{path} can be written: {child.call('write', path)}")
+
+
+def test_packages_in_which_answers_stand_ready_are_not_there(start: Start) -> None:
+    packages = Path(sysconfig.get_path("purelib"))
+    assert (packages / "diffusers" / "__init__.py").exists()  # or this test would see nothing
+    child = start(
+        "import os\ndef look():\n    try:\n        open('/packages/diffusers/mine', 'w')\n    except OSError:\n"
+        "        return os.listdir('/packages/diffusers')",
+        "from diffusers import DDPMScheduler",
+    )
+    assert child.call("look") == [] and child.errors[1]["kind"] == "ImportError"  # type: ignore[attr-defined]
 
 
 def test_no_other_process_is_seen_or_reached(start: Start, sandbox: Sandbox) -> None:
