@@ -181,7 +181,15 @@ def as_number(name: str, value: Any) -> float:
         value = value.item()
     if type(value) not in (int, float):
         raise Wrong(f"{name} should return one number; it returned {describe(value)}")
-    return float(value)
+    return as_float(name, value)
+
+
+def as_float(name: str, value: float) -> float:
+    """A number as a float; Python's integers may be too large to be one."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise Wrong(f"{name} gives a number that is far too large") from None
 
 
 def as_tensor(name: str, value: Any, shape: tuple[int, ...] | None) -> Tensor:
@@ -228,7 +236,7 @@ def line(student: Student, function: str, name: str, *args: float) -> float:
     value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     if type(value) not in (int, float):
         raise Wrong(f"line {name!r} of {function} should be one number here; it is {describe(value)}")
-    return float(value)
+    return as_float(f"line {name!r} of {function}", value)
 
 
 def first_wrong_line(

@@ -1,5 +1,6 @@
 # tries: ask a name server
 import socket
+
 try:
     socket.getaddrinfo("example.com", 80)
 except OSError:

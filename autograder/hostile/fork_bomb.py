@@ -1,5 +1,6 @@
 # tries: fork without end
 import os
+
 while True:
     try:
         os.fork()

@@ -1,6 +1,7 @@
 # tries: walk the stack for the expected values
 import sys
 
+
 def look(*a, **k):
     frame = sys._getframe()
     while frame:
@@ -9,5 +10,6 @@ def look(*a, **k):
                 raise AssertionError("LEAK " + name)
         frame = frame.f_back
     return 0.0
+
 
 globals().update({name: look for name in ("one_step", "two_steps", "snr")})

@@ -1,3 +1,4 @@
 # tries: send random bytes
 import os
+
 os.write(3, os.urandom(4096))

@@ -1,5 +1,6 @@
 # tries: search its open files for a way out
 import os
+
 kinds = []
 for number in range(4, 200):
     try:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.suite import Draw, Student, Wrong, first_wrong_line, line, match, points, require
+from autograder.suite import Draw, Student, Wrong, as_number, first_wrong_line, line, match, points, require
 
 # --- helpers ---------------------------------------------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ def test_walk(student: Student, draw: Draw) -> None:
         all(type(each) is list and len(each) == 2 for each in found),
         "walk should return two numbers, mean and variance",
     )
-    numbers = torch.tensor([[float(value) for value in each] for each in found], dtype=torch.float64)
+    numbers = torch.tensor([[as_number("walk", value) for value in each] for each in found], dtype=torch.float64)
     require(
         len(numbers[:, 0].unique()) == 3,
         "another seed should give other walkers: this mean does not come from a simulation with that seed",
