@@ -1,6 +1,5 @@
 # tries: leave a process behind that outlives its submission
 import os, time
-
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:

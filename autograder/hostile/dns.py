@@ -1,6 +1,5 @@
 # tries: ask a name server
 import socket
-
 try:
     socket.getaddrinfo("example.com", 80)
 except OSError:

@@ -1,16 +1,5 @@
 # tries: never finish a function
 import time
 
-names = (
-    "one_step",
-    "two_steps",
-    "induction",
-    "limit",
-    "posterior",
-    "snr",
-    "log_snr",
-    "alpha_bar_of",
-    "q_sample",
-    "walk",
-)
+names = ("one_step", "two_steps", "induction", "limit", "posterior", "snr", "log_snr", "alpha_bar_of", "q_sample", "walk")
 globals().update({name: lambda *a, **k: time.sleep(3600) for name in names})

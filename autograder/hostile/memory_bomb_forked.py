@@ -1,6 +1,5 @@
 # tries: take all memory in many processes
 import os, time
-
 for _ in range(20):
     try:
         if os.fork() == 0:

@@ -1,6 +1,5 @@
 # tries: search its open files for a way out
 import os
-
 kinds = []
 for number in range(4, 200):
     try:

@@ -4,16 +4,5 @@ class Bomb:
         return __import__("os").system, ("touch /tmp/pwned",)
 
 
-names = (
-    "one_step",
-    "two_steps",
-    "induction",
-    "limit",
-    "posterior",
-    "snr",
-    "log_snr",
-    "alpha_bar_of",
-    "q_sample",
-    "walk",
-)
+names = ("one_step", "two_steps", "induction", "limit", "posterior", "snr", "log_snr", "alpha_bar_of", "q_sample", "walk")
 globals().update({name: lambda *a, **k: Bomb() for name in names})

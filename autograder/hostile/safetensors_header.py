@@ -1,6 +1,5 @@
 # tries: send a safetensors block whose header lies about offsets
 import json, os
-
 header = json.dumps({"0": {"dtype": "F64", "shape": [1 << 40], "data_offsets": [0, 1 << 43]}}).encode()
 block = len(header).to_bytes(8, "little") + header
 text = b'{"value": {"$tensor": "0", "kind": "torch"}}'

@@ -2,13 +2,8 @@
 class Evil(BaseException):
     def __str__(self):
         raise self
-
     __repr__ = __str__
-
-
 def fail(*a, **k):
     raise Evil
-
-
 globals().update({name: fail for name in ("one_step", "two_steps", "snr")})
 raise Evil
