@@ -9,50 +9,61 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # the packages beside this file
 
-from autograder.nbgrader import TERM, clean_all  # noqa: E402
 
-# nbgrader makes its database with the command alembic, which lies beside this Python.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+def configure(c: Any) -> None:
+    """Everything that is set. What you add belongs in here too, so that a mistake in it cannot switch off the rest."""
+    from autograder.nbgrader import TERM, clean_all
 
-warnings.filterwarnings("ignore", module="nbgrader.api")  # it asks its database for what it is about to add
+    # nbgrader makes its database with the command alembic, which lies beside this Python.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
-c = get_config()  # type: ignore[name-defined]  # noqa: F821 (traitlets calls this file with it)
+    warnings.filterwarnings("ignore", module="nbgrader.api")  # it asks its database for what it is about to add
 
-c.CourseDirectory.course_id = "learning-to-denoise"
-c.CourseDirectory.root = str(ROOT)
-c.CourseDirectory.source_directory = str(Path(os.environ.get("COURSE_BUILD", ROOT / "build")).resolve() / "release")
-for step in ("release", "submitted", "autograded", "feedback", "solution"):
-    setattr(c.CourseDirectory, f"{step}_directory", str(TERM / step))
-c.CourseDirectory.db_url = os.environ.get("COURSE_DATABASE", f"sqlite:///{TERM / 'gradebook.db'}")
-TERM.mkdir(parents=True, exist_ok=True)
+    c.CourseDirectory.course_id = "learning-to-denoise"
+    c.CourseDirectory.root = str(ROOT)
+    c.CourseDirectory.source_directory = str(Path(os.environ.get("COURSE_BUILD", ROOT / "build")).resolve() / "release")
+    for step in ("release", "submitted", "autograded", "feedback", "solution"):
+        setattr(c.CourseDirectory, f"{step}_directory", str(TERM / step))
+    c.CourseDirectory.db_url = os.environ.get("COURSE_DATABASE", f"sqlite:///{TERM / 'gradebook.db'}")
+    TERM.mkdir(parents=True, exist_ok=True)
 
-# `nbgrader zip_collect` takes archives that hold a folder for each student: term/downloaded/<assignment>/archive/*.zip
-c.ZipCollectApp.downloaded_directory = os.path.relpath(TERM / "downloaded", ROOT)
-c.FileNameCollectorPlugin.named_regexp = r".*[/\\](?P<student_id>[^/\\]+)[/\\](?P<file_id>[^/\\]+)\.\w+$"
-c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
+    # `nbgrader zip_collect` takes archives that hold a folder for each student: term/downloaded/<assignment>/archive/*.zip
+    c.ZipCollectApp.downloaded_directory = os.path.relpath(TERM / "downloaded", ROOT)
+    c.FileNameCollectorPlugin.named_regexp = r".*[/\\](?P<student_id>[^/\\]+)[/\\](?P<file_id>[^/\\]+)\.\w+$"
+    c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
 
-# Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.
-c.GenerateAssignment.preprocessors = [
-    "nbgrader.preprocessors.LockCells",
-    "nbgrader.preprocessors.ClearOutput",
-    "nbgrader.preprocessors.CheckCellMetadata",
-    "nbgrader.preprocessors.ComputeChecksums",
-    "nbgrader.preprocessors.SaveCells",
-]
+    # Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.
+    c.GenerateAssignment.preprocessors = [
+        "nbgrader.preprocessors.LockCells",
+        "nbgrader.preprocessors.ClearOutput",
+        "nbgrader.preprocessors.CheckCellMetadata",
+        "nbgrader.preprocessors.ComputeChecksums",
+        "nbgrader.preprocessors.SaveCells",
+    ]
 
-# A submitted notebook is put in order, then graded in the sandbox; nbgrader itself executes nothing.
-c.Autograde.sanitize_preprocessors = ["autograder.nbgrader.Canonical"]
-c.Autograde.autograde_preprocessors = [
-    "autograder.nbgrader.SandboxGrade",
-    "nbgrader.preprocessors.LimitOutput",
-    "nbgrader.preprocessors.SaveAutoGrades",
-    "nbgrader.preprocessors.AssignLatePenalties",
-    "nbgrader.preprocessors.CheckCellMetadata",
-]
-c.Autograde.pre_convert_hook = "autograder.nbgrader.set_aside"
-if "autograde" in sys.argv:
-    clean_all()
+    # A submitted notebook is put in order, then graded in the sandbox; nbgrader itself executes nothing.
+    c.Autograde.exporter_class = "autograder.nbgrader.Checked"
+    c.Autograde.sanitize_preprocessors = ["autograder.nbgrader.Canonical"]
+    c.Autograde.autograde_preprocessors = [
+        "autograder.nbgrader.SandboxGrade",
+        "nbgrader.preprocessors.LimitOutput",
+        "nbgrader.preprocessors.SaveAutoGrades",
+        "nbgrader.preprocessors.AssignLatePenalties",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    c.Autograde.pre_convert_hook = "autograder.nbgrader.set_aside"
+    if "autograde" in sys.argv:
+        # Students whose files could not be made safe to handle are left out.
+        c.CourseDirectory.student_id_exclude = ",".join(clean_all())
+
+
+try:
+    configure(get_config())  # type: ignore[name-defined]  # noqa: F821 (traitlets calls this file with it)
+except Exception as error:
+    # traitlets would log an Exception and go on without this file, and nbgrader would run students' code outside the sandbox.
+    raise SystemExit(f"nothing was done, since nbgrader_config.py failed: {type(error).__name__}: {error}") from error

@@ -12,8 +12,9 @@ import re
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,21 +49,28 @@ class Grade(NamedTuple):
 
 def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
     """Every student's submission of an assignment, in the order of their names. Raises ValueError where there is none."""
-    folders = (
-        sorted(folder for folder in submitted.iterdir() if folder.is_dir() and not folder.is_symlink())
-        if submitted.is_dir()
-        else []
-    )
+    folders = sorted(folder for folder in submitted.iterdir() if folder.is_dir()) if submitted.is_dir() else []
     jobs = [
         Job(folder.name, folder / assignment.name / "topic.ipynb")
         for folder in folders
-        if (folder / assignment.name).is_dir()
+        if (folder / assignment.name).is_dir() or (folder / assignment.name).is_symlink()
     ]
     if not jobs:
         raise ValueError(
             f"no submission of {assignment.name} was found: they lie in {submitted}/<student>/{assignment.name}/topic.ipynb"
         )
     return jobs
+
+
+def read_handed_in(notebook: Path, allowed: dict[str, int]) -> Submission:
+    """What lies at SUBMITTED/<student>/<assignment>/topic.ipynb, read as `read_submission` does.
+
+    Raises SubmissionError also where one of the two folders is a link: it may lead to the work of another student.
+    """
+    for folder in (notebook.parent.parent, notebook.parent):
+        if folder.is_symlink():
+            raise SubmissionError(f"not graded: the folder {folder.name} is a link: hand in the folder itself")
+    return read_submission(notebook, allowed)
 
 
 def course_secret(file: Path) -> bytes:
@@ -132,7 +140,7 @@ def grade_all(
         results = Store(store, grader.inputs)
         for job in jobs:
             try:
-                known = results.get(read_submission(job.notebook, assignment.files).sha256)
+                known = results.get(read_handed_in(job.notebook, assignment.files).sha256)
             except SubmissionError as error:
                 yield Grade(job.student, None, str(error))
                 continue
@@ -187,7 +195,7 @@ def here(jobs: list[Job], grader: Grader, results: Store) -> Iterator[Grade]:
     """Grade one after the other in this process: a single worker needs no pool, whose process would import everything again."""
     for job in jobs:
         try:
-            result = grader.grade(read_submission(job.notebook, grader.assignment.files))
+            result = grader.grade(read_handed_in(job.notebook, grader.assignment.files))
         except Exception as error:  # whatever it is, the others go on, as they do in the pool
             yield Grade(job.student, None, f"not graded: {type(error).__name__}: {error}")
             continue
@@ -196,20 +204,46 @@ def here(jobs: list[Job], grader: Grader, results: Store) -> Iterator[Grade]:
 
 
 def in_processes(jobs: list[Job], name: str, secret: bytes, results: Store, workers: int) -> Iterator[Grade]:
-    """Grade in a pool of processes, each with a warm sandbox of its own; this process alone writes."""
+    """Grade in a pool of processes, each with a warm sandbox of its own; this process alone writes.
+
+    A submission that ends its worker (by its memory, say) breaks the whole pool: then each that was being graded gets a process
+    to itself, which tells who it was, and the others a new pool.
+    """
+    left = jobs
+    while left:
+        lost = yield from in_pool(left, name, secret, results, min(workers, len(left)))
+        for suspect in lost[:workers]:  # jobs are begun in their order
+            if (yield from in_pool([suspect], name, secret, results, 1)):
+                yield Grade(suspect.student, None, "not graded: it ended the process that graded it (too much memory?)")
+        left = lost[workers:]
+
+
+def in_pool(
+    jobs: list[Job], name: str, secret: bytes, results: Store, workers: int
+) -> Generator[Grade, None, list[Job]]:
+    """Grade in one pool; returns the jobs that were lost because it broke, in their order."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, start_worker, (name, secret)) as pool:
-        running: dict[Future, Job] = {pool.submit(grade_job, job): job for job in jobs}
+    lost: list[Job] = []
+    with ProcessPoolExecutor(workers, context, start_worker, (name, secret)) as pool:
+        running: dict[Future, Job] = {}
+        for job in jobs:
+            try:
+                running[pool.submit(grade_job, job)] = job
+            except BrokenProcessPool:
+                lost.append(job)
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 job, error = running.pop(future), future.exception()
-                if error is not None:
+                if isinstance(error, BrokenProcessPool):
+                    lost.append(job)
+                elif error is not None:
                     yield Grade(job.student, None, f"not graded: {type(error).__name__}: {error}")
-                    continue
-                result: Result = future.result()
-                results.put(result)
-                yield Grade(job.student, result)
+                else:
+                    result: Result = future.result()
+                    results.put(result)
+                    yield Grade(job.student, result)
+    return sorted(lost, key=jobs.index)
 
 
 def on_cluster(jobs: list[Job], assignment: Assignment, secret: bytes, results: Store, address: str) -> Iterator[Grade]:
@@ -229,7 +263,7 @@ def on_cluster(jobs: list[Job], assignment: Assignment, secret: bytes, results: 
         waiting, running = iter(jobs), {}
 
         def submit(job: Job) -> Any:
-            submission = read_submission(job.notebook, assignment.files)
+            submission = read_handed_in(job.notebook, assignment.files)
             future = client.submit(
                 grade_on_cluster, assignment.name, results.inputs, secret, submission, pure=False, retries=3
             )
@@ -258,7 +292,7 @@ def start_worker(name: str, secret: bytes) -> None:
 def grade_job(job: Job) -> Result:
     """Grade one submission in a process of the pool."""
     grader = worker["grader"]
-    return grader.grade(read_submission(job.notebook, grader.assignment.files))
+    return grader.grade(read_handed_in(job.notebook, grader.assignment.files))
 
 
 def grade_on_cluster(name: str, inputs: str, secret: bytes, submission: Submission) -> Result:

@@ -2,29 +2,36 @@
 
 nbgrader releases, collects, keeps the gradebook, and returns feedback. `Canonical` undoes whatever a student did to the cells
 that nbgrader relies on; `SandboxGrade` writes the scores of the hidden tests where nbgrader looks for them. `set_aside` takes
-out of a submission what nbgrader would follow or read without a limit: links, devices, pipes and enormous files.
+out of a submission what nbgrader would follow or read without a limit: links, devices, pipes and enormous files. `Checked`
+refuses a submission that still holds some, and a notebook that `course grade` refuses.
 """
 
 import atexit
 import logging
+import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
+from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder.assignment import read_assignment
-from autograder.batch import TERM, Grader, Store, course_secret
+from autograder.batch import TERM, Grader, Store, course_secret, read_handed_in
 from autograder.grading import Result
 from autograder.reports import plain
-from autograder.submission import NOTEBOOK_BYTES, read_submission
+from autograder.submission import NOTEBOOK_BYTES, SubmissionError
 
+logger = logging.getLogger("nbgrader")
+PICTURES = {"image/png", "image/jpeg", "image/gif", "image/svg+xml"}
 OTHER_BYTES = 20 << 20  # of a file that no assignment asks for
+NOT_CLEAN = "not graded, since it holds what cannot be moved to a safe place: move it yourself, then grade again"
 
 
 class Known(NamedTuple):
@@ -37,6 +44,26 @@ class Known(NamedTuple):
     solution: bool
     points: float | None  # None where the cell gives none
     checksum: str
+
+
+class Checked(NotebookExporter):
+    """Refuse a submission before nbgrader reads it: nbgrader then flags it, and goes on with the others."""
+
+    def from_filename(self, filename: str, resources: dict[str, Any] | None = None, **options: Any) -> Any:
+        """The converted notebook. Raises SubmissionError where the student's folder may not be graded."""
+        notebook = handed_in(self.parent, resources)
+        left = next(irregular(notebook.parent), None)
+        if left is not None:
+            raise SubmissionError(f"not graded: no ordinary file, or too large: {left}")
+        read_handed_in(notebook, {})  # refuses too many cells in seconds, which nbgrader would convert for many minutes
+        return super().from_filename(filename, resources, **options)
+
+
+def handed_in(converter: Any, resources: Any) -> Path:
+    """Where the student's notebook lies that nbgrader converts."""
+    about, course = resources["nbgrader"], converter.coursedir
+    folder = course.format_path(course.submitted_directory, about["student"], about["assignment"])
+    return Path(folder, f"{about['notebook']}.ipynb")
 
 
 class Canonical(NbGraderPreprocessor):
@@ -97,9 +124,7 @@ def canonical(notebook: NotebookNode, known: list[Known]) -> NotebookNode:
 
 def restored(known: Known, cell: NotebookNode | None) -> NotebookNode:
     """A known cell, with the student's text where it is theirs to write."""
-    written = cell is not None and not known.locked
-    source = cell.source if cell is not None and written else known.source
-    source = source if known.kind == "code" else harmless(source)
+    source = cell.source if cell is not None and not known.locked else known.source
     metadata = {
         "schema_version": 3,
         "grade_id": known.name,
@@ -111,26 +136,40 @@ def restored(known: Known, cell: NotebookNode | None) -> NotebookNode:
         "checksum": known.checksum,
         **({} if known.points is None else {"points": known.points}),
     }
-    make = new_code_cell if known.kind == "code" else new_markdown_cell
-    extra = (
-        {"attachments": cell.attachments}
-        if cell is not None and written and known.kind != "code" and "attachments" in cell
-        else {}
-    )
-    return make(source, metadata={"nbgrader": metadata}, **extra)
+    if known.kind == "code":
+        return new_code_cell(source, metadata={"nbgrader": metadata})
+    kept = pictures(cell) if cell is not None and not known.locked else {}
+    extra = {"attachments": kept} if kept else {}
+    return new_markdown_cell(harmless(source, kept), metadata={"nbgrader": metadata}, **extra)
 
 
 def stripped(cell: NotebookNode) -> NotebookNode:
-    """A cell of the student's own, without outputs, metadata and HTML."""
+    """A cell of the student's own, without outputs, metadata, pictures and HTML."""
     if cell.cell_type == "code":
         return new_code_cell(cell.source)
-    return new_markdown_cell(harmless(cell.source))
+    return new_markdown_cell(harmless(cell.source, {}))
 
 
-def harmless(text: str) -> str:
-    """Markdown in which no HTML begins and no link leads but to the web: a space breaks what would, and leaves formulas as they were."""
+def pictures(cell: NotebookNode) -> dict[str, dict[str, str]]:
+    """The pictures that were pasted into a cell, by name."""
+    found = cell.get("attachments")
+    return {
+        name: {kind: text for kind, text in data.items() if kind in PICTURES and isinstance(text, str)}
+        for name, data in (found.items() if isinstance(found, dict) else ())
+        if isinstance(data, dict) and PICTURES & data.keys()
+    }
+
+
+def harmless(text: str, kept: dict[str, dict[str, str]]) -> str:
+    """Markdown in which no HTML begins, no link leads but to the web, and no picture shows but those kept.
+
+    A space breaks what would, and leaves formulas as they were. A picture from the web would tell its server who reads the
+    feedback, and one that is missing ends nbgrader's conversion.
+    """
+    names = "|".join(re.escape(name) for name in kept if re.fullmatch(r"[\w.-]+", name, re.ASCII)) or "(?!)"
     text = re.sub(r"<(?=[A-Za-z/!?])", "< ", text)
-    text = re.sub(r"\]\((?!https?://|attachment:|#)", "] (", text)
+    text = re.sub(rf"!\[(?![^][]*\]\(attachment:(?:{names})\))", "! [", text)
+    text = re.sub(rf"\]\((?!https?://|attachment:(?:{names})\)|#)", "] (", text)
     return text.replace("]:", "] :")  # a link's target may stand elsewhere: [label]: target
 
 
@@ -139,11 +178,8 @@ class SandboxGrade(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """The notebook with the scores in it. Raises where nothing may be graded, so that nbgrader flags the submission."""
-        about, course = resources["nbgrader"], self.parent.parent.coursedir  # type: ignore[union-attr]
-        folder = Path(
-            course.root, course.format_path(course.submitted_directory, about["student"], about["assignment"])
-        )
-        result = graded(about["assignment"], folder / f"{about['notebook']}.ipynb")
+        notebook = handed_in(self.parent.parent, resources)  # type: ignore[union-attr]
+        result = graded(resources["nbgrader"]["assignment"], notebook)
         errors = result.cell_errors
         for cell in nb.cells:
             name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
@@ -171,7 +207,7 @@ def graded(name: str, notebook: Path) -> Result:
         graders[name] = Grader(read_assignment(name), secret)
         atexit.register(graders[name].close)
     store = Store(TERM / "grades" / name, graders[name].inputs)
-    submission = read_submission(notebook, graders[name].assignment.files)
+    submission = read_handed_in(notebook, graders[name].assignment.files)
     known = store.get(submission.sha256)
     if known is None:
         known = graders[name].grade(submission)
@@ -183,35 +219,52 @@ graders: dict[str, Grader] = {}  # of this process, by assignment
 
 
 def set_aside(assignment: str, student: str, notebooks: list[str]) -> None:
-    """nbgrader's hook before a submission is converted: move what is dangerous to handle into TERM/set_aside."""
+    """nbgrader's hook before it copies a submission: move what is dangerous to handle into TERM/set_aside."""
     for notebook in notebooks:
         folder = Path(notebook).parent
-        if folder.parent.parent == TERM / "submitted":
+        try:
             clean(folder)
+        except Exception as error:  # nbgrader would go on after any of them
+            raise SystemExit(f"{NOT_CLEAN}: {folder}: {str(error)[:200]}") from error
 
 
-def clean_all() -> None:
-    """`set_aside` for every submission: nbgrader looks at some files before it calls its hook."""
+def clean_all() -> list[str]:
+    """`set_aside` for every submission: nbgrader looks at some files before it calls its hook. Returns the students to leave out."""
+    refused = []
     for folder in sorted((TERM / "submitted").glob("*/*")):
-        clean(folder)
+        try:
+            if os.path.lexists(folder):  # no longer, where the student's folder was a link
+                clean(folder)
+        except Exception as error:  # whatever it is, the others are graded
+            logger.error("%s: %s: %s", NOT_CLEAN, folder, str(error)[:200])
+            refused.append(folder.parent.name)
+    return refused
 
 
 def clean(folder: Path) -> None:
     """Move links, special files and enormous files out of one submission; nothing is followed, and nothing is deleted."""
-    student, name = folder.parts[-2:]
-    sizes = {"topic.ipynb": NOTEBOOK_BYTES, **files_of(name)}
-    for path in [folder, *sorted(folder.rglob("*"))]:
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            continue  # it was below something that has been moved
-        regular = stat.S_ISREG(found.st_mode) and found.st_size <= sizes.get(path.name, OTHER_BYTES)
-        if regular or stat.S_ISDIR(found.st_mode):
-            continue
-        target = TERM / "set_aside" / student / name / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target.with_name(f"{target.name}.{len(list(target.parent.iterdir()))}"))
-        logging.getLogger("nbgrader").warning("set aside, since it is no ordinary file or too large: %s", path)
+    aside = TERM / "set_aside" / Path(*folder.parts[-2:])
+    for path in irregular(folder):
+        aside.mkdir(parents=True, exist_ok=True)
+        # Cut, since a file system takes names of 255 bytes, and the student's may have them all.
+        target = aside / f"{path.name[:40]}.{len(list(aside.iterdir()))}"
+        path.rename(target)
+        logger.warning("set aside, since it is no ordinary file or too large: %s, now %s", path, target)
+
+
+def irregular(folder: Path) -> Iterator[Path]:
+    """Every link, special file and enormous file in a submission; the folder, or the student's, where that is itself a link."""
+    if folder.parent.is_symlink():
+        yield folder.parent
+        return
+    sizes = {"topic.ipynb": NOTEBOOK_BYTES, **files_of(folder.name)}
+    found = [folder]
+    for path in found:  # which grows; a function that calls itself would end at a thousand folders in each other
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            found += sorted(path.iterdir())
+        elif not stat.S_ISREG(status.st_mode) or status.st_size > sizes.get(path.name, OTHER_BYTES):
+            yield path
 
 
 def files_of(name: str) -> dict[str, int]:

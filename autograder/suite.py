@@ -184,7 +184,7 @@ def as_number(name: str, value: Any) -> float:
     return as_float(name, value)
 
 
-def as_float(name: str, value: float) -> float:
+def as_float(name: str, value: Any) -> float:
     """A number as a float; Python's integers may be too large to be one."""
     try:
         return float(value)

@@ -1,5 +1,6 @@
 """Grading a folder: every submission once, whatever is handed in and whenever the grader is killed."""
 
+import importlib
 import json
 import os
 import signal
@@ -41,6 +42,8 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hand_in(folder, "zoe", one_step="raise ValueError('\x1b[31m<b>bold</b>')").write_text("{")
     (folder / "empty" / ASSIGNMENT.name).mkdir(parents=True)
     (folder / "linked").symlink_to(folder / "ada")
+    (folder / "links").mkdir()
+    (folder / "links" / ASSIGNMENT.name).symlink_to(f"../ada/{ASSIGNMENT.name}")
     (folder / "other" / "a99_none").mkdir(parents=True)
     return folder
 
@@ -58,11 +61,19 @@ def graded(submitted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[d
 
 def test_every_submission_is_graded_or_its_problem_named(graded) -> None:
     found, _ = graded
-    assert set(found) == {"ada", "ben", "eve\x1b[2J<script>", "zoe", "empty"}
+    assert set(found) == {"ada", "ben", "eve\x1b[2J<script>", "zoe", "empty", "linked", "links"}
     assert found["ada"].result.score() == found["ada"].result.worth() == 90  # the proof is read by a person
     assert 50 < found["ben"].result.score() < 90
     assert found["eve\x1b[2J<script>"].result.score() < 90
     assert "not a Jupyter notebook" in found["zoe"].problem and "cannot be read" in found["empty"].problem
+
+
+def test_a_link_to_another_student_s_folder_earns_no_grade(graded) -> None:
+    found, _ = graded
+    assert found["ada"].result.score() == 90
+    for student, folder in (("linked", "linked"), ("links", ASSIGNMENT.name)):
+        assert found[student].result is None
+        assert found[student].problem == f"not graded: the folder {folder} is a link: hand in the folder itself"
 
 
 def test_a_second_run_finds_the_same_grades_without_grading(
@@ -90,7 +101,7 @@ def test_what_cannot_be_graded_is_named_and_the_others_go_on(
     again = grades(submitted, tmp_path)
     problems = [grade.problem for grade in again.values() if grade.result is None]
     assert problems.count("not graded: OSError: no sandbox today") == 1
-    assert len(again) == len(found) and len(problems) == 3  # and the two that cannot be read
+    assert len(again) == len(found) and len(problems) == 5  # and the four that cannot be read
 
 
 def test_a_regrade_from_nothing_is_bit_identical(submitted: Path, graded, tmp_path: Path) -> None:
@@ -171,7 +182,7 @@ def test_the_command_writes_reports_that_cannot_be_scripted(
         str(tmp_path),
     ]
     done = CliRunner().invoke(app, ["grade", str(submitted), "--assignment", "a01", *options])
-    assert done.exit_code == 1 and "90 of 90" in done.output  # two submissions have no grade
+    assert done.exit_code == 1 and "90 of 90" in done.output  # four submissions have no grade
     assert "\x1b[2J" not in done.output
     page = (tmp_path / "f" / "eve\x1b[2J<script>" / "feedback.html").read_text()
     assert "<script>" not in page and "\x1b" not in page and "of 90 points" in page
@@ -198,3 +209,26 @@ def test_folders_without_submissions_say_what_is_expected(tmp_path: Path) -> Non
             match=r"no submission of a01_closed_form was found: they lie in .*/<student>/a01_closed_form/topic.ipynb",
         ):
             batch.submissions(folder, ASSIGNMENT)
+
+
+def test_a_submission_that_ends_its_worker_costs_nobody_else_a_grade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers of a stand-in module, without a sandbox: the third of eight students kills whoever grades her."""
+    (tmp_path / "standin.py").write_text(
+        "import os, signal\nfrom autograder.grading import Result\n"
+        "def start(name, secret):\n    pass\n"
+        "def grade(job):\n    if job.student == 'c':\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return Result('a01', job.student, [])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    standin = importlib.import_module("standin")
+    monkeypatch.setattr(batch, "start_worker", standin.start)
+    monkeypatch.setattr(batch, "grade_job", standin.grade)
+    kept = []
+    monkeypatch.setattr(batch.Store, "put", lambda self, result: kept.append(result.sha256))
+    jobs = [batch.Job(student, tmp_path) for student in "abcdefgh"]
+    found = {grade.student: grade for grade in batch.in_processes(jobs, "a01", b"", object.__new__(batch.Store), 2)}
+    assert sorted(found) == list("abcdefgh") and sorted(kept) == list("abdefgh")
+    assert "ended the process that graded it" in found["c"].problem
+    assert all(found[student].result is not None for student in "abdefgh")

@@ -13,14 +13,18 @@ from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
+from traitlets.config import LoggingConfigurable
 
+from autograder import nbgrader
 from autograder.assignment import build, read_assignment, to_bytes
 from autograder.gates import cell_named
-from autograder.nbgrader import Known, canonical
+from autograder.nbgrader import Known, canonical, harmless
+from autograder.submission import SubmissionError
 
 ROOT = Path(__file__).resolve().parents[2]
 A01 = read_assignment("a01")
@@ -123,6 +127,91 @@ def test_a_picture_of_a_proof_is_kept() -> None:
     )
 
 
+def test_pictures_that_nbgrader_cannot_show_become_text() -> None:
+    notebook = submitted()
+    notebook.cells[2].source = "![kept](attachment:a.png) ![gone](attachment:b.png) ![odd](attachment:c.png)"
+    notebook.cells[2].attachments = {"a.png": {"image/png": "aGVsbG8=", "text/html": "<b>"}, "c.png": {}, "d": "x"}
+    own = nbformat.v4.new_markdown_cell("![mine](attachment:a.png)", attachments={"a.png": {"image/png": "aGVsbG8="}})
+    notebook.cells.insert(0, own)
+    found = canonical(notebook, KNOWN)
+    assert found.cells[0].source == "! [mine] (attachment:a.png)" and "attachments" not in found.cells[0]
+    assert found.cells[3].source == "![kept](attachment:a.png) ! [gone] (attachment:b.png) ! [odd] (attachment:c.png)"
+    assert found.cells[3].attachments == {"a.png": {"image/png": "aGVsbG8="}}
+
+
+@pytest.mark.parametrize("picture", ["![](https://e.example/p.png)", "!![a](https://e.example/p)", "![[b]](https://e.example)", "![c][d]",
+                                     "![e](attachment:f.png", "![](https://e.example/p.png#](attachment:a.png)"])  # fmt: skip
+def test_pictures_from_the_web_become_links(picture: str) -> None:
+    assert "![" not in harmless(picture, {"a.png": {}})
+    assert harmless("[a](https://e.example) and $n! [x]$", {}) == "[a](https://e.example) and $n! [x]$"
+
+
+# --- what is dangerous to handle ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A term with submissions that hold a link: by a name as long as it can be, where it cannot be moved, and in two links' place."""
+    monkeypatch.setattr(nbgrader, "TERM", tmp_path)
+    (tmp_path / "secret").write_text("LEAK")
+    for student in ("dan", "eve", "fay"):
+        folder = tmp_path / "submitted" / student / NAME
+        folder.mkdir(parents=True)
+        (folder / "topic.ipynb").write_bytes(b"{}")
+        (folder / ("é" * 127 + "x")).symlink_to(tmp_path / "secret")
+    (tmp_path / "set_aside").mkdir()
+    (tmp_path / "set_aside" / "dan").write_text("in the way")
+    (tmp_path / "submitted" / "gus").symlink_to("fay")
+    (tmp_path / "submitted" / "hal").mkdir()
+    (tmp_path / "submitted" / "hal" / NAME).symlink_to(f"../fay/{NAME}")
+    return tmp_path
+
+
+def test_links_are_moved_whatever_their_names_and_what_cannot_be_moved_is_left_out(
+    folders: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert nbgrader.clean_all() == ["dan"]
+    assert "not graded, since it holds what cannot be moved" in caplog.text and f"submitted/dan/{NAME}" in caplog.text
+    links = [path.parent.name for path in sorted((folders / "submitted").rglob("*")) if path.is_symlink()]
+    assert links == [NAME] and (folders / "submitted" / "fay" / NAME / "topic.ipynb").exists()
+    assert [
+        len(list((folders / "set_aside" / student / NAME).iterdir())) for student in ("eve", "fay", "gus", "hal")
+    ] == [1] * 4
+
+
+def test_the_hook_ends_nbgrader_where_it_fails(folders: Path) -> None:
+    def hook(student: str) -> None:
+        nbgrader.set_aside(NAME, student, [str(folders / "submitted" / student / NAME / "topic.ipynb")])
+
+    hook("eve")
+    with pytest.raises(SystemExit, match="not graded, since it holds what cannot be moved"):
+        hook("dan")
+
+
+@pytest.mark.parametrize("student", ["eve", "gus", "hal"])
+def test_what_still_holds_a_link_is_not_converted(folders: Path, student: str) -> None:
+    course = Mock(
+        submitted_directory="submitted", format_path=lambda step, student, name: str(folders / step / student / name)
+    )
+    exporter = nbgrader.Checked()
+    exporter.parent = Mock(spec=LoggingConfigurable, coursedir=course)
+    notebook = folders / "submitted" / student / NAME / "topic.ipynb"
+    about = {"nbgrader": {"student": student, "assignment": NAME, "notebook": "topic"}}
+    with pytest.raises(SubmissionError, match="not graded: no ordinary file"):
+        exporter.from_filename(str(notebook), about)
+
+
+def test_a_mistake_in_the_configuration_ends_nbgrader(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = "from nbgrader.apps import NbGrader\nNbGrader().load_config_file()\nprint('it went on')"
+    environment = {**os.environ, "COURSE_TERM": str(tmp_path / "file" / "term")}
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "it went on" not in done.stdout
+    assert "nothing was done, since nbgrader_config.py failed: NotADirectoryError" in done.stderr
+
+
 # --- a term ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -161,11 +250,25 @@ def tampered(notebook: NotebookNode) -> None:
     notebook.cells.append(forged)
 
 
+def illustrated(notebook: NotebookNode) -> None:
+    """An honest picture in a cell of the student's own, and one from the web."""
+    png = {"sketch.png": {"image/png": "aGVsbG8="}}
+    text = "My sketch: ![sketch](attachment:sketch.png) ![web](https://e.example/pixel.png)"
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(text, attachments=png))
+
+
+def crowded(notebook: NotebookNode) -> None:
+    """More cells than anybody writes."""
+    notebook.cells += [nbformat.v4.new_code_cell("") for _ in range(2000)]
+
+
 STUDENTS = {
-    "ada": to_bytes(A01.solved()),
+    "ada": variant(illustrated),
     "ben": variant(partly),
     "cat": to_bytes(A01.released()),
+    "dan": to_bytes(A01.released()),
     "eve": variant(tampered),
+    "gus": variant(crowded),
     "mal": b'{"cells": [{"cell_type": "code"}], "nbformat": 4',
 }  # fmt: skip
 SCORES = {"ada": 90.0, "ben": 80.0, "cat": 0.0, "eve": 0.0}
@@ -212,7 +315,11 @@ def term(bubblewrap: None, tmp_path_factory: pytest.TempPathFactory) -> Term:
     secret = term.folder / "instructor_only"
     secret.write_text("LEAK")
     (term.path("submitted", "eve") / "notes.txt").symlink_to(secret)
+    (term.path("submitted", "eve") / ("x" * 255)).symlink_to(secret)
     os.mkfifo(term.path("submitted", "eve") / "timestamp.txt")
+    (term.path("submitted", "dan") / "notes.txt").symlink_to(secret)
+    (term.folder / "term" / "set_aside").mkdir()
+    (term.folder / "term" / "set_aside" / "dan").write_text("in the way: his link cannot be moved")
     status, said = term.run("generate_assignment", NAME)
     assert status == 0, said
     term.said = term.run("autograde", NAME)  # type: ignore[attr-defined]
@@ -237,18 +344,36 @@ def test_scores_are_those_of_course_grade(term: Term) -> None:
     ]
     subprocess.run([*command, "--json", str(file)], cwd=ROOT, env=term.environment, capture_output=True, check=False)
     ours = {entry["student"]: entry["score"] for entry in json.loads(file.read_text())}
-    assert ours == {**SCORES, "mal": None}
+    assert ours == {**SCORES, "dan": 0, "gus": None, "mal": None}
 
 
-def test_a_malformed_notebook_is_flagged_and_the_others_are_graded(term: Term) -> None:
+def test_a_malformed_or_endless_notebook_is_flagged_and_the_others_are_graded(term: Term) -> None:
     status, said = term.said  # type: ignore[attr-defined]
-    assert status != 0 and f"error processing assignment '{NAME}' for student 'mal'" in said
-    assert not term.path("autograded", "mal").exists()
+    assert status != 0 and "the notebook has more than 2000 cells" in said
+    for student in ("gus", "mal"):
+        assert f"error processing assignment '{NAME}' for student '{student}'" in said
+        assert not term.path("autograded", student).exists()
+        assert f"Autograding {term.path('autograded', student)}" not in said  # refused before it was converted
+
+
+def test_a_link_that_cannot_be_moved_is_not_copied_by_the_command_nor_by_the_formgrader(term: Term) -> None:
+    assert f"move it yourself, then grade again: {term.path('submitted', 'dan')}" in term.said[1]  # type: ignore[attr-defined]
+    assert not term.path("autograded", "dan").exists()
+    formgrader = f"""
+from nbgrader.apps import NbGrader, NbGraderAPI
+app = NbGrader()
+app.load_config_file()
+print(NbGraderAPI(config=app.config).autograde("{NAME}", "dan"))"""
+    done = subprocess.run(
+        [sys.executable, "-c", formgrader], cwd=ROOT, env=term.environment, capture_output=True, text=True, check=True
+    )
+    assert "'success': False" in done.stdout and "SystemExit: not graded" in done.stdout
+    assert "Copying" not in done.stdout and not term.path("autograded", "dan").exists()
 
 
 def test_links_and_pipes_are_set_aside_and_never_followed(term: Term) -> None:
     aside = sorted(file.name for file in term.path("set_aside", "eve").iterdir())
-    assert aside == ["notes.txt.0", "timestamp.txt.1"]
+    assert aside == ["notes.txt.0", "timestamp.txt.1", "x" * 40 + ".2"]
     everything = [file for file in (term.folder / "term").rglob("*") if file.is_file() and not file.is_symlink()]
     assert not any(b"LEAK\n" in file.read_bytes() or file.read_bytes() == b"LEAK" for file in everything)
 
@@ -256,6 +381,8 @@ def test_links_and_pipes_are_set_aside_and_never_followed(term: Term) -> None:
 def test_messages_reach_the_feedback_and_scripts_do_not(term: Term) -> None:
     page = (term.path("feedback", "ben") / "topic.html").read_text()
     assert "1 - alpha is the variance of the noise" in page and "test_one_step_noise: 0 of 4" in page
+    picture = (term.path("feedback", "ada") / "topic.html").read_text()
+    assert "sketch] (attachment:sketch.png)" in picture and '<a href="https://e.example/pixel.png">web</a>' in picture
     assert "A linear map of a Gaussian vector" in page and "$0&lt; b&lt;1$" in page
     assert active(page) == active((term.path("feedback", "ada") / "topic.html").read_text())
 
