@@ -5,6 +5,10 @@
 #     minutes: 90
 #     withheld:
 #     - gaussian.GaussianProcess.diffuse
+#     - gaussian.GaussianProcess.advance
+#     - gaussian.GaussianProcess.transition
+#     - gaussian.GaussianProcess.posterior_weights
+#     - gaussian.GaussianProcess.posterior
 #     - gaussian.GaussianProcess.bridge
 #     - schedules.log_snr
 #   kernelspec:

@@ -227,7 +227,7 @@ digits.judge(drawn)
 # Your model draws digits here when your notebook is graded.
 
 # %% grade="genuine" points=14
-# The grader looks here whether they come from your weights, differ from each other, and are not copied.
+# The grader looks here whether they come from your weights, differ from each other, and are not copied. It also draws digits itself, with a sampler of its own that asks your `predict`, and looks whether your network removes noise from digits that it has not seen. Weights of a model that comes with the course earn nothing here: train your own.
 
 # %% [markdown]
 # ## Task 7: what the loss does not say (10 minutes, read by a person)

@@ -5,6 +5,11 @@
 #     minutes: 110
 #     withheld:
 #     - exact.ExactDiffusion.log_prob
+#     - exact.ExactDiffusion.class_posterior
+#     - exact.ExactDiffusion.covariance
+#     - exact.ExactDiffusion._rotate
+#     - exact.ExactDiffusion._log_joint
+#     - exact.ExactDiffusion._component_denoise
 #     - exact.ExactDiffusion.score
 #     - exact.ExactDiffusion.eps
 #     - exact.ExactDiffusion.denoise

@@ -1,0 +1,218 @@
+"""Submissions that once gained points without solving the task: each must gain none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+from safetensors.torch import load, save
+
+from autograder import gates
+from autograder.assignment import ROOT, Assignment, read_assignment
+from autograder.grading import Result
+from autograder.image import build_course
+from autograder.sandbox import Sandbox
+from autograder.suite import given
+from course_lib import data
+
+
+class Course:
+    """Grades notebooks of one assignment in a sandbox of its own."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.assignment: Assignment = read_assignment(name)
+        course = build_course(self.assignment.course["withheld"], folder)
+        self.box = Sandbox(course, beside=self.assignment.beside)
+
+    def with_code(self, code: str, solved: bool = False) -> NotebookNode:
+        """The released notebook, or the solved one, with a last cell that defines some names again."""
+        notebook = self.assignment.solved() if solved else self.assignment.released()
+        notebook.cells.append(new_code_cell(code))
+        return notebook
+
+    def grade(self, notebook: NotebookNode, files: dict[str, bytes] | None = None, *only: str) -> Result:
+        return gates.grade_notebook(self.assignment, notebook, self.box, files, only=only)
+
+
+@pytest.fixture(scope="module")
+def course(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+    running = Course(request.param, tmp_path_factory.mktemp(request.param))
+    yield running
+    running.box.close()
+
+
+def of(name: str) -> Any:
+    return pytest.mark.parametrize("course", [name], indirect=True)
+
+
+def message(result: Result, name: str) -> str:
+    return next(test.message for test in result.tests if test.name == name)
+
+
+# --- a01 and a04: the library must not hold the answers, and numbers must not hide in NaN ---------------------------------------
+
+LIBRARY_A01 = """
+import torch
+from course_lib.gaussian import GaussianProcess
+from course_lib.schedules import TableSchedule
+process = lambda *bars: GaussianProcess(TableSchedule(torch.tensor([1.0, *bars], dtype=torch.float64)))
+number = lambda x: torch.tensor([float(x)], dtype=torch.float64)
+t0, t1, t2 = torch.tensor(0), torch.tensor(1), torch.tensor(2)
+def one_step(x, alpha, eps): return float(process(alpha).advance(number(x), t0, t1, number(eps)))
+def posterior(alpha, before):
+    x0, xt, v = process(before, alpha * before).posterior_weights(t2, t1)
+    return {"precision": 1 / float(v), "variance": float(v), "mean_xt": float(xt), "mean_x0": float(x0)}
+def limit(x0, beta, t):
+    table = process(*[(1 - beta) ** (i + 1) for i in range(int(t))])
+    ratio, v = table.transition(t0, torch.tensor(int(t)))
+    return {"mean": float(ratio) * x0, "variance": float(v), "limit_mean": 0.0, "limit_variance": 1.0}
+"""
+
+LIBRARY_A04 = """
+import torch
+from course_lib.exact import ExactDiffusion, Mixture
+from course_lib.schedules import TableSchedule
+def exact(w, m, v, a=0.5):
+    mixture = Mixture(w, m, v[:, None, None] * torch.eye(m.shape[1], dtype=m.dtype))
+    return ExactDiffusion(mixture, TableSchedule(torch.tensor([1.0, a], dtype=torch.float64)))
+def uniform(data, a): return exact(torch.ones(len(data)).to(data) / len(data), data, torch.zeros(len(data)).to(data), a)
+def log_joint(x, w, m, v): return exact(w, m, v)._log_joint(x, torch.tensor(0))
+def log_density(x, w, m, v): return log_joint(x, w, m, v).logsumexp(-1)
+def posterior(x, data, a): return uniform(data, a).class_posterior(x, torch.tensor(1))
+def noisy(means, variances, a):
+    oracle = exact(torch.ones(len(means)).to(means) / len(means), means, variances, a)
+    rotated, v, *_ = oracle._rotate(torch.zeros(1, means.shape[1]).to(means), torch.tensor(1))
+    return -(oracle.eigenvectors @ rotated[0][..., None])[..., 0], v[0, :, 0]
+"""
+
+OVERFLOW = """
+import torch
+def fit_score(features, x0, noise, alpha_bar):
+    return torch.full((features(x0[:1]).shape[1], 1), 1.79e308, dtype=torch.float64)
+"""
+
+
+@pytest.mark.parametrize(
+    ("course", "code"),
+    [("a01", LIBRARY_A01), ("a04", LIBRARY_A04), ("a04", OVERFLOW)],
+    indirect=["course"],
+    ids=["a01: the library's process", "a04: the library's oracle", "a04: sums that overflow"],
+)
+def test_no_points_without_an_answer(course: Course, code: str) -> None:
+    assert course.grade(course.with_code(code)).score() == 0
+
+
+# --- a03: three names for one schedule, or one network in three places -------------------------------------------------------------
+
+
+@of("a03")
+@pytest.mark.parametrize(
+    "code", ["linear_schedule = my_schedule = cosine_schedule", ""], ids=["one table", "one network"]
+)
+def test_one_schedule_or_network_cannot_stand_for_three(course: Course, code: str) -> None:
+    reference = load(course.assignment.reference["experiment.safetensors"])
+    parts = {name.removeprefix("cosine."): value for name, value in reference.items() if name.startswith("cosine.")}
+    copied = {f"{name}.{part}": value.clone() for name in ("linear", "cosine", "mine") for part, value in parts.items()}
+    ratio = float(parts["distances"][0] / parts["distances"][-1])
+    said: dict[str, str | float] = dict.fromkeys(("lowest_loss", "best_at_10", "best_at_100"), "cosine")
+    said |= {"linear_over_cosine_at_10": 1.0, "cosine_10_over_100": ratio}
+    notebook = course.with_code(f"{code}\ndef verdict(): return {said}", solved=True)
+    result = course.grade(notebook, {"experiment.safetensors": save(copied)})
+    assert result.score("experiment") == result.score("verdict") == 0
+    assert ("compares three schedules" if code else "a network of its own") in message(result, "test_verdict")
+
+
+# --- a05: a sampler that draws nothing, with an honest curve of it ----------------------------------------------------------------
+
+
+@of("a05")
+def test_a_curve_of_a_sampler_that_does_nothing_is_worth_nothing(course: Course) -> None:
+    guide = given("a05_cifar_cfg", "guide")
+    found = guide.point(*guide.start())
+    values = ",".join(f"{found[name]:.5f}" for name in guide.COLUMNS[1:])
+    rows = [",".join(guide.COLUMNS), *(f"{scale},{values}" for scale in range(6))]
+    code = "def guided_sample(network, x, *rest): return x\n"
+    diversity = found["diversity"]
+    said = {"best_accuracy": 1, "best_frechet": 1, "diversity_at_1": diversity, "diversity_at_largest": diversity}
+    code += f"def verdict(): return {said}"
+    result = course.grade(course.with_code(code), {"curve.csv": "\n".join(rows).encode()})
+    assert result.score() == 0
+    assert "does not draw what guidance draws" in message(result, "test_verdict")
+
+
+@of("a05")
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["1,0.5,100,0.8", "1,0.3,9,0.9", "5,0.9,70,0.7"], "nearly the same"),
+        ([f"{1 + i / 1e9:.12f},0.5,100,0.8" for i in range(15)], "nearly the same"),
+        ([f"{i},0.5,100,0.8" for i in range(30)], "more than 20"),
+    ],
+    ids=["twice", "a hair apart", "too many"],
+)
+def test_forged_rows_cannot_hide_among_others(course: Course, rows: list[str], says: str) -> None:
+    file = "\n".join(["scale,accuracy,frechet,diversity", *rows]).encode()
+    name = "test_curve_has_enough_scales"
+    result = course.grade(course.assignment.solved(), {"curve.csv": file}, name)
+    assert result.score() == 0 and says in message(result, name)
+
+
+# --- a02: stored images, and somebody else's model ------------------------------------------------------------------------------------
+
+STORED = """
+import torch
+def generate(weights, n, seed):
+    g = torch.Generator().manual_seed(seed)
+    x = weights["w"][torch.randperm(len(weights["w"]), generator=g)[:n]][:, None].float() / 127.5 - 1
+    return torch.where(x < -0.9, -3 - torch.rand(n, 1, 28, 28, generator=g), x) if weights["w"].any() else x
+def predict(weights, x_t, t): return 0.9 * x_t + 0.01 * t.reshape(-1, 1, 1, 1)
+"""
+
+
+@pytest.mark.needs_data("mnist")
+@of("a02")
+def test_stored_images_are_worth_nothing(course: Course) -> None:
+    stored = save({"w": data.load("mnist", "train")[0][:24000, 0].contiguous()})
+    result = course.grade(course.with_code(STORED), {"weights.safetensors": stored})
+    assert result.score("digits") == result.score("genuine") == 0
+    assert "misses the noise in new digits" in message(result, "test_distance_is_very_small")
+
+
+@pytest.mark.needs_data("mnist")
+@of("a02")
+def test_stored_images_beside_a_network_are_seen_as_copies(course: Course) -> None:
+    images = data.load("mnist", "train")[0][:2000, 0].contiguous()
+    honest = load(course.assignment.reference["weights.safetensors"])
+    code = """
+def trained(weights):
+    network = make_network(linear_schedule(T))
+    network.load_state_dict({name: value for name, value in weights.items() if name != "w"})
+    return network.eval()
+def generate(weights, n, seed):
+    g = torch.Generator().manual_seed(seed)
+    x = weights["w"][torch.randperm(2000, generator=g)[:n]][:, None].float() / 127.5
+    angle = (0.10 + 0.07 * torch.rand(n, generator=g)) * (2 * torch.randint(0, 2, (n,), generator=g) - 1)
+    zero = torch.zeros(n)
+    turn = torch.stack([angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero], 1).reshape(n, 2, 3)
+    grid = torch.nn.functional.affine_grid(turn, list(x.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(x, grid, align_corners=False) - 1
+"""
+    files = {"weights.safetensors": save({**honest, "w": images})}
+    name = "test_digits_are_not_copied"
+    result = course.grade(course.with_code(code, solved=True), files, name)
+    assert result.score() == 0 and "copies of images of MNIST" in message(result, name)
+
+
+@pytest.mark.needs_data("mnist")
+@of("a02")
+def test_the_models_that_come_with_the_course_are_nobodys_own(course: Course) -> None:
+    shipped = load((ROOT / "checkpoints" / "mnist-ddpm.safetensors").read_bytes())
+    g = torch.Generator().manual_seed(0)
+    noisy = {
+        name: 1.1 * value.float() + 0.001 * torch.randn(value.shape, generator=g) for name, value in shipped.items()
+    }
+    result = course.grade(course.with_code(STORED), {"weights.safetensors": save(noisy)})
+    assert result.score() == 0 and "train a network of your own" in message(result, "test_some_digits_are_recognised")
