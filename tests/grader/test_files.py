@@ -53,7 +53,8 @@ HOSTILE = {
     "empty": (b"", "lacks linear.network."),
     "forged distances": (changed(lambda t: {**t, "linear.distances": torch.tensor([0.1, 0.1, 0.1])}), "are not what its network gives"),
     "forged losses": (changed(lambda t: {**t, "mine.losses": t["mine.losses"] / 2}), "is not the loss of its network"),
-    "untrained": (changed(lambda t: {k: v if "network" not in k else 0 * v for k, v in t.items()}), "draws digits at a distance of"),
+    "untrained": (changed(lambda t: {k: v if "network" not in k else 0 * v for k, v in t.items()}), "they are one network or not trained"),
+    "half trained": (changed(lambda t: {k: v if "network" not in k else 0.95 * v for k, v in t.items()}), "draws digits at a distance of"),
 }  # fmt: skip
 
 

@@ -300,8 +300,8 @@ def networks(files: Files, tables: dict[str, Tensor], shared_draw: Draw) -> dict
         for other in NAMES:
             require(
                 other == name or losses[name] < 0.995 * losses[other],
-                f"with the {name} schedule the network of {other} is as good as that of {name}: each schedule trains a network of "
-                "its own, so run the experiment again after a change",
+                f"with the {name} schedule the network of {other} is as good as that of {name}, so they are one network or not "
+                "trained: each schedule trains a network of its own; run the experiment again",
             )
     return found
 
