@@ -105,11 +105,12 @@ def processes() -> tuple[dict[int, int], dict[int, int]]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/status") as file:
+                # A process chooses its own name, which need not be text.
+                with open(f"/proc/{name}/status", errors="replace") as file:
                     lines = dict(line.split(":", 1) for line in file)
-            except (OSError, ValueError):  # it has just ended
+                parents[int(name)] = int(lines["PPid"])
+            except (OSError, ValueError, KeyError):  # it has just ended
                 continue
-            parents[int(name)] = int(lines["PPid"])
             memory[int(name)] = sum(int(lines.get(part, "0 kB").split()[0]) << 10 for part in ("RssAnon", "RssShmem"))
     return parents, memory
 
