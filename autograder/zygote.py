@@ -70,8 +70,6 @@ def end(guard: Guard) -> None:
 
 def end_greedy(guards: dict[int, Guard]) -> None:
     """End every child whose processes together use more memory than one may: the kernel limits each of them only alone."""
-    if not guards:
-        return
     parents, memory = processes()
     end_orphans(parents, guards)
     base = memory.get(os.getpid(), 0)  # what every fork shares with this process
