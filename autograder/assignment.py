@@ -3,7 +3,8 @@
 The text (percent format) says what each cell is: solution="name" is written by the student between ### BEGIN SOLUTION and
 ### END SOLUTION; check="name" runs a public check; grade="name" points=N stands for hidden tests; manual="name" points=N is read
 by a person; home="name" runs where the student works and never in grading (training, measuring, pictures of it). The header's
-`course` entry holds title, minutes, the functions withheld from course_lib, and the files handed in with their largest sizes.
+`course` entry holds title, minutes, the functions withheld from course_lib, and the files handed in with their largest sizes
+(`optional` names those that may be missing).
 """
 
 import copy
@@ -47,8 +48,13 @@ class Assignment:
 
     @property
     def files(self) -> dict[str, int]:
-        """The files that are handed in beside the notebook, with their largest size in bytes."""
+        """The files that may be handed in beside the notebook, with their largest size in bytes."""
         return {name: int(most) for name, most in self.course.get("files", {}).items()}
+
+    @property
+    def optional(self) -> list[str]:
+        """Those of the files that need not be handed in."""
+        return list(self.course.get("optional", []))
 
     @property
     def limits(self) -> Limits:
@@ -63,7 +69,9 @@ class Assignment:
     @property
     def reference(self) -> dict[str, bytes]:
         """The files that the solved notebook makes at home, by name."""
-        return {name: (self.suite / "reference" / name).read_bytes() for name in self.files}
+        return {
+            name: (self.suite / "reference" / name).read_bytes() for name in self.files if name not in self.optional
+        }
 
     @property
     def points(self) -> dict[str, float]:
@@ -88,6 +96,8 @@ class Assignment:
         notebook.metadata["language_info"] = {"name": "python"}
         withheld = list(self.course.get("withheld", []))
         notebook.metadata["course"] = {"assignment": self.name, "withheld": withheld, "files": self.files}
+        if self.optional:
+            notebook.metadata["course"]["optional"] = self.optional
         notebook.cells = [
             converted(copy.deepcopy(cell), number, solve) for number, cell in enumerate(self.notebook.cells)
         ]

@@ -57,7 +57,10 @@ def check(assignment: str, notebook: Path, seconds: float = 1800) -> list[Check]
         if is_check(cell) or error is not None:
             name = cell.grade_id.removeprefix("check_") if is_check(cell) else f"cell {number}"
             found.append(Check(name, error is None, advice(error)))
-    return found + [check_file(notebook.parent / str(name), most) for name, most in course.get("files", {}).items()]
+    files = [(notebook.parent / str(name), most) for name, most in course.get("files", {}).items()]
+    return found + [
+        check_file(file, most) for file, most in files if file.exists() or file.name not in course.get("optional", [])
+    ]
 
 
 def check_file(file: Path, most: int) -> Check:

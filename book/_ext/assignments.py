@@ -111,7 +111,12 @@ class AssignmentFacts(SphinxDirective):
             f'<div class="launch"><a href="{up}assignments/{assignment.name}.zip" download>Download the notebook and its files</a>'
             f'<a href="{colab}">Open in Colab</a></div>'
         )
-        handed = ", ".join(["topic.ipynb", *assignment.files])
+        handed = ", ".join(
+            [
+                "topic.ipynb",
+                *(name if name not in assignment.optional else f"{name} if you like" for name in assignment.files),
+            ]
+        )
         facts = f"About {assignment.course['minutes']} minutes. 100 points. You hand in: {handed}."
         head = ("", "task", "difficulty and time", "points")
         return [

@@ -1,9 +1,11 @@
 """What assignment 5 gives: a trained network, the measurement of a guided sampler, and pictures."""
 
 import csv
+from pathlib import Path
 
 import torch
 from rich.progress import track
+from safetensors.torch import load_file, save_file
 
 from course_lib import checkpoints, metrics
 from course_lib.metrics import frechet_distance, label_accuracy
@@ -25,10 +27,15 @@ def times():
     return torch.linspace(1000, 0, STEPS + 1, dtype=torch.float64).round().long()
 
 
-def noise_network():
-    """The given network as a function (x_t, t, labels) to the noise; it was trained to predict v, from which the noise follows."""
+def noise_network(weights=None):
+    """The given network as a function (x_t, t, labels) to the noise; it was trained to predict v, from which the noise follows.
+
+    With `weights` (tensors by name), the same network with other weights. Raises ValueError where they do not fit into it.
+    """
     network, card = checkpoints.load("cifar10-cfg")
     alpha_bar = card.build_schedule().alpha_bar.float()
+    if weights is not None:
+        checkpoints.load_weights(network, weights, Path("the file"))
 
     @torch.no_grad()
     def predict(x_t, t, labels):
@@ -38,6 +45,21 @@ def noise_network():
         return (1 - a).sqrt() * x_t.float() + a.sqrt() * v
 
     return predict
+
+
+def own_weights(run, file):
+    """Write the weights of your own training run (`course train cifar10-cfg --out RUN`) as they are handed in; returns them."""
+    network, card = checkpoints.load(run)
+    _, given = checkpoints.load("cifar10-cfg")
+    if (card.architecture, card.config, card.prediction, card.schedule) != (
+        given.architecture,
+        given.config,
+        given.prediction,
+        given.schedule,
+    ):
+        raise ValueError(f"{run} is not a run of `course train cifar10-cfg`: only such networks can be measured here")
+    save_file({name: value.bfloat16() for name, value in network.state_dict().items()}, file)
+    return load_file(file)
 
 
 def start(n=N, seed=SEED):
@@ -73,9 +95,9 @@ def point(images, labels):
     }
 
 
-def measure(guided_sample, scales):
-    """One row for each scale."""
-    network, (x, labels), rows = noise_network(), start(), []
+def measure(guided_sample, scales, weights=None):
+    """One row for each scale, with the given network or with your own weights."""
+    network, (x, labels), rows = noise_network(weights), start(), []
     for scale in track(scales, "measuring"):
         images = guided_sample(network, x.clone(), labels, scale, NULL, schedule(), times())
         rows.append({"scale": float(scale), **point(images, labels)})
@@ -102,10 +124,12 @@ def picture(plt, rows):
     plt.show()
 
 
-def show(plt, guided_sample, scales):
+def show(plt, guided_sample, scales, weights=None):
     """One image of each class at some scales, from the same noise."""
     x, labels = start(10)
-    rows = [guided_sample(noise_network(), x.clone(), labels, scale, NULL, schedule(), times()) for scale in scales]
+    rows = [
+        guided_sample(noise_network(weights), x.clone(), labels, scale, NULL, schedule(), times()) for scale in scales
+    ]
     _, axes = plt.subplots(len(rows), 10, figsize=(10, 1.15 * len(rows)))
     for row, (panels, images, scale) in enumerate(zip(axes, rows, scales)):
         for panel, image, name in zip(panels, images, NAMES):

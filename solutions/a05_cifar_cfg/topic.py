@@ -5,6 +5,9 @@
 #     minutes: 110
 #     files:
 #       curve.csv: 20000
+#       network.safetensors: 20000000
+#     optional:
+#     - network.safetensors
 #     limits:
 #       call_seconds: 400
 #       cpu_seconds: 1200
@@ -38,7 +41,7 @@
 #
 # - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
 # - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points.
-# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader measures your best scales and your largest again.
+# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader measures some of your scales again: the best, the largest, and one that it draws by lot.
 #
 # **Conventions.** Images are `(B, 3, 32, 32)` in $[-1, 1]$, `labels` are `(B,)` from 0 to 9, and the class `null` (10) means "no class given". A network is called as `network(x_t, t, labels)` and predicts the noise, `(B, 3, 32, 32)`. The scale $s$ is such that $s = 0$ ignores the class and $s = 1$ is the conditional model.
 
@@ -196,6 +199,9 @@ checks.sampler(guided_sample)
 # - **diversity**: how far apart images of one class are in those features, relative to real images (1 is as diverse as reality).
 #
 # Choose your scales, at most 20 of them and at least 0.05 apart: `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
+#
+# *If you have a GPU, or a night:* train a network of your own with `course train cifar10-cfg --out RUN` (its options change how long), then measure that one. `weights = guide.own_weights("RUN", "network.safetensors")` writes a second file to hand in, and `measure` and `show` take `weights=weights`. It has to draw the class that was asked for in three
+# of ten cases or more at its best scale.
 
 # %% home="curve"
 scales = [0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0]
@@ -207,7 +213,7 @@ guide.picture(plt, curve)
 guide.show(plt, guided_sample, scales=(1.0, 3.0, 8.0))
 
 # %% grade="curve" points=20
-# The file curve.csv is examined here, and its best scales and its largest are measured again, when your notebook is graded.
+# The file curve.csv is examined here, and some of its scales are measured again, when your notebook is graded.
 
 # %% [markdown]
 # ## Task 7: the verdict (●●○, 10 minutes)

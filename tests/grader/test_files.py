@@ -17,7 +17,7 @@ from autograder.grading import Result
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
 from autograder.submission import read_submission
-from autograder.suite import Files, Wrong
+from autograder.suite import Files, Wrong, given
 
 A03 = read_assignment("a03")
 FILE = "experiment.safetensors"
@@ -119,3 +119,29 @@ def test_cells_for_home_do_not_run_in_grading_nor_in_the_check(box: Sandbox, tmp
     assert not found[FILE].passed and "run the cell that writes it" in found[FILE].message
     (release / FILE).write_bytes(WHOLE)
     assert {one.name: one for one in check("a03", release / "topic.ipynb")}[FILE].passed
+
+
+# --- a file that need not be handed in ----------------------------------------------------------------------------------------
+
+
+def test_an_optional_file_may_be_missing_but_not_too_large(tmp_path: Path) -> None:
+    build("a05", tmp_path)
+    release = tmp_path / "release" / "a05_cifar_cfg"
+
+    def files() -> dict[str, bool]:
+        return {one.name: one.passed for one in check("a05", release / "topic.ipynb") if "." in one.name}
+
+    assert files() == {"curve.csv": False}
+    (release / "curve.csv").write_bytes(read_assignment("a05").reference["curve.csv"])
+    (release / "network.safetensors").write_bytes(bytes(20_000_001))
+    assert files() == {"curve.csv": True, "network.safetensors": False}
+
+
+def test_weights_of_ones_own_are_written_as_they_are_handed_in(tmp_path: Path) -> None:
+    guide = given("a05_cifar_cfg", "guide")
+    written = guide.own_weights("cifar10-cfg", tmp_path / "network.safetensors")
+    assert (tmp_path / "network.safetensors").stat().st_size <= read_assignment("a05").files["network.safetensors"]
+    x, labels, t = torch.zeros(2, 3, 32, 32), torch.tensor([3, 10]), torch.tensor([500, 20])
+    assert torch.equal(guide.noise_network(written)(x, t, labels), guide.noise_network()(x, t, labels))
+    with pytest.raises(ValueError, match="mnist-cfg is not a run of `course train cifar10-cfg`"):
+        guide.own_weights("mnist-cfg", tmp_path / "other.safetensors")

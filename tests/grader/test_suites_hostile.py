@@ -160,6 +160,36 @@ def test_forged_rows_cannot_hide_among_others(course: Course, rows: list[str], s
     assert result.score() == 0 and says in message(result, name)
 
 
+@of("a05")
+def test_rows_that_are_not_the_best_cannot_be_invented(course: Course) -> None:
+    head, *rows = course.assignment.reference["curve.csv"].decode().splitlines()
+    true = {"3.0", "8.0"}  # the best ones and the largest
+    rows = [row if (scale := row.split(",")[0]) in true else f"{scale},0.2,200.0,0.5" for row in rows]
+    name = "test_curve_is_what_the_sampler_gives"
+    result = course.grade(course.assignment.solved(), {"curve.csv": "\n".join([head, *rows]).encode()}, name)
+    assert result.score() == 0 and "and your sampler gives" in message(result, name)
+
+
+@of("a05")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda weights: {name: 1.0001 * value for name, value in weights.items()}, ""),
+        (lambda weights: {name: 0 * value for name, value in weights.items()}, "your sampler gives"),
+        (lambda weights: {"one": next(iter(weights.values()))}, "does not hold the weights of a network"),
+        (lambda weights: {**weights, next(iter(weights)): torch.full((1,), torch.nan)}, "NaN or infinity"),
+    ],
+    ids=["as good", "empty", "another network", "no numbers"],
+)
+def test_a_curve_belongs_to_the_network_that_is_handed_in(course: Course, change: Any, says: str) -> None:
+    weights = load((ROOT / "checkpoints" / "cifar10-cfg.safetensors").read_bytes())
+    files = {**course.assignment.reference, "network.safetensors": save(change(weights))}
+    name = "test_curve_is_what_the_sampler_gives"
+    result = course.grade(course.assignment.solved(), files, name)
+    assert result.score() == (0 if says else 14), message(result, name)
+    assert says in message(result, name)
+
+
 # --- a02: stored images, and somebody else's model ------------------------------------------------------------------------------------
 
 STORED = """
