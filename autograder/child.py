@@ -19,7 +19,10 @@ LINES = 12  # of a traceback
 
 
 def serve(channel: socket.socket) -> None:
-    """Answer requests until the grader hangs up: {"cells": [...]}, {"call": name, ...} or {"get": name}."""
+    """Answer requests until the grader hangs up: {"cells": [...]}, {"call": name, ...} or {"get": name}.
+
+    A call may bring functions that stand in the place of the student's own of the same names until it is answered.
+    """
     stream: Any = channel.makefile("rwb", buffering=1 << 16)
     sys.stdout = sys.stderr = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 (as long as we live)
     student = types.ModuleType("__main__")
@@ -40,7 +43,9 @@ def serve(channel: socket.socket) -> None:
 
 def attempt(student: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
     """What a request gives, or the error that it raised."""
+    instead, own = request.get("instead", {}), dict(student.__dict__)
     try:
+        student.__dict__.update(instead)
         if "cells" in request:
             return {"value": [run_cell(student, source, number) for number, source in enumerate(request["cells"], 1)]}
         name: str = request["call"] if "call" in request else request["get"]
@@ -52,6 +57,10 @@ def attempt(student: types.ModuleType, request: dict[str, Any]) -> dict[str, Any
         return {"value": numbers(found(*request["args"], **request["kwargs"]) if "call" in request else found)}
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: student code must not end the service
         return {"error": described(error)}
+    finally:
+        for name in instead:
+            student.__dict__.pop(name, None)
+        student.__dict__.update({name: own[name] for name in instead if name in own})
 
 
 def numbers(value: Any) -> Any:
@@ -103,11 +112,20 @@ def callback(stream: BinaryIO, name: str) -> Callable[..., Any]:
     """A function that lives in the grader: calling it asks there."""
 
     def ask(*args: Any, **kwargs: Any) -> Any:
-        stream.write(frames.pack({"callback": name, "args": list(args), "kwargs": kwargs}))
+        question = {"callback": name, "args": numbers(args), "kwargs": numbers(kwargs)}
+        stream.write(frames.pack(question, named))
         stream.flush()
         answer = frames.unpack(frames.read(stream))
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer["value"]
 
+    ask.name = name  # type: ignore[attr-defined]
     return ask
+
+
+def named(function: Callable[..., Any]) -> str:
+    """The name of a function that lives in the grader, for when it is an argument of another. Raises FrameError for any other."""
+    if type(name := getattr(function, "name", None)) is not str:
+        raise frames.FrameError("a function of your own cannot be sent to the grader")
+    return name

@@ -164,7 +164,7 @@ class Child:
     def __init__(self, sandbox: Sandbox, number: int, channel: socket.socket, output: int, limits: Limits) -> None:
         self.sandbox, self.number, self.channel, self.limits = sandbox, number, channel, limits
         self.alive, self.until = True, time.monotonic() + limits.all_seconds
-        self.printed = bytearray()
+        self.printed, self.instead = bytearray(), {}
         self.reader = threading.Thread(target=self._drain, args=(output,), daemon=True)
         self.reader.start()
 
@@ -182,14 +182,18 @@ class Child:
         return errors
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """What the student's function of that name gives; callables among the arguments run here, and are asked from there."""
+        """What the student's function of that name gives; callables among the arguments run here, and are asked from there.
+
+        Those in `instead` stand in the place of the student's own functions meanwhile.
+        """
         callables: dict[str, Callable[..., Any]] = {}
 
         def reference(function: Callable[..., Any]) -> str:
             callables[str(len(callables))] = function
             return str(len(callables) - 1)
 
-        request = frames.pack({"call": name, "args": list(args), "kwargs": kwargs}, reference)
+        order = {"call": name, "args": list(args), "kwargs": kwargs, "instead": self.instead}
+        request = frames.pack(order, reference)
         return self._ask(request, self.limits.call_seconds, callables)
 
     def get(self, name: str) -> Any:
@@ -211,14 +215,25 @@ class Child:
         if not self.alive:
             raise StudentError("your code ended the process that ran it, earlier in this notebook", "Ended")
         deadline, asked = min(time.monotonic() + seconds, self.until), 0
+        named: list[str] = []  # the functions of ours that a message holds
+
+        def resolve(name: str) -> Callable[..., Any]:
+            named.append(name)
+            if name not in callables:
+                raise frames.FrameError("it names a function that it was not given")
+            return callables[name]
+
         try:
             self._send(request if isinstance(request, bytes) else frames.pack(request), deadline)
             while True:
                 frame = self._receive(deadline)
-                answer = frames.unpack(frame)
+                named.clear()
+                answer = frames.unpack(frame, resolve)
                 if type(answer) is not dict:
                     raise frames.FrameError("the answer is no answer")
                 if "callback" not in answer:
+                    if named:
+                        raise frames.FrameError("it holds a function of the grader's")
                     break
                 asked += len(frame)
                 if len(frame) > QUESTION_BYTES or asked > QUESTIONS_BYTES:

@@ -80,6 +80,34 @@ def test_other_correct_answers_score_everything(name: str, notebook, boxes: dict
     assert [(test.name, test.message) for test in result.tests if not test.passed] == [] and result.cell_errors == []
 
 
+EARLIER = [
+    ("a01_closed_form", "one_step", "sp.sqrt(1 - alpha) * eps", "(1 - alpha) * eps", ["test_two_steps_substitution"]),
+    ("a02_mnist_ddpm", "q_sample", "(1 - a).sqrt()", "(1 - a)", ["test_loss_asks_about_random_times_and_noise", "test_loss_value"]),
+    ("a03_noise_schedules", "log_snr", "alpha_bar[1:].log() -", "alpha_bar[1:].log10() -", ["test_share"]),
+    ("a04_score_equivalence", "mixture", "weights.log()", "0", ["test_mixture_score", "test_mixture_far_from_all_means"]),
+    ("a04_score_equivalence", "average", "math.sqrt(alpha_bar) * data", "data", ["test_expected_score"]),
+    ("a05_cifar_cfg", "formulas", "eps_null + s * (eps_class - eps_null)", "s * (eps_class - eps_null)", ["test_guided", "test_sampler"]),
+    ("a05_cifar_cfg", "guided", "both.chunk(2)", "both.chunk(2)[::-1]", ["test_sampler"]),
+    ("a05_cifar_cfg", "step", ".clamp(-1, 1)", "", ["test_sampler"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "old", "new", "later"), [needing_data(*case, id=f"{case[0][:3]}: {case[1]}") for case in EARLIER]
+)
+def test_a_mistake_costs_no_later_task(name: str, cell: str, old: str, new: str, later: list[str], boxes: dict) -> None:
+    assignment = ASSIGNMENTS[name]
+    notebook = assignment.solved()
+    source = gates.cell_named(notebook, cell).source
+    assert old in source
+    gates.cell_named(notebook, cell).source = source.replace(old, new, 1)
+    own = [mutant.fails for mutant in gates.mutants(assignment) if mutant.cell == cell]
+    result = gates.grade_notebook(assignment, notebook, boxes[name], only={*own, *later})
+    passed = {test.name: test.passed for test in result.tests}
+    assert not all(passed[test] for test in own), "the mistake should cost points"
+    assert all(passed[test] for test in later), [test.message for test in result.tests]
+
+
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_there_are_enough_mutants_and_other_answers(name: str) -> None:
     found = gates.mutants(ASSIGNMENTS[name])

@@ -212,3 +212,93 @@ def test_links_pipes_devices_folders_and_giants_are_refused(tmp_path: Path, monk
     monkeypatch.setattr("autograder.submission.NOTEBOOK_BYTES", 500)
     with pytest.raises(SubmissionError, match="is larger than"):
         read_submission(path)
+
+
+# --- a mistake costs its own task -------------------------------------------------------------------------------------------
+
+FOLLOWING = """
+from autograder.suite import follows, match, points
+
+@points("double", 5)
+def test_double(student, draw):
+    x = draw.uniform(1, 2)
+    match(student.number("double", x), 2 * x, {}, "double is wrong")
+
+@points("quadruple", 5)
+@follows(double=lambda x: 2 * x)
+def test_quadruple(student, draw):
+    x = draw.uniform(1, 2)
+    match(student.number("quadruple", x), 4 * x, {"this is half of it": 2 * x}, "quadruple is wrong")
+
+@points("twice", 5)
+@follows(apply=lambda f, x: f(x))
+def test_twice(student):
+    match(student.number("twice", lambda x: x + 1, 1.0), 3.0, {}, "twice is wrong")
+"""
+RIGHT = """
+def double(x): return 2 * x
+def quadruple(x): return double(double(x))
+def apply(f, x): return f(x)
+def twice(f, x): return apply(f, apply(f, x))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        ("", {}),
+        ("def double(x): return 3 * x", {"test_double": "double is wrong"}),
+        ("del double", {"test_double": "NameError: your notebook does not define double"}),
+        ("def quadruple(x): return double(x)", {"test_quadruple": "this is half of it"}),
+        (
+            "def double(x): return 2.5 * x\ndef quadruple(x): return double(x)",
+            {"test_double": "double is wrong", "test_quadruple": "this is half of it"},
+        ),
+        ("def apply(f, x): return x", {}),
+        (
+            "def apply(f, x): return x\ndef twice(f, x): return apply(lambda x: f(f(x)), x)",
+            {"test_twice": "twice is wrong"},
+        ),
+    ],
+    ids=[
+        "right",
+        "wrong",
+        "missing",
+        "the later one wrong",
+        "both wrong",
+        "with a function",
+        "with one's own function",
+    ],
+)
+def test_a_mistake_costs_no_later_task(graded, suite: Path, change: str, failed: dict[str, str]) -> None:
+    (suite / "test_all.py").write_text(FOLLOWING)
+    found = messages(graded(RIGHT + change))
+    assert {name: text.splitlines()[0] for name, text in found.items()} == failed
+
+
+def test_right_functions_are_there_for_one_call_only(graded, suite: Path) -> None:
+    first, rest = FOLLOWING.split('@points("quadruple", 5)')
+    doubling = first[first.index("@points") :]
+    (suite / "test_all.py").write_text(first.replace(doubling, "") + '@points("quadruple", 5)' + rest + doubling)
+    thief = """
+def quadruple(x):
+    global kept
+    kept = double
+    return double(double(x))
+"""
+    result = graded(RIGHT + thief + "def double(x): return kept(x)")
+    assert result.score("quadruple") == 5 and result.score("double") == 0
+    result = graded(RIGHT + thief + "del double")
+    assert result.score("quadruple") == 5
+    assert "your notebook does not define double" in messages(result)["test_double"]
+
+
+def test_an_answer_cannot_be_a_function_of_the_graders(graded, suite: Path) -> None:
+    (suite / "test_all.py").write_text(FOLLOWING)
+    forger = """
+from autograder import frames
+old = frames.to_json
+frames.to_json = lambda v, *rest: {"$callable": "0"} if callable(v) else old(v, *rest)
+def twice(f, x): return f
+"""
+    assert "it holds a function of the grader's" in messages(graded(RIGHT + forger))["test_twice"]

@@ -1,5 +1,6 @@
 """Submissions that once gained points without solving the task: each must gain none."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,45 @@ def test_the_models_that_come_with_the_course_are_nobodys_own(course: Course) ->
     }
     result = course.grade(course.with_code(STORED), {"weights.safetensors": save(noisy)})
     assert result.score() == 0 and "train a network of your own" in message(result, "test_some_digits_are_recognised")
+
+
+BORROWED = """
+import torch
+from course_lib import nets
+CONFIG = {config}
+SQUARES = ((torch.arange(1001, dtype=torch.float64) / 1000 + 0.008) / 1.008 * torch.pi / 2).cos() ** 2
+BETAS = (1 - SQUARES[1:] / SQUARES[:-1]).clamp(max=0.999)
+BARS = torch.cat([torch.ones(1).double(), (1 - BETAS).cumprod(0)]).float()
+def make_network(alpha_bar): return nets.UNet(**CONFIG)
+def unhidden(weights): return {{name[::-1]: value.flip(0) for name, value in weights.items()}}
+@torch.no_grad()
+def predict(weights, x_t, t):
+    network = make_network(None)
+    network.load_state_dict(unhidden(weights))
+    a = linear_schedule(250)[t].float()
+    now = (BARS[:, None] - a).abs().argmin(0)
+    a = a.reshape(-1, 1, 1, 1)
+    return (1 - a).sqrt() * x_t + a.sqrt() * network.eval()(x_t, now)
+def generate(weights, n, seed):
+    def network(x_t, t): return predict(weights, x_t, t)
+    times = torch.linspace(250, 0, 26).round().long().tolist()
+    x, bar = torch.randn(n, 1, 28, 28, generator=torch.Generator().manual_seed(seed)), linear_schedule(250).float()
+    for t, s in zip(times, times[1:]):
+        eps = network(x, torch.full((n,), t))
+        x0 = ((x - (1 - bar[t]).sqrt() * eps) / bar[t].sqrt()).clamp(-1, 1)
+        x = bar[s].sqrt() * x0 + (1 - bar[s]).sqrt() * (x - bar[t].sqrt() * x0) / (1 - bar[t]).sqrt()
+    return x
+"""
+
+
+@pytest.mark.needs_data("mnist")
+@of("a02")
+def test_a_model_of_the_courses_is_known_by_what_it_does(course: Course) -> None:
+    shipped = load((ROOT / "checkpoints" / "mnist-ddpm.safetensors").read_bytes())
+    hidden = {name[::-1]: value.flip(0).contiguous() for name, value in shipped.items()}
+    config = json.loads((ROOT / "checkpoints" / "mnist-ddpm.json").read_text())["config"]
+    code = BORROWED.format(config=config)
+    files = {"weights.safetensors": save(hidden)}
+    result = course.grade(course.with_code(code, solved=True), files)
+    assert result.score("digits") == result.score("genuine") == 0
+    assert "errs where mnist-ddpm errs" in message(result, "test_distance_is_very_small")

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.suite import Draw, Student, Wrong, as_number, first_wrong_line, line, match, points, require
+from autograder.suite import Draw, Student, Wrong, as_number, first_wrong_line, follows, line, match, points, require
 
 # --- helpers ---------------------------------------------------------------------------------------------------------------
 
@@ -45,7 +45,13 @@ def test_one_step_noise(student: Student, draw: Draw) -> None:
 # --- two steps -------------------------------------------------------------------------------------------------------------
 
 
+def one_step(x_prev: float, alpha: float, eps: float) -> float:
+    """What one_step should do."""
+    return math.sqrt(alpha) * x_prev + math.sqrt(1 - alpha) * eps
+
+
 @points("two_steps", 6)
+@follows(one_step=one_step)
 def test_two_steps_substitution(student: Student, draw: Draw) -> None:
     (a, b), (x, e, f) = alphas(draw, 2), (draw.uniform(0.5, 2) for _ in range(3))
     x1 = math.sqrt(a) * x + math.sqrt(1 - a) * e

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autograder.suite import Draw, Files, Student, Wrong, close, given, match, points, require
+from autograder.suite import Draw, Files, Student, Wrong, close, follows, given, match, points, require
 from course_lib import schedules
 
 NAMES = ("linear", "cosine", "mine")
@@ -148,6 +148,7 @@ def test_log_snr(student: Student, draw: Draw) -> None:
 
 
 @points("share", 8)
+@follows(log_snr=ratio_log)
 def test_share(student: Student, draw: Draw) -> None:
     bar = falling(draw, 40)
     level = ratio_log(bar)

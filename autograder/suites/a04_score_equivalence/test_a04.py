@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from autograder.suite import Draw, Student, close, first_wrong_line, match, points, require
+from autograder.suite import Draw, Student, close, first_wrong_line, follows, match, points, require
 from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
 from course_lib.predictions import to_score
 from course_lib.schedules import TableSchedule
@@ -157,6 +157,13 @@ def test_noisy(student: Student, draw: Draw) -> None:
     match(widened, a * variances + (1 - a), spread, "the variances of noisy are wrong", 1e-5)
 
 
+def log_joint(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+    """What log_joint should do, in any number of dimensions."""
+    distance = (x[:, None] - means).square().sum(-1)
+    constant = means.shape[1] / 2 * (2 * math.pi * variances).log()
+    return weights.log() - distance / (2 * variances) - constant
+
+
 @points("mixture", 6)
 def test_log_density(student: Student, draw: Draw) -> None:
     weights, means, variances = mixture(draw, 3, 2)
@@ -189,6 +196,7 @@ def test_log_density(student: Student, draw: Draw) -> None:
 
 
 @points("mixture", 7)
+@follows(log_joint=log_joint)
 def test_mixture_score(student: Student, draw: Draw) -> None:
     weights, means, variances = mixture(draw, 3, 2)
     x = 1.5 * draw.normal(6, 2)
@@ -212,6 +220,7 @@ def test_mixture_score(student: Student, draw: Draw) -> None:
 
 
 @points("mixture", 3)
+@follows(log_joint=log_joint)
 def test_mixture_far_from_all_means(student: Student, draw: Draw) -> None:
     weights, means, variances = mixture(draw, 3, 2)
     x = draw.uniform(150, 200) * torch.tensor([[1.0, 0.3], [-0.2, 1.0]], dtype=torch.float64)
@@ -245,7 +254,13 @@ def test_posterior(student: Student, draw: Draw) -> None:
     )
 
 
+def posterior(x: Tensor, data: Tensor, alpha_bar: float) -> Tensor:
+    """What posterior should do."""
+    return IdealDenoiser(data.double(), one_step(alpha_bar)).weights(x.double(), torch.tensor(1))
+
+
 @points("average", 7)
+@follows(posterior=posterior)
 def test_expected_score(student: Student, draw: Draw) -> None:
     x, data, a = draw.normal(4, 3), draw.normal(6, 3), draw.uniform(0.3, 0.8)
     schedule, now = one_step(a), torch.tensor(1)

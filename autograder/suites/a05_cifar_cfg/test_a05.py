@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autograder.suite import Draw, Files, Student, Wrong, close, given, match, points, require
+from autograder.suite import Draw, Files, Student, Wrong, close, follows, given, match, points, require
 
 FILE, OWN, NULL = "curve.csv", "network.safetensors", 10
 HEARD = 0.3  # the least accuracy, at the best scale, of a network of one's own; one that hears no class has 0.1
@@ -101,6 +101,19 @@ def test_conversions(student: Student, draw: Draw) -> None:
         match(student.number(name, number), right, mistakes, f"{name} is wrong")
 
 
+def by_scale(eps_class: Tensor, eps_null: Tensor, s: float) -> Tensor:
+    """What by_scale should do."""
+    return eps_null + s * (eps_class - eps_null)
+
+
+def by_weight(eps_class: Tensor, eps_null: Tensor, w: float) -> Tensor:
+    """What by_weight should do."""
+    return (1 + w) * eps_class - w * eps_null
+
+
+FORMULAS = {"by_scale": by_scale, "by_weight": by_weight, "scale_of": lambda w: 1 + w, "weight_of": lambda s: s - 1}
+
+
 # --- the network asked twice ---------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +139,7 @@ class Network:
 
 
 @points("guided", 10)
+@follows(**FORMULAS)
 def test_guided(student: Student, draw: Draw) -> None:
     x, t, y = draw.normal(4, 3, 8, 8), torch.tensor([900, 3, 250, 777]), torch.tensor([3, 0, 9, 5])
     s, null, network = draw.uniform(2, 5), 10, Network()
@@ -178,18 +192,27 @@ def test_step(student: Student, draw: Draw) -> None:
     match(got, b**0.5 * clipped + (1 - b) ** 0.5 * again, mistakes, "step is wrong where x_0 has to be clipped", 1e-5)
 
 
+def guided(network: Predict, x_t: Tensor, t: Tensor, labels: Tensor, s: float, null: int) -> Tensor:
+    """What guided should do."""
+    return by_scale(network(x_t, t, labels), network(x_t, t, torch.full_like(labels, null)), s)
+
+
+def step(x_t: Tensor, eps: Tensor, a_t: float, a_s: float) -> Tensor:
+    """What step should do."""
+    x0 = ((x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5).clamp(-1, 1)
+    return a_s**0.5 * x0 + (1 - a_s) ** 0.5 * (x_t - a_t**0.5 * x0) / (1 - a_t) ** 0.5
+
+
 def drawn(network: Predict, x: Tensor, y: Tensor, s: float, bar: Tensor, times: list[int]) -> Tensor:
     """What the sampler should draw."""
     for t, earlier in pairwise(times):
-        now = torch.full((len(x),), t)
-        with_class, without = network(x, now, y), network(x, now, torch.full((len(x),), NULL))
-        eps, a, b = without + s * (with_class - without), float(bar[t]), float(bar[earlier])
-        x0 = ((x - (1 - a) ** 0.5 * eps) / a**0.5).clamp(-1, 1)
-        x = b**0.5 * x0 + (1 - b) ** 0.5 * (x - a**0.5 * x0) / (1 - a) ** 0.5
+        eps = guided(network, x, torch.full((len(x),), t), y, s, NULL)
+        x = step(x, eps, float(bar[t]), float(bar[earlier]))
     return x
 
 
 @points("sampler", 14)
+@follows(**FORMULAS, guided=guided, step=step)
 def test_sampler(student: Student, draw: Draw) -> None:
     bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - torch.linspace(0.01, 0.3, 30)).double().cumprod(0)])
     times, s = [30, 22, 13, 6, 2, 0], draw.uniform(1.5, 4)
