@@ -96,6 +96,7 @@ class Assignment:
         notebook.metadata["language_info"] = {"name": "python"}
         withheld = list(self.course.get("withheld", []))
         notebook.metadata["course"] = {"assignment": self.name, "withheld": withheld, "files": self.files}
+        notebook.metadata["course"]["modules"] = [file.name for file in self.beside]
         if self.optional:
             notebook.metadata["course"]["optional"] = self.optional
         notebook.cells = [

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import re
 import secrets
+import signal
 import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -19,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autograder import linux
 from autograder.assignment import ROOT, SOLUTIONS, Assignment, read_assignment
 from autograder.grading import Result, TestResult, grade
 from autograder.image import build_course
@@ -53,7 +55,7 @@ def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
     jobs = [
         Job(folder.name, folder / assignment.name / "topic.ipynb")
         for folder in folders
-        if (folder / assignment.name).is_dir() or (folder / assignment.name).is_symlink()
+        if may_hold(folder / assignment.name)
     ]
     if not jobs:
         raise ValueError(
@@ -62,15 +64,26 @@ def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
     return jobs
 
 
+def may_hold(folder: Path) -> bool:
+    """Whether a submission lies there; also where one may not look, which reading it will say."""
+    try:
+        return folder.is_dir() or folder.is_symlink()
+    except OSError:
+        return True
+
+
 def read_handed_in(notebook: Path, allowed: dict[str, int]) -> Submission:
     """What lies at SUBMITTED/<student>/<assignment>/topic.ipynb, read as `read_submission` does.
 
     Raises SubmissionError also where one of the two folders is a link: it may lead to the work of another student.
     """
-    for folder in (notebook.parent.parent, notebook.parent):
-        if folder.is_symlink():
-            raise SubmissionError(f"not graded: the folder {folder.name} is a link: hand in the folder itself")
-    return read_submission(notebook, allowed)
+    try:
+        for folder in (notebook.parent.parent, notebook.parent):
+            if folder.is_symlink():
+                raise SubmissionError(f"not graded: the folder {folder.name} is a link: hand in the folder itself")
+        return read_submission(notebook, allowed)
+    except OSError as error:
+        raise SubmissionError(f"not graded: {notebook} cannot be read ({error.strerror})") from error
 
 
 def course_secret(file: Path) -> bytes:
@@ -223,9 +236,13 @@ def in_pool(
 ) -> Generator[Grade, None, list[Job]]:
     """Grade in one pool; returns the jobs that were lost because it broke, in their order."""
     context = multiprocessing.get_context("spawn")
+    others, cores = set(multiprocessing.active_children()), context.SimpleQueue()
+    for share in shares(sorted(os.sched_getaffinity(0)), workers):
+        cores.put(share)
     lost: list[Job] = []
-    with ProcessPoolExecutor(workers, context, start_worker, (name, secret)) as pool:
-        running: dict[Future, Job] = {}
+    running: dict[Future, Job] = {}
+    pool = ProcessPoolExecutor(workers, context, start_worker, (name, secret, cores))
+    try:
         for job in jobs:
             try:
                 running[pool.submit(grade_job, job)] = job
@@ -243,7 +260,17 @@ def in_pool(
                     result: Result = future.result()
                     results.put(result)
                     yield Grade(job.student, result)
+    finally:
+        if running:  # interrupted, or the disk is full: nobody waits for the rest
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+        pool.shutdown(cancel_futures=True)
     return sorted(lost, key=jobs.index)
+
+
+def shares(cores: list[int], workers: int) -> list[list[int]]:
+    """Some of the cores for each worker, so that no submission takes another's time; each its own, where there are enough."""
+    return [cores[number::workers] or [cores[number % len(cores)]] for number in range(workers)]
 
 
 def on_cluster(jobs: list[Job], assignment: Assignment, secret: bytes, results: Store, address: str) -> Iterator[Grade]:
@@ -284,8 +311,11 @@ worker: dict[str, Grader] = {}  # what a process of the pool or of a cluster kee
 alone = threading.Lock()  # a worker with several threads grades one submission at a time
 
 
-def start_worker(name: str, secret: bytes) -> None:
-    """Prepare a process of the pool."""
+def start_worker(name: str, secret: bytes, cores: Any) -> None:
+    """Prepare a process of the pool: on its own share of the cores, with an end when the pool's owner ends, who alone is interrupted."""
+    linux.die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.sched_setaffinity(0, cores.get())
     worker["grader"] = Grader(read_assignment(name), secret)
 
 
@@ -301,7 +331,7 @@ def grade_on_cluster(name: str, inputs: str, secret: bytes, submission: Submissi
         if "grader" not in worker or worker["grader"].inputs != inputs:
             if "grader" in worker:
                 worker.pop("grader").close()
-            start_worker(name, secret)
+            worker["grader"] = Grader(read_assignment(name), secret)
             if worker["grader"].inputs != inputs:
                 raise RuntimeError("a worker of the cluster has another version of the course: update it")
         return worker["grader"].grade(submission)

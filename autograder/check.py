@@ -2,9 +2,11 @@
 measure), its public checks, and the files beside it.
 
 Nothing of the instructor's is needed: the checks lie beside the notebook, and the notebook names what is withheld from course_lib.
+As in grading, no other file is there, and the cells have as long as they have there.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,15 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autograder.image import build_course
+from autograder.sandbox import USUAL
 from autograder.submission import NOTEBOOK_BYTES, Cell, SubmissionError, parse_notebook, read_file
 
 RUNNER = """
 import json, sys, types
-from autograder.child import run_cell
-cells, answer = json.load(sys.stdin)
+from autograder.child import run_cells
+cells, seconds, answer = json.load(sys.stdin)
 student = sys.modules["__main__"] = types.ModuleType("__main__")
 sys.path.insert(0, "")
-errors = [run_cell(student, source, number) for number, source in cells]
+errors = run_cells(student, cells, seconds)
 with open(answer, "w") as file:
     json.dump(errors, file)
 """
@@ -51,7 +54,10 @@ def check(assignment: str, notebook: Path, seconds: float = 1800) -> list[Check]
     numbered = [(number, cell) for number, cell in enumerate(cells, 1) if cell.kind == "code" and not cell.home]
     with tempfile.TemporaryDirectory() as folder:
         build_course(course.get("withheld", []), Path(folder))
-        errors = run([(number, cell.source) for number, cell in numbered], notebook.parent, Path(folder), seconds)
+        for name in map(str, course.get("modules", [])):
+            if (notebook.parent / name).is_file():
+                shutil.copy(notebook.parent / name, folder)
+        errors = run([(number, cell.source) for number, cell in numbered], Path(folder), seconds)
     found = []
     for (number, cell), error in zip(numbered, errors, strict=True):
         if is_check(cell) or error is not None:
@@ -85,7 +91,7 @@ def advice(error: dict[str, str] | None) -> str:
     return f"{error['kind']}: {error['message']}\n{error['trace']}".strip()
 
 
-def run(cells: list[tuple[int, str]], where: Path, course: Path, seconds: float) -> list[dict[str, str] | None]:
+def run(cells: list[tuple[int, str]], course: Path, seconds: float) -> list[dict[str, str] | None]:
     """Run cells in a fresh Python that sees the students' course_lib; for each, its error or None."""
     answer = course / "answer.json"
     path = [str(course), str(Path(__file__).resolve().parents[1])]
@@ -93,8 +99,8 @@ def run(cells: list[tuple[int, str]], where: Path, course: Path, seconds: float)
     try:
         done = subprocess.run(
             [sys.executable, "-c", code],
-            input=json.dumps([cells, str(answer)]),
-            cwd=where,
+            input=json.dumps([cells, USUAL.load_seconds, str(answer)]),
+            cwd=course,
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -156,6 +156,8 @@ def grade(
     finally:
         student.close()
         forget(suite)
+    if status == pytest.ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt  # pytest has caught it
     if plugin.failure is not None:
         raise plugin.failure  # nothing is graded without its sandbox
     if plugin.broken or not plugin.results or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000  # clone(2)
 NOSUID, NODEV, NOEXEC, BIND, REC, PRIVATE, READ_ONLY, REMOUNT = 2, 4, 8, 4096, 16384, 1 << 18, 1, 32  # mount(2)
+NEW_THREAD = 0x00010000  # clone(2): no process of its own
 PDEATHSIG, DUMPABLE, NO_NEW_PRIVS = 1, 4, 38  # prctl(2)
 CAPABILITY_VERSION = 0x20080522  # capset(2)
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000  # seccomp_init(3); to REFUSE the number of an error is added
@@ -66,9 +67,22 @@ def drop_privileges() -> None:
     checked(libc.capset(header, empty), "capset")
 
 
-# What no submission needs: keys that outlive it, memory that nobody counts, namespaces of its own, looks into other processes.
+# What no submission needs: other processes (threads are allowed), keys that outlive it, memory that nobody counts, namespaces of
+# its own, looks into other processes, the processors of others.
 FORBIDDEN = (
-    *("keyctl", "add_key", "request_key", "memfd_create", "memfd_secret", "shmget"),
+    *("fork", "vfork", "execve", "execveat", "sched_setaffinity"),
+    *(
+        "keyctl",
+        "add_key",
+        "request_key",
+        "memfd_create",
+        "memfd_secret",
+        "shmget",
+        "semget",
+        "msgget",
+        "mq_open",
+        "vmsplice",
+    ),
     *("unshare", "setns", "mount", "umount2", "pivot_root", "fsopen", "fsmount", "open_tree", "move_mount"),
     *("ptrace", "process_vm_readv", "process_vm_writev", "userfaultfd", "perf_event_open", "bpf"),
     *("io_uring_setup", "io_uring_enter", "io_uring_register"),
@@ -109,7 +123,8 @@ def forbid_system_calls() -> None:
 
     for name in FORBIDDEN:
         refuse(name, errno.EPERM)
-    refuse("clone", errno.EPERM, Comparison(0, MASKED, NEWUSER, NEWUSER))
+    refuse("clone", errno.EPERM, Comparison(0, MASKED, NEW_THREAD, 0))
+    refuse("prctl", errno.EPERM, Comparison(0, EQUAL, PDEATHSIG, 0))
     refuse("clone3", errno.ENOSYS)  # its flags lie in memory, out of a filter's sight; libc then takes clone
     for family in (VSOCK, ALG):
         refuse("socket", errno.EPERM, Comparison(0, EQUAL, family, 0))

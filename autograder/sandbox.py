@@ -176,7 +176,8 @@ class Child:
 
     def load(self, cells: list[str]) -> list[dict[str, str] | None]:
         """Run the cells of a notebook in order; for each, the error that it raised, or None."""
-        errors = self._ask({"cells": cells}, self.limits.load_seconds, {})
+        seconds = self.limits.load_seconds
+        errors = self._ask({"cells": cells, "seconds": seconds}, seconds, {})
         if type(errors) is not list or len(errors) != len(cells) or not all(e is None or is_report(e) for e in errors):
             raise self._ended("your notebook broke the connection to the grader")
         return errors

@@ -212,7 +212,7 @@ def as_number(name: str, value: Any) -> float:
     if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
         value = value.item()
     if type(value) not in (int, float):
-        raise Wrong(f"{name} should return one number; it returned {describe(value)}")
+        raise Wrong(f"{name} should be one number; it is {describe(value)}")
     return as_float(name, value)
 
 
@@ -227,6 +227,8 @@ def as_float(name: str, value: Any) -> float:
 def as_tensor(name: str, value: Any, shape: tuple[int, ...] | None) -> Tensor:
     """A tensor or an array of numbers as float64, of the given shape."""
     value = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+    if type(value) is list and value and all(type(item) in (int, float) for item in value):
+        value = torch.tensor([as_float(name, item) for item in value], dtype=torch.float64)
     if not isinstance(value, Tensor):
         raise Wrong(f"{name} should return a tensor; it returned {describe(value)}")
     if shape is not None and tuple(value.shape) != shape:
@@ -264,11 +266,7 @@ def line(student: Student, function: str, name: str, *args: float) -> float:
     found = student.call(function, *args)
     if type(found) is not dict or name not in found:
         raise Wrong(f"{function} should return a dict with the line {name!r}; it returned {describe(found)}")
-    value = found[name]
-    value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if type(value) not in (int, float):
-        raise Wrong(f"line {name!r} of {function} should be one number here; it is {describe(value)}")
-    return as_float(f"line {name!r} of {function}", value)
+    return as_number(f"line {name!r} of {function}", found[name])
 
 
 def first_wrong_line(

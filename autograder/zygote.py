@@ -1,7 +1,7 @@
 """Inside the sandbox and before any student code: import the heavy packages once, then fork a clean child for each submission.
 
 A child gets namespaces of its own (processes, mounts, messages, network, users), so that it sees neither this process nor
-another child, a private /tmp, hard limits, a filter of system calls, and no privilege. What it leaves behind ends with it.
+another child, a private /tmp, hard limits, a filter of system calls, and no privilege. It is one process, which ends with it.
 The orders come over a socket that no child inherits.
 """
 
@@ -56,61 +56,52 @@ def main() -> None:
 
 
 class Guard(NamedTuple):
-    """The process that guards a child, and how much memory the child and all that it starts may use together."""
+    """The process that guards a child, and how much memory the child may use."""
 
     pid: int
     memory_bytes: int
 
 
 def end(guard: Guard) -> None:
-    """End a guard. It first ends its child, the first process of its namespace, with which all others there end."""
+    """End a guard. It first ends its child."""
     os.kill(guard.pid, signal.SIGTERM)
     os.waitpid(guard.pid, 0)
 
 
 def end_greedy(guards: dict[int, Guard]) -> None:
-    """End every child whose processes together use more memory than one may: the kernel limits each of them only alone."""
-    parents, memory = processes()
-    end_orphans(parents, guards)
-    base = memory.get(os.getpid(), 0)  # what every fork shares with this process
-    used = dict.fromkeys((guard.pid for guard in guards.values()), 0)
-    for pid in parents:
-        ancestor = pid
-        while ancestor in parents and ancestor not in used:
-            ancestor = parents[ancestor]
-        if ancestor in used:
-            used[ancestor] += max(0, memory[pid] - base)
+    """End every child that uses more memory than it may, wherever the kernel's own limits do not see it."""
+    used = memory_by_parent()
+    base = memory(status("/proc/self"))  # what every fork shares with this process
     for number, guard in list(guards.items()):
-        if used[guard.pid] > guard.memory_bytes:
+        if used.get(guard.pid, 0) - base > guard.memory_bytes:
             end(guards.pop(number))
 
 
-def end_orphans(parents: dict[int, int], guards: dict[int, Guard]) -> None:
-    """End what belongs to no guard any more: a guard may itself have been ended, by a kernel that ran out of memory."""
-    kept = {1, os.getpid(), *(guard.pid for guard in guards.values())}
-    for pid in parents:
-        ancestor = pid
-        while ancestor in parents and ancestor not in kept:
-            ancestor = parents[ancestor]
-        if ancestor in (1, os.getpid()) and pid not in kept:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def processes() -> tuple[dict[int, int], dict[int, int]]:
-    """The parent of every process that this one sees, and the memory of each that is backed by no file, in bytes."""
-    parents, memory = {}, {}
+def memory_by_parent() -> dict[int, int]:
+    """The memory of every process that this one sees, in bytes, by its parent's number: a guard has one child."""
+    found: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            try:
-                # A process chooses its own name, which need not be text.
-                with open(f"/proc/{name}/status", errors="replace") as file:
-                    lines = dict(line.split(":", 1) for line in file)
-                parents[int(name)] = int(lines["PPid"])
-            except (OSError, ValueError, KeyError):  # it has just ended
-                continue
-            memory[int(name)] = sum(int(lines.get(part, "0 kB").split()[0]) << 10 for part in ("RssAnon", "RssShmem"))
-    return parents, memory
+            with contextlib.suppress(OSError, KeyError):  # it has just ended
+                process = status(f"/proc/{name}")
+                used = memory(process)
+                if b"RssAnon" not in process:  # its first thread has ended; others may go on
+                    threads = os.listdir(f"/proc/{name}/task")
+                    used = max(memory(status(f"/proc/{name}/task/{thread}")) for thread in threads)
+                parent = int(process[b"PPid"])
+                found[parent] = found.get(parent, 0) + used
+    return found
+
+
+def memory(found: dict[bytes, bytes]) -> int:
+    """The memory in a process's status that is backed by no file, in bytes."""
+    return sum(int(found.get(part, b"0").split()[0]) << 10 for part in (b"RssAnon", b"RssShmem"))
+
+
+def status(folder: str) -> dict[bytes, bytes]:
+    """What the kernel says of a process or thread; as bytes, since it chooses its own name, which need not be text."""
+    with open(f"{folder}/status", "rb") as file:
+        return dict(line.split(b":", 1) for line in file.read().split(b"\n") if b":" in line)
 
 
 def spawn(limits: dict[str, int], descriptors: list[int], control: socket.socket) -> int:
@@ -153,23 +144,27 @@ def spawn(limits: dict[str, int], descriptors: list[int], control: socket.socket
         os._exit(0)
 
 
-def address_space() -> int:
-    """How many bytes of address space this process has, most of them the code of its packages."""
+def size_of_memory() -> tuple[int, int]:
+    """The bytes of address space that this process has, most of them the code of its packages, and those that it may write to."""
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+        found = [int(pages) * resource.getpagesize() for pages in file.read().split()]
+    return found[0], found[5]
 
 
 def confine(limits: dict[str, int]) -> None:
     """Hide the other processes, set the limits and give up every privilege; from here on nothing can be taken back."""
-    base = address_space()
+    space, data = size_of_memory()
     with open("/proc/cpuinfo") as file:
         processors = file.read()
     linux.mount("tmpfs", "/proc", "tmpfs", linux.NOSUID | linux.NODEV, "size=1m")
     with open("/proc/cpuinfo", "w") as file:  # libraries choose their kernels by it
         file.write(processors)
     linux.mount("none", "/proc", None, linux.REMOUNT | linux.READ_ONLY | linux.NOSUID | linux.NODEV, "size=1m")
+    linux.mount("tmpfs", "/dev/pts", "tmpfs", linux.NOSUID | linux.NODEV, "size=4k")  # the machine has few terminals
+    linux.mount("none", "/dev/pts", None, linux.REMOUNT | linux.READ_ONLY | linux.NOSUID | linux.NODEV, "size=4k")
     for what, most in (
-        (resource.RLIMIT_AS, base + limits["memory_bytes"]),
+        (resource.RLIMIT_AS, space + limits["memory_bytes"]),
+        (resource.RLIMIT_DATA, data + limits["memory_bytes"]),  # or it could write to what was mapped before
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
         (resource.RLIMIT_NPROC, limits["processes"]),
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),

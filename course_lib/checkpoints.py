@@ -73,7 +73,7 @@ def build_schedule(card: Mapping[str, Any]) -> TableSchedule:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old contents or the new, never half; a failure leaves the old file as it was."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # two processes may write the same file
     try:
         with open(partial, "wb") as file:
             file.write(data)

@@ -21,7 +21,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except ValueError as error:
-            Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+            Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(1) from error
 
 
@@ -237,7 +237,11 @@ def grade(
         TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
     ) as bar:
         going = batch.grade_all(todo, found.name, secret, out / found.name, jobs, dask)
-        grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
+        try:
+            grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
+        except KeyboardInterrupt:
+            bar.console.print("stopped; the grades known so far are kept: run the same command again to go on")
+            raise typer.Exit(130) from None
     table = Table("student", "points", "remarks", title=str(found.course["title"]), title_justify="left")
     for one in grades:
         review = sum(test.review for test in one.result.tests) if one.result else 0

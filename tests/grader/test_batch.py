@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from unittest.mock import Mock
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -166,6 +167,50 @@ def test_a_killed_grader_goes_on_and_loses_nothing(tmp_path: Path) -> None:
     assert all(entry["score"] == 90 for entry in entries) and "90 of 90" in done.stdout
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_grader_that_is_ended_takes_its_workers_with_it(how: int, tmp_path: Path) -> None:
+    folder, out = tmp_path / "submitted", tmp_path / "out"
+    slow = "import time\ntime.sleep(2)\n" + cell_named(ASSIGNMENT.solved(), "limit").source
+    for number in range(8):
+        hand_in(folder, f"student{number}", limit=f"# {number}\n{slow}")
+    command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder), "--assignment", "a01", "--out", str(out)]
+    with subprocess.Popen([*command, "--jobs", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as grader:
+        deadline = time.monotonic() + 120
+        while not list((out / ASSIGNMENT.name).glob("*.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        below = psutil.Process(grader.pid).children(recursive=True)
+        os.kill(grader.pid, how)
+        said = grader.communicate(timeout=20)[1].decode()
+    gone, left = psutil.wait_procs(below, timeout=10)
+    assert len(gone) >= 6 and not left  # two workers, each with a sandbox
+    if how == signal.SIGINT:
+        assert grader.returncode == 130 and "run the same command again to go on" in said
+        assert "Traceback" not in said
+
+
+def test_each_worker_has_cores_of_its_own() -> None:
+    assert batch.shares([0, 2, 4, 6], 2) == [[0, 4], [2, 6]]
+    assert batch.shares([3, 5], 5) == [[3], [5], [3], [5], [3]]
+
+
+def test_a_folder_that_may_not_be_read_costs_nobody_else_a_grade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_in(tmp_path, "ada")
+    hand_in(tmp_path, "ben")
+    look = Path.is_symlink
+
+    def refuse(path: Path) -> bool:  # root may read everything, so the kernel's answer is played
+        if "ada" in path.parts and path.name != "ada":
+            raise PermissionError(13, "Permission denied")
+        return look(path)
+
+    monkeypatch.setattr(Path, "is_symlink", refuse)
+    monkeypatch.setattr(Path, "is_dir", lambda path: refuse(path) or os.path.isdir(path))
+    found = grades(tmp_path, tmp_path / "store")
+    assert "cannot be read (Permission denied)" in found["ada"].problem and found["ben"].result.score() == 90
+
+
 def test_the_command_writes_reports_that_cannot_be_scripted(
     submitted: Path, graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +262,7 @@ def test_a_submission_that_ends_its_worker_costs_nobody_else_a_grade(
     """Workers of a stand-in module, without a sandbox: the third of eight students kills whoever grades her."""
     (tmp_path / "standin.py").write_text(
         "import os, signal\nfrom autograder.grading import Result\n"
-        "def start(name, secret):\n    pass\n"
+        "def start(name, secret, cores):\n    pass\n"
         "def grade(job):\n    if job.student == 'c':\n        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return Result('a01', job.student, [])\n"
     )

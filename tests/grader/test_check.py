@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from autograder.assignment import build, read_assignment, to_bytes
 from autograder.check import check
 from autograder.gates import cell_named
+from autograder.sandbox import Limits
 from autograder.submission import SubmissionError
 from course_lib.cli import app
 
@@ -66,6 +67,26 @@ def test_what_is_withheld_is_said_before_handing_in(solved) -> None:
 def test_a_cell_that_fails_elsewhere_is_listed_by_its_number(solved) -> None:
     found = check("a01", solved("walk", "def walk", "1 / 0\ndef walk"))
     assert next(one.name for one in found if not one.passed).startswith("cell ")
+
+
+def test_as_in_grading_nothing_lies_beside_the_notebook_but_what_came_with_it(release: Path, solved) -> None:
+    (release / "mine.py").write_text("")
+    (release / "numbers.csv").write_text("1")
+    for line, message in (
+        ("import mine", "ModuleNotFoundError"),
+        ("open('numbers.csv')", "FileNotFoundError"),
+        ("import checks", ""),
+    ):
+        found = {one.name: one for one in check("a01", solved("walk", "def walk", f"{line}\ndef walk"))}
+        failed = [one.message for one in found.values() if not one.passed]
+        assert any(message in text for text in failed) if message else not failed
+
+
+def test_a_cell_has_as_long_as_in_grading(solved, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autograder.check.USUAL", Limits(load_seconds=8))
+    found = {one.name: one for one in check("a01", solved("walk", "def walk", "while True: pass\ndef walk"))}
+    (cell,) = [one for one in found.values() if one.name.startswith("cell")]
+    assert "it was still running after" in cell.message and found["one_step"].passed and not found["walk"].passed
 
 
 def test_other_files_get_one_clear_error(release: Path, solved) -> None:

@@ -3,16 +3,20 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
 
 from autograder import sandbox as module
+from autograder import zygote
 from autograder.sandbox import Child, Limits, Sandbox, SandboxError, StudentError
 
 QUICK = Limits(call_seconds=3, load_seconds=10, cpu_seconds=5, memory_bytes=512 << 20)
@@ -157,6 +161,37 @@ def test_an_error_that_cannot_be_described_is_an_error_like_any_other(start: Sta
         child.call("f")
 
 
+def test_a_cell_that_does_not_end_costs_no_other(start: Start) -> None:
+    endless = "while True:\n    try:\n        pass\n    except Exception:\n        pass"
+    child = start("x = 1", endless, "def f(): return x + 1", limits=QUICK._replace(load_seconds=4))
+    errors: Any = child.errors  # type: ignore[attr-defined]
+    assert [error and error["kind"] for error in errors] == [None, "Timeout", None]
+    assert "does not run in grading" in errors[1]["message"] and child.call("f") == 2
+
+
+def test_what_only_a_notebook_understands_runs_or_does_nothing_and_nothing_else_is_changed(start: Start) -> None:
+    child = start(
+        "%matplotlib inline\n!pip install nothing\nfiles = !ls\n%time x = 3\n%timeit x\nx?\ndisplay(x)",
+        "%%time\ndef f():\n    r = (17\n    % 5)\n    return [r, x, files, '''\n%d items\n!''']",
+        "%%bash\nnothing of this runs",
+    )
+    assert child.errors == [None] * 3 and child.call("f") == [2, 3, [], "\n%d items\n!"]  # type: ignore[attr-defined]
+
+
+def test_a_function_that_needs_symbols_gets_symbols(start: Start) -> None:
+    child = start(
+        "import sympy as sp",
+        "def f(x, a):\n    line = -((x - a) ** 2)\n    return {'line': line, 'slopes': [sp.diff(line, x)]}",
+        "def g(x, a):\n    return sp.diff(x * sp.Symbol('y'), x)\ndef h(x):\n    raise ValueError(type(x).__name__)",
+    )
+    found = child.call("f", 1.5, 0.25)
+    assert found["line"] == -(1.25**2) and found["slopes"] == [-2.5]
+    with pytest.raises(StudentError, match="Can't calculate"):
+        child.call("g", 1.0, 2.0)
+    with pytest.raises(StudentError, match="ValueError: float"):
+        child.call("h", 1.0)
+
+
 def test_memory_is_capped(start: Start) -> None:
     child = start("def f(n):\n    return len(bytearray(n))")
     assert child.call("f", 100 << 20) == 100 << 20
@@ -164,26 +199,47 @@ def test_memory_is_capped(start: Start) -> None:
         child.call("f", 1 << 30)
 
 
-def test_memory_of_many_processes_is_capped_together(start: Start) -> None:
+HIDING = """
+import ctypes, threading, time
+def eat():
+    time.sleep(0.5)
+    held = bytearray(b"x") * (200 << 20)
+    time.sleep(60)
+ctypes.CDLL(None).prctl(15, b"a\\rb\\xff", 0, 0, 0)  # a name that is no line of text
+threading.Thread(target=eat).start()
+ctypes.CDLL(None).pthread_exit(None)  # the first thread, whose memory the kernel shows as that of the process
+"""
+
+
+def test_memory_is_counted_under_any_name_and_without_the_first_thread() -> None:
+    before = zygote.memory_by_parent().get(os.getpid(), 0)
+    with subprocess.Popen([sys.executable, "-c", HIDING]) as process:
+        try:
+            for _ in range(100):
+                time.sleep(0.1)
+                if zygote.memory_by_parent().get(os.getpid(), 0) - before >= 200 << 20:
+                    return
+            pytest.fail("200 MiB are not seen")
+        finally:
+            process.kill()
+
+
+def test_a_submission_is_one_process(start: Start) -> None:
     child = start(
-        "import os, time\ndef f():\n    for _ in range(8):\n        if os.fork() == 0:\n"
-        "            hoard = bytearray(b'x') * (200 << 20)\n            time.sleep(60)\n    time.sleep(60)"
+        "import os, subprocess, threading\ndef fork(): return os.fork()\ndef run(): return subprocess.run(['true']).returncode\n"
+        "def thread():\n    found = []\n    one = threading.Thread(target=lambda: found.append(1))\n    one.start()\n"
+        "    one.join()\n    return found"
     )
-    begun = time.monotonic()
-    with pytest.raises(StudentError, match="too much memory"):
+    for name in ("fork", "run"):
+        with pytest.raises(StudentError, match="PermissionError"):
+            child.call(name)
+    assert child.call("thread") == [1]
+
+
+def test_there_are_no_terminals_to_use_up(start: Start) -> None:
+    child = start("import os\ndef f(): return os.open('/dev/ptmx', os.O_RDWR)")
+    with pytest.raises(StudentError, match="FileNotFoundError"):
         child.call("f")
-    assert time.monotonic() - begun < QUICK.call_seconds
-
-
-def test_processes_are_capped_and_a_fork_bomb_ends_with_its_child(start: Start, sandbox: Sandbox) -> None:
-    bomb = (
-        "import os, time\ndef f():\n    n = 0\n    while n < 1000:\n        try:\n            if os.fork() == 0: time.sleep(60)\n"
-        "            n += 1\n        except OSError: return n"
-    )
-    child = start(bomb)
-    assert child.call("f") <= QUICK.processes
-    child.kill()
-    assert processes_below(sandbox) <= 4  # the launcher's bubblewraps and the warm parent
 
 
 def processes_below(sandbox: Sandbox) -> int:
@@ -301,7 +357,7 @@ def test_nothing_stays_for_the_next(start: Start, sandbox: Sandbox) -> None:
     daemon = (
         "import os, time, sys, torch\nopen('/tmp/left', 'w').write('behind')\nopen('/dev/shm/left', 'w').write('behind')\n"
         "torch.allclose = lambda *a, **k: True\nsys.modules['course_lib'] = None\n"
-        "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        while True:\n            time.sleep(0.1)\n    os._exit(0)"
+        "import threading\nthreading.Thread(target=lambda: [time.sleep(0.1) for _ in range(10**6)]).start()"
     )
     first = start(daemon)
     first.kill()
@@ -325,15 +381,15 @@ def test_two_children_do_not_see_each_other(start: Start) -> None:
 
 
 SURVIVOR = """
-import ctypes, os, signal, socket, time
+import ctypes, os, signal, threading, time
 os._exit = lambda code: time.sleep(60)
-ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)  # no signal when the parent dies
-for _ in range(3):
-    if os.fork() == 0:
-        os.setsid()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        while True:
-            time.sleep(1)
+for number in range(1, 65):
+    try:
+        signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError):
+        pass
+threading.Thread(target=time.sleep, args=[600]).start()
+assert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == -1  # its end when its parent ends cannot be switched off
 """
 
 
@@ -341,7 +397,7 @@ def test_what_refuses_to_die_with_its_parent_ends_with_its_child_all_the_same(st
     tree = psutil.Process(sandbox.process.pid)
     before = len(tree.children(recursive=True))
     child = start(SURVIVOR)
-    assert child.errors == [None] and len(tree.children(recursive=True)) >= before + 4
+    assert child.errors == [None] and len(tree.children(recursive=True)) == before + 2  # type: ignore[attr-defined]
     child.kill()
     assert len(tree.children(recursive=True)) == before
 
@@ -385,6 +441,15 @@ def test_two_children_share_no_network_not_even_names_of_sockets(start: Start) -
         "libc.syscall({'x86_64': 425, 'aarch64': 425}[machine], 8, bytes(120))",  # io_uring_setup
         "libc.syscall({'x86_64': 56, 'aarch64': 220}[machine], 0x10000000 | 17, 0, 0, 0, 0)",  # clone into new users
         "libc.socket(40, 1, 0)",  # AF_VSOCK
+        "libc.fork()",
+        "libc.vfork()",
+        "libc.syscall({'x86_64': 56, 'aarch64': 220}[machine], 17, 0, 0, 0, 0)",  # clone into a process of its own
+        "libc.execve(b'/bin/true', None, None)",
+        "libc.semget(0, 32000, 0o600)",
+        "libc.msgget(0, 0o600)",
+        "libc.vmsplice(1, None, 0, 0)",
+        "libc.prctl(1, 0, 0, 0, 0)",  # PR_SET_PDEATHSIG
+        "libc.sched_setaffinity(0, 8, bytes([255] * 8))",
     ],
 )
 def test_calls_that_no_submission_needs_are_refused(start: Start, call: str) -> None:
@@ -404,17 +469,6 @@ def test_shared_memory_counts_too(start: Start) -> None:
     begun = time.monotonic()
     with pytest.raises(StudentError):  # its address space ends, or it is ended
         child.call("fill")
-    assert time.monotonic() - begun < 15
-    forks = start(
-        "import ctypes, mmap, os, time\nctypes.CDLL(None).prctl(15, b'\\xff', 0, 0, 0)  # a name that is no text\n"
-        "def fill():\n    for _ in range(4):\n        if os.fork() == 0:\n"
-        "            held = mmap.mmap(-1, 150 << 20)\n            for _ in range(150):\n"
-        "                held.write(bytes([1]) * (1 << 20))\n            time.sleep(60)\n    time.sleep(60)",
-        limits=QUICK._replace(memory_bytes=400 << 20, call_seconds=20),
-    )
-    begun = time.monotonic()
-    with pytest.raises(StudentError, match="ended the process"):
-        forks.call("fill")
     assert time.monotonic() - begun < 15
 
 
@@ -438,10 +492,7 @@ def test_questions_about_too_much_data_are_not_answered(start: Start) -> None:
 
 def test_forged_reports_of_cells_are_no_reports(sandbox: Sandbox) -> None:
     child = sandbox.spawn(QUICK)
-    forged = (
-        "import autograder.child\nautograder.child.attempt = lambda student, request: {'value': [3]}\n"
-        "autograder.child.run_cell = lambda student, source, number: 3"
-    )
+    forged = "import autograder.child\nautograder.child.run_cell = lambda *_: 3"
     try:
         with pytest.raises(StudentError, match="broke the connection"):
             child.load([forged, "x = 1"])
