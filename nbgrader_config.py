@@ -17,7 +17,10 @@ sys.path.insert(0, str(ROOT))  # the packages beside this file
 
 def configure(c: Any) -> None:
     """Everything that is set. What you add belongs in here too, so that a mistake in it cannot switch off the rest."""
-    from autograder.nbgrader import TERM, clean_all
+    from autograder.batch import TERM
+    from autograder.collect import clean_all, read_times_safely
+
+    read_times_safely()
 
     # nbgrader makes its database with the command alembic, which lies beside this Python.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -33,8 +36,9 @@ def configure(c: Any) -> None:
     TERM.mkdir(parents=True, exist_ok=True)
 
     # `nbgrader zip_collect` takes archives that hold a folder for each student: term/downloaded/<assignment>/archive/*.zip
+    c.ZipCollectApp.extractor_plugin = "autograder.collect.Extractor"
     c.ZipCollectApp.downloaded_directory = os.path.relpath(TERM / "downloaded", ROOT)
-    c.FileNameCollectorPlugin.named_regexp = r".*[/\\](?P<student_id>[^/\\]+)[/\\](?P<file_id>[^/\\]+)\.\w+$"
+    c.FileNameCollectorPlugin.named_regexp = r".*/extracted/(?P<student_id>[^/]+)/(?P<file_id>[^/]+)$"
     c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
 
     # Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.
@@ -56,7 +60,7 @@ def configure(c: Any) -> None:
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
-    c.Autograde.pre_convert_hook = "autograder.nbgrader.set_aside"
+    c.Autograde.pre_convert_hook = "autograder.collect.set_aside"
     if "autograde" in sys.argv:
         # Students whose files could not be made safe to handle are left out.
         c.CourseDirectory.student_id_exclude = ",".join(clean_all())

@@ -1,17 +1,15 @@
 """nbgrader with our grading in it: what `nbgrader_config.py` puts in the place of nbgrader's own preprocessors.
 
-nbgrader releases, collects, keeps the gradebook, and returns feedback. `Canonical` undoes whatever a student did to the cells
-that nbgrader relies on; `SandboxGrade` writes the scores of the hidden tests where nbgrader looks for them. `set_aside` takes
-out of a submission what nbgrader would follow or read without a limit: links, devices, pipes and enormous files. `Checked`
-refuses a submission that still holds some, and a notebook that `course grade` refuses.
+nbgrader releases, collects, keeps the gradebook, and returns feedback. `Checked` refuses a folder that holds links or the like,
+and a notebook that `course grade` refuses; of any other it hands on the cells, and nothing else of the student's. `Canonical`
+undoes whatever a student did to the cells that nbgrader relies on; `SandboxGrade` writes the scores of the hidden tests where
+nbgrader looks for them. What lies in the folder of a submission is the business of autograder/collect.py.
 """
 
 import atexit
-import logging
-import os
+import json
 import re
-import stat
-from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +22,17 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder.assignment import read_assignment
 from autograder.batch import TERM, Grader, Store, course_secret, read_handed_in
+from autograder.collect import irregular
 from autograder.grading import Result
 from autograder.reports import plain
-from autograder.submission import NOTEBOOK_BYTES, SubmissionError
+from autograder.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_file
 
-logger = logging.getLogger("nbgrader")
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/svg+xml"}
-OTHER_BYTES = 20 << 20  # of a file that no assignment asks for
-NOT_CLEAN = "not graded, since it holds what cannot be moved to a safe place: move it yourself, then grade again"
+PICTURES_OF_A_CELL = 20
+# Of a student's text, in characters: no honest notebook has as much, and nbgrader's feedback takes seconds for each 100,000.
+SHOWN_OF_A_CELL, SHOWN = 50_000, 1_000_000
+CUT = "\n\n# Cut here: of a longer cell, or notebook, only the beginning is shown; all of it was graded."
+FORMULAS = 100  # of a cell: nbconvert takes their number times the cell's length
 
 
 class Known(NamedTuple):
@@ -47,7 +48,7 @@ class Known(NamedTuple):
 
 
 class Checked(NotebookExporter):
-    """Refuse a submission before nbgrader reads it: nbgrader then flags it, and goes on with the others."""
+    """Refuse a submission before nbgrader reads it (which then flags it, and goes on with the others), or read it as we do."""
 
     def from_filename(self, filename: str, resources: dict[str, Any] | None = None, **options: Any) -> Any:
         """The converted notebook. Raises SubmissionError where the student's folder may not be graded."""
@@ -55,7 +56,8 @@ class Checked(NotebookExporter):
         left = next(irregular(notebook.parent), None)
         if left is not None:
             raise SubmissionError(f"not graded: no ordinary file, or too large: {left}")
-        read_handed_in(notebook, {})  # refuses too many cells in seconds, which nbgrader would convert for many minutes
+        if Path(filename) == notebook:
+            return self.from_notebook_node(rebuilt(read_file(notebook, NOTEBOOK_BYTES)), resources, **options)
         return super().from_filename(filename, resources, **options)
 
 
@@ -64,6 +66,24 @@ def handed_in(converter: Any, resources: Any) -> Path:
     about, course = resources["nbgrader"], converter.coursedir
     folder = course.format_path(course.submitted_directory, about["student"], about["assignment"])
     return Path(folder, f"{about['notebook']}.ipynb")
+
+
+def rebuilt(content: bytes) -> Any:
+    """A student's notebook as `course grade` reads it: of each cell its kind, text, grade id and attachments.
+
+    nbformat takes hours to check some notebooks, and refuses some that `course grade` takes.
+    """
+    cells, left = [], SHOWN
+    for cell, found in zip(parse_notebook(content), json.loads(content)["cells"], strict=True):
+        source = cell.source.encode(errors="replace").decode()  # a text may hold half a character, which no file can
+        most = min(left, SHOWN_OF_A_CELL)
+        left -= min(len(source), most)
+        source = source if len(source) <= most else source[:most] + CUT
+        extra = {"outputs": [], "execution_count": None} if cell.kind == "code" else {"attachments": pictures(found)}
+        metadata = {"nbgrader": {"grade_id": cell.grade_id}}
+        about = {"id": f"cell{len(cells)}", "cell_type": cell.kind, "metadata": metadata}
+        cells.append({**about, "source": source, **extra})
+    return nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells})
 
 
 class Canonical(NbGraderPreprocessor):
@@ -150,23 +170,34 @@ def stripped(cell: NotebookNode) -> NotebookNode:
     return new_markdown_cell(harmless(cell.source, {}))
 
 
-def pictures(cell: NotebookNode) -> dict[str, dict[str, str]]:
-    """The pictures that were pasted into a cell, by name."""
-    found = cell.get("attachments")
-    return {
-        name: {kind: text for kind, text in data.items() if kind in PICTURES and isinstance(text, str)}
-        for name, data in (found.items() if isinstance(found, dict) else ())
-        if isinstance(data, dict) and PICTURES & data.keys()
-    }
+def pictures(cell: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The pictures that were pasted into a cell, by name: no more than its first twenty."""
+    found, kept = cell.get("attachments"), {}
+    for name, data in islice(found.items(), PICTURES_OF_A_CELL) if isinstance(found, dict) else ():
+        shown = (
+            {kind: base64(text) for kind, text in data.items() if kind in PICTURES} if isinstance(data, dict) else {}
+        )
+        if re.fullmatch(r"[\w.-]+", name, re.ASCII) and any(shown.values()):
+            kept[name] = {kind: text for kind, text in shown.items() if text}
+    return kept
+
+
+def base64(found: Any) -> str:
+    """What may be the bytes of a picture, a text or a list of lines; "" where it is anything else."""
+    lines = found if isinstance(found, list) else [found]
+    text = "".join(lines) if all(isinstance(line, str) for line in lines) else ""
+    return text if re.fullmatch(r"[A-Za-z0-9+/=\s]*", text, re.ASCII) else ""
 
 
 def harmless(text: str, kept: dict[str, dict[str, str]]) -> str:
     """Markdown in which no HTML begins, no link leads but to the web, and no picture shows but those kept.
 
-    A space breaks what would, and leaves formulas as they were. A picture from the web would tell its server who reads the
-    feedback, and one that is missing ends nbgrader's conversion.
+    A space breaks what would, and leaves formulas as they were, but for those after a cell's first hundred. A picture from the
+    web would tell its server who reads the feedback, and one that is missing ends nbgrader's conversion.
     """
-    names = "|".join(re.escape(name) for name in kept if re.fullmatch(r"[\w.-]+", name, re.ASCII)) or "(?!)"
+    names = "|".join(re.escape(name) for name in kept) or "(?!)"
+    number = count()
+    text = re.sub(r"(\\begin|\\\\)(?=[{(\[])", lambda opened: opened[0] + " " * (next(number) >= FORMULAS), text)
     text = re.sub(r"<(?=[A-Za-z/!?])", "< ", text)
     text = re.sub(rf"!\[(?![^][]*\]\(attachment:(?:{names})\))", "! [", text)
     text = re.sub(rf"\]\((?!https?://|attachment:(?:{names})\)|#)", "] (", text)
@@ -216,60 +247,3 @@ def graded(name: str, notebook: Path) -> Result:
 
 
 graders: dict[str, Grader] = {}  # of this process, by assignment
-
-
-def set_aside(assignment: str, student: str, notebooks: list[str]) -> None:
-    """nbgrader's hook before it copies a submission: move what is dangerous to handle into TERM/set_aside."""
-    for notebook in notebooks:
-        folder = Path(notebook).parent
-        try:
-            clean(folder)
-        except Exception as error:  # nbgrader would go on after any of them
-            raise SystemExit(f"{NOT_CLEAN}: {folder}: {str(error)[:200]}") from error
-
-
-def clean_all() -> list[str]:
-    """`set_aside` for every submission: nbgrader looks at some files before it calls its hook. Returns the students to leave out."""
-    refused = []
-    for folder in sorted((TERM / "submitted").glob("*/*")):
-        try:
-            if os.path.lexists(folder):  # no longer, where the student's folder was a link
-                clean(folder)
-        except Exception as error:  # whatever it is, the others are graded
-            logger.error("%s: %s: %s", NOT_CLEAN, folder, str(error)[:200])
-            refused.append(folder.parent.name)
-    return refused
-
-
-def clean(folder: Path) -> None:
-    """Move links, special files and enormous files out of one submission; nothing is followed, and nothing is deleted."""
-    aside = TERM / "set_aside" / Path(*folder.parts[-2:])
-    for path in irregular(folder):
-        aside.mkdir(parents=True, exist_ok=True)
-        # Cut, since a file system takes names of 255 bytes, and the student's may have them all.
-        target = aside / f"{path.name[:40]}.{len(list(aside.iterdir()))}"
-        path.rename(target)
-        logger.warning("set aside, since it is no ordinary file or too large: %s, now %s", path, target)
-
-
-def irregular(folder: Path) -> Iterator[Path]:
-    """Every link, special file and enormous file in a submission; the folder, or the student's, where that is itself a link."""
-    if folder.parent.is_symlink():
-        yield folder.parent
-        return
-    sizes = {"topic.ipynb": NOTEBOOK_BYTES, **files_of(folder.name)}
-    found = [folder]
-    for path in found:  # which grows; a function that calls itself would end at a thousand folders in each other
-        status = path.lstat()
-        if stat.S_ISDIR(status.st_mode):
-            found += sorted(path.iterdir())
-        elif not stat.S_ISREG(status.st_mode) or status.st_size > sizes.get(path.name, OTHER_BYTES):
-            yield path
-
-
-def files_of(name: str) -> dict[str, int]:
-    """The files that an assignment takes, with their largest sizes; none for an assignment that is not ours."""
-    try:
-        return read_assignment(name).files
-    except ValueError:
-        return {}
