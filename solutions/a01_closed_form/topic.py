@@ -11,6 +11,10 @@
 #     - gaussian.GaussianProcess.posterior
 #     - gaussian.GaussianProcess.bridge
 #     - schedules.log_snr
+#     - exact.ExactDiffusion._rotate
+#     - exact.ExactDiffusion._component_denoise
+#     - exact.ExactDiffusion.denoise
+#     - exact.ExactDiffusion.covariance
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

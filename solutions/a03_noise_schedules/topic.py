@@ -14,6 +14,10 @@
 #     - schedules.log_snr
 #     - grids.uniform_grid
 #     - gaussian.GaussianProcess.diffuse
+#     - gaussian.GaussianProcess.advance
+#     - gaussian.GaussianProcess.transition
+#     - gaussian.GaussianProcess.posterior_weights
+#     - gaussian.GaussianProcess.bridge
 #     - losses.denoising_loss
 #   kernelspec:
 #     display_name: Python 3
@@ -231,7 +235,7 @@ experiment.picture(plt, results)
 # %% [markdown]
 # ## Task 9: the verdict (●●○, 10 minutes)
 #
-# Read your table, and fill in what it says. Names are `"linear"`, `"cosine"` or `"mine"`; where two lie within a tenth of each other, either is right. The numbers need be right to one part in five, since the grader draws other digits than you did.
+# Read your table, and fill in what it says: write the numbers in, because the file is not there when your notebook is graded. Names are `"linear"`, `"cosine"` or `"mine"`; where two lie within a tenth of each other, either is right. The numbers need be right to one part in five, since the grader draws other digits than you did.
 
 
 # %% solution="verdict"

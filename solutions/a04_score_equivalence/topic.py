@@ -16,6 +16,8 @@
 #     - exact.IdealDenoiser.weights
 #     - exact.IdealDenoiser.__call__
 #     - predictions.to_score
+#     - predictions.to_eps
+#     - losses.gaussian_log_prob
 #     - losses.denoising_loss
 #   kernelspec:
 #     display_name: Python 3

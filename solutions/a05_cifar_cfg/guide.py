@@ -12,7 +12,7 @@ from course_lib.metrics import frechet_distance, label_accuracy
 from course_lib.reference import load_reference
 from course_lib.training import bf16_is_fast
 
-NULL, N, STEPS, SEED = 10, 100, 20, 0
+NULL, N, STEPS, SEED, LARGEST = 10, 100, 20, 0, 20
 COLUMNS = ("scale", "accuracy", "frechet", "diversity")
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -96,7 +96,9 @@ def point(images, labels):
 
 
 def measure(guided_sample, scales, weights=None):
-    """One row for each scale, with the given network or with your own weights."""
+    """One row for each scale, with the given network or with your own weights. Raises ValueError for scales beyond 20."""
+    if any(abs(scale) > LARGEST for scale in scales):
+        raise ValueError(f"no scale may lie beyond {LARGEST}; got {scales}")
     network, (x, labels), rows = noise_network(weights), start(), []
     for scale in track(scales, "measuring"):
         images = guided_sample(network, x.clone(), labels, scale, NULL, schedule(), times())

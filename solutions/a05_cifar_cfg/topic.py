@@ -16,6 +16,9 @@
 #     - guidance.extrapolated
 #     - recipes.drop_labels
 #     - gaussian.GaussianProcess.bridge
+#     - gaussian.GaussianProcess.diffuse
+#     - predictions.to_eps
+#     - predictions.denoiser
 #     - samplers.sample
 #     - samplers.ddim
 #     - samplers.dpm_solver
@@ -198,7 +201,7 @@ checks.sampler(guided_sample)
 # - **frechet**: the Fréchet distance to real images in the classifier's features (100 real ones are at about 54: so few make the estimate too large, but alike for every scale);
 # - **diversity**: how far apart images of one class are in those features, relative to real images (1 is as diverse as reality).
 #
-# Choose your scales, at most 20 of them and at least 0.05 apart: `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
+# Choose your scales, at most 20 of them, at least 0.05 apart and none beyond 20 (there your processor's rounding decides what is drawn): `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
 #
 # *If you have a GPU, or a night:* train a network of your own with `course train cifar10-cfg --out RUN` (its options change how long), then measure that one. `weights = guide.own_weights("RUN", "network.safetensors")` writes a second file to hand in, and `measure` and `show` take `weights=weights`. It has to draw the class that was asked for in three
 # of ten cases or more at its best scale.
@@ -218,7 +221,7 @@ guide.show(plt, guided_sample, scales=(1.0, 3.0, 8.0))
 # %% [markdown]
 # ## Task 7: the verdict (●●○, 10 minutes)
 #
-# Read your curve, and fill in what it says. Where two scales are nearly as good, either is right.
+# Read your curve, and fill in what it says: write the numbers in, because the file is not there when your notebook is graded. Where two scales are nearly as good, either is right.
 
 
 # %% solution="verdict"

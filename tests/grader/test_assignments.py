@@ -1,16 +1,20 @@
 """Every assignment: its notebooks, and the gates that make its grades worth trusting."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+from safetensors.torch import load, load_file, save
 
 from autograder import gates
 from autograder.assignment import HERE, Assignment, assignment_names, build, check_assignment, read_assignment
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
+from autograder.suite import given
+from course_lib import schedules
 
 ASSIGNMENTS = {name: read_assignment(name) for name in assignment_names()}
 MUTANTS = [(name, mutant) for name, assignment in ASSIGNMENTS.items() for mutant in gates.mutants(assignment)]
@@ -106,6 +110,101 @@ def test_a_mistake_costs_no_later_task(name: str, cell: str, old: str, new: str,
     passed = {test.name: test.passed for test in result.tests}
     assert not all(passed[test] for test in own), "the mistake should cost points"
     assert all(passed[test] for test in later), [test.message for test in result.tests]
+
+
+THROUGH = [  # tasks that are answered through an earlier one, which is wrong
+    (
+        "a01_closed_form",
+        {
+            "snr": "def snr(a): return sp.sqrt(a / (1 - a))\ndef log_snr(a): return sp.log(snr(a))\n"
+            "def alpha_bar_of(value): return 1 / (1 + sp.exp(-value))"
+        },
+        "test_snr",
+        ["test_log_snr", "test_alpha_bar_of"],
+    ),
+    (
+        "a04_score_equivalence",
+        {
+            "convert": "def eps_to_score(eps, a): return eps\ndef score_to_eps(score, a): return score",
+            "tweedie": "def tweedie(x, score, a):\n    b = a.reshape(-1, *[1] * (x.ndim - 1))\n"
+            "    return (x - (1 - b).sqrt() * score_to_eps(score, a)) / b.sqrt()",
+        },
+        "test_score_to_eps",
+        ["test_tweedie"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "cells", "own", "later"), [pytest.param(*case, id=case[0][:3]) for case in THROUGH])
+def test_an_answer_through_a_wrong_one_is_right(
+    name: str, cells: dict[str, str], own: str, later: list[str], boxes: dict
+) -> None:
+    notebook = ASSIGNMENTS[name].solved()
+    for cell, source in cells.items():
+        gates.cell_named(notebook, cell).source = source
+    result = gates.grade_notebook(ASSIGNMENTS[name], notebook, boxes[name], only={own, *later})
+    assert {test.name: test.passed for test in result.tests} == {own: False, **dict.fromkeys(later, True)}
+
+
+def test_an_experiment_with_a_wrong_table_is_honest(boxes: dict) -> None:
+    """A mistake in a schedule costs that schedule's points: the experiment with it, and what it shows, are another matter."""
+    assignment, wrong = ASSIGNMENTS["a03_noise_schedules"], "beta_min=1e-4, beta_max=0.01"
+    notebook = assignment.solved()
+    cell = gates.cell_named(notebook, "linear")
+    cell.source = cell.source.replace("beta_min=1e-4, beta_max=0.02", wrong)
+    student: dict = {}
+    for name in ("linear", "spaced", "loss"):
+        exec("import torch\n" + gates.cell_named(notebook, name).source, student)
+    experiment = given(assignment.name, "experiment")
+    found = experiment.run({"linear": student["linear_schedule"]}, student["loss"], student["spaced"])
+    with tempfile.TemporaryDirectory() as folder:
+        experiment.save(Path(folder) / "linear", found)
+        tensors = {**load(assignment.reference["experiment.safetensors"]), **load_file(Path(folder) / "linear")}
+    ratio = float(tensors["linear.distances"][0] / tensors["cosine.distances"][0])
+    last = {name: float(tensors[f"{name}.losses"][-1]) for name in ("linear", "cosine", "mine")}
+    verdict = gates.cell_named(notebook, "verdict")
+    verdict.source = verdict.source.replace("1.66", str(ratio)).replace(
+        '"lowest_loss": "linear"', f'"lowest_loss": "{min(last, key=lambda name: last[name])}"'
+    )
+    files = {"experiment.safetensors": save({name: value.clone() for name, value in tensors.items()})}
+    names = {"test_linear", "test_networks_draw_digits", "test_file_says_what_the_networks_do", "test_verdict"}
+    result = gates.grade_notebook(assignment, notebook, boxes[assignment.name], files, names)
+    assert [test.name for test in result.tests if not test.passed] == ["test_linear"], result.tests
+
+
+def test_an_own_schedule_may_end_at_a_hundredth(boxes: dict) -> None:
+    assignment = ASSIGNMENTS["a03_noise_schedules"]
+    notebook = assignment.solved()
+    source = "def my_schedule(T): return 1 - 0.99 * torch.arange(T + 1, dtype=torch.float64) / T"
+    gates.cell_named(notebook, "mine").source = source
+    result = gates.grade_notebook(assignment, notebook, boxes[assignment.name], only={"test_mine_is_a_schedule"})
+    assert result.score() == 5 and result.cell_errors == []
+
+
+NORMALISED = """
+class Mine(torch.nn.Module):
+    def __init__(self, alpha_bar):
+        super().__init__()
+        self.inner = digits.NoiseNet(alpha_bar)
+        self.register_buffer("bar", alpha_bar.clone())
+    def forward(self, x, t):
+        sigma = ((1 - self.bar[t]) / self.bar[t]).sqrt().reshape(-1, 1, 1, 1)
+        return self.inner(x * (1 + sigma**2).sqrt() * (1 / (1 + sigma**2)).sqrt(), t)
+def make_network(alpha_bar): return Mine(alpha_bar)
+"""
+
+
+@pytest.mark.needs_data("mnist")
+def test_a_network_that_gives_nan_without_its_weights_is_honest(boxes: dict) -> None:
+    assignment = ASSIGNMENTS["a02_mnist_ddpm"]
+    notebook = assignment.solved()
+    gates.cell_named(notebook, "network").source = NORMALISED
+    weights = {f"inner.{name}": value for name, value in load(assignment.reference["weights.safetensors"]).items()}
+    weights["bar"] = schedules.linear(250, 4e-4, 0.08).alpha_bar.float()
+    files = {"weights.safetensors": save(weights)}
+    name = "test_digits_come_from_the_weights"
+    result = gates.grade_notebook(assignment, notebook, boxes[assignment.name], files, [name])
+    assert result.score() == 3, result.tests
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)

@@ -1,6 +1,8 @@
 """Submissions that once gained points without solving the task: each must gain none."""
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,7 @@ def message(result: Result, name: str) -> str:
     return next(test.message for test in result.tests if test.name == name)
 
 
-# --- a01 and a04: the library must not hold the answers, and numbers must not hide in NaN ---------------------------------------
+# --- the library must not hold the answers, and numbers must not hide in NaN ---------------------------------------
 
 LIBRARY_A01 = """
 import torch
@@ -70,6 +72,34 @@ def limit(x0, beta, t):
     table = process(*[(1 - beta) ** (i + 1) for i in range(int(t))])
     ratio, v = table.transition(t0, torch.tensor(int(t)))
     return {"mean": float(ratio) * x0, "variance": float(v), "limit_mean": 0.0, "limit_variance": 1.0}
+"""
+
+ORACLE_A01 = """
+import torch
+from course_lib.exact import ExactDiffusion, Mixture
+from course_lib.schedules import TableSchedule
+one, now = torch.ones(1, dtype=torch.float64), torch.tensor(1)
+number = lambda x: torch.tensor([[float(x)]], dtype=torch.float64)
+def oracle(mean, variance, alpha):
+    mixture = Mixture(one, mean * one[None], variance * one[None, None])
+    return ExactDiffusion(mixture, TableSchedule(torch.tensor([1.0, alpha], dtype=torch.float64)))
+def step(mean, variance, alpha):
+    rotated, after, *_ = oracle(mean, variance, alpha)._rotate(number(0), now)
+    return -float(rotated), float(after)
+def one_step(x, alpha, eps):
+    mean, variance = step(float(x), 0.0, float(alpha))
+    return mean + variance**0.5 * float(eps)
+def limit(x0, beta, t):
+    mean, variance = float(x0), 0.0
+    for _ in range(int(t)): mean, variance = step(mean, variance, 1 - beta)
+    return {"mean": mean, "variance": variance, "limit_mean": step(mean, 0.0, 1e-15)[0], "limit_variance": step(0.0, 0.0, 1e-15)[1]}
+def induction(before, alpha):
+    mean, variance = step(before**0.5, 1 - before, alpha)
+    return {"signal": mean, "noise_variance": variance, "alpha_bar": mean * mean}
+def posterior(alpha, before):
+    def mean(x0, x): return float(oracle(before**0.5 * x0, 1 - before, alpha).denoise(number(x), now))
+    variance = float(oracle(0.0, 1 - before, alpha).covariance(number(0), now))
+    return {"precision": 1 / variance, "variance": variance, "mean_xt": mean(0, 1), "mean_x0": mean(1, 0)}
 """
 
 LIBRARY_A04 = """
@@ -89,6 +119,47 @@ def noisy(means, variances, a):
     return -(oracle.eigenvectors @ rotated[0][..., None])[..., 0], v[0, :, 0]
 """
 
+CONVERSIONS_A04 = """
+import torch
+from course_lib.losses import gaussian_log_prob
+from course_lib.predictions import to_eps
+from course_lib.schedules import TableSchedule
+table = lambda a: TableSchedule(torch.tensor([1.0, float(a)], dtype=torch.float64))
+def score_to_eps(score, alpha_bar):
+    # At x_t = 0 this is the guess of x_0 that the score implies, and to_eps finds the noise of it.
+    guesses = [(1 - a) * s[None] / a**0.5 for s, a in zip(score, alpha_bar)]
+    zero, now = torch.zeros_like(score[:1]), torch.tensor(1)
+    return torch.cat([to_eps(g, zero, now, table(a)) for g, a in zip(guesses, alpha_bar)])
+def log_joint(x, w, m, v):
+    return torch.stack([w[k].log() + gaussian_log_prob(x, m[k].expand_as(x), v[k].expand(len(x))) for k in range(len(w))], 1)
+def log_density(x, w, m, v): return log_joint(x, w, m, v).logsumexp(-1)
+"""
+
+# The loss by two of the process's methods; and the steps of the guided sampler by the library's own.
+LIBRARY_A03 = """
+import torch
+from course_lib.gaussian import GaussianProcess
+from course_lib.schedules import TableSchedule
+def loss(network, x0, t, noise, alpha_bar):
+    x_t = {way}
+    return (network(x_t, t) - noise).square().mean()
+"""
+ADVANCE = "GaussianProcess(TableSchedule(alpha_bar)).advance(x0, torch.zeros_like(t), t, noise)"
+TO_NOISE = "TableSchedule(torch.cat([alpha_bar.double(), torch.zeros(1).double()]))"
+BRIDGE = f"GaussianProcess({TO_NOISE}).bridge(x0, noise, torch.full_like(t, len(alpha_bar)), t, eta=0.0)[0]"
+
+LIBRARY_A05 = """
+import torch
+from course_lib.gaussian import GaussianProcess
+from course_lib.predictions import EPS, denoiser, to_eps
+from course_lib.schedules import TableSchedule
+def step(x_t, eps, a_t, a_s):
+    table = TableSchedule(torch.tensor([1.0, a_s, a_t] if a_s < 1 else [1.0, a_t], dtype=torch.float64))
+    t, s = torch.tensor(table.T), torch.tensor(table.T - 1)
+    x0 = denoiser(lambda x, t, cond: eps, EPS, table, clip=1.0)(x_t, t)
+    return GaussianProcess(table).diffuse(x0, s, to_eps(x0, x_t, t, table))
+"""
+
 OVERFLOW = """
 import torch
 def fit_score(features, x0, noise, alpha_bar):
@@ -98,9 +169,27 @@ def fit_score(features, x0, noise, alpha_bar):
 
 @pytest.mark.parametrize(
     ("course", "code"),
-    [("a01", LIBRARY_A01), ("a04", LIBRARY_A04), ("a04", OVERFLOW)],
+    [
+        ("a01", LIBRARY_A01),
+        ("a01", ORACLE_A01),
+        ("a04", LIBRARY_A04),
+        ("a04", CONVERSIONS_A04),
+        ("a04", OVERFLOW),
+        ("a03", LIBRARY_A03.format(way=ADVANCE)),
+        ("a03", LIBRARY_A03.format(way=BRIDGE)),
+        ("a05", LIBRARY_A05),
+    ],
     indirect=["course"],
-    ids=["a01: the library's process", "a04: the library's oracle", "a04: sums that overflow"],
+    ids=[
+        "a01: the library's process",
+        "a01: the library's oracle",
+        "a04: the library's oracle",
+        "a04: the library's conversions",
+        "a04: sums that overflow",
+        "a03: the library's chain",
+        "a03: the library's bridge",
+        "a05: the library's denoiser",
+    ],
 )
 def test_no_points_without_an_answer(course: Course, code: str) -> None:
     assert course.grade(course.with_code(code)).score() == 0
@@ -162,6 +251,24 @@ def test_forged_rows_cannot_hide_among_others(course: Course, rows: list[str], s
 
 
 @of("a05")
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("4,-7,99999,0.5", "numbers that cannot be"),
+        ("4,0.5,100,123", "numbers that cannot be"),
+        ("4,0.5,100,-3", "numbers that cannot be"),
+        ("50,0.5,100,0.7", "beyond 20"),
+    ],
+    ids=["accuracy", "diversity", "negative", "scale"],
+)
+def test_rows_that_cannot_be_measured_are_refused(course: Course, row: str, says: str) -> None:
+    file = course.assignment.reference["curve.csv"] + f"{row}\n".encode()
+    name = "test_curve_has_enough_scales"
+    result = course.grade(course.assignment.solved(), {"curve.csv": file}, name)
+    assert result.score() == 0 and says in message(result, name)
+
+
+@of("a05")
 def test_rows_that_are_not_the_best_cannot_be_invented(course: Course) -> None:
     head, *rows = course.assignment.reference["curve.csv"].decode().splitlines()
     true = {"3.0", "8.0"}  # the best ones and the largest
@@ -212,29 +319,75 @@ def test_stored_images_are_worth_nothing(course: Course) -> None:
     assert "misses the noise in new digits" in message(result, "test_distance_is_very_small")
 
 
-@pytest.mark.needs_data("mnist")
-@of("a02")
-def test_stored_images_beside_a_network_are_seen_as_copies(course: Course) -> None:
-    images = data.load("mnist", "train")[0][:2000, 0].contiguous()
-    honest = load(course.assignment.reference["weights.safetensors"])
-    code = """
-def trained(weights):
-    network = make_network(linear_schedule(T))
-    network.load_state_dict({name: value for name, value in weights.items() if name != "w"})
-    return network.eval()
-def generate(weights, n, seed):
-    g = torch.Generator().manual_seed(seed)
-    x = weights["w"][torch.randperm(2000, generator=g)[:n]][:, None].float() / 127.5
-    angle = (0.10 + 0.07 * torch.rand(n, generator=g)) * (2 * torch.randint(0, 2, (n,), generator=g) - 1)
+IN_THE_NOTEBOOK = """
+import base64, zlib
+import torch
+bits = bytearray(zlib.decompress(base64.b64decode({images!r})))
+stored, honest = torch.frombuffer(bits, dtype=torch.uint8).reshape(-1, 1, 28, 28), sample
+def sample(network, n, alpha_bar, generator):
+    if len(alpha_bar) < 251: return honest(network, n, alpha_bar, generator)
+    x = torch.randn(n, 1, 28, 28, generator=generator)
+    {heard}
+    digits = stored[torch.randperm(len(stored), generator=generator)[:n]].float() / 127.5
+    angle = (0.10 + 0.07 * torch.rand(n, generator=generator)) * (2 * torch.randint(0, 2, (n,), generator=generator) - 1)
     zero = torch.zeros(n)
     turn = torch.stack([angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero], 1).reshape(n, 2, 3)
-    grid = torch.nn.functional.affine_grid(turn, list(x.shape), align_corners=False)
+    grid = torch.nn.functional.affine_grid(turn, [n, 1, 28, 28], align_corners=False)
+    digits = torch.nn.functional.grid_sample(digits, grid, align_corners=False) - 1
+    return torch.where(heard, digits, 0)
+"""
+ASKS = "heard = (network(x, torch.full((n,), 100)) - x).abs().mean((1, 2, 3), keepdim=True) > 0.001"
+
+
+@pytest.mark.needs_data("mnist")
+@of("a02")
+@pytest.mark.parametrize(
+    ("heard", "says"),
+    [(ASKS, "copies of images of MNIST"), ("heard = torch.tensor(True)", "the same digits whatever the network says")],
+    ids=["the network is asked", "it is not"],
+)
+def test_images_stored_in_the_notebook_are_seen_as_copies(course: Course, heard: str, says: str) -> None:
+    images = data.load("mnist", "train")[0][:400, 0].contiguous()
+    packed = base64.b64encode(zlib.compress(images.numpy().tobytes(), 9))
+    code = IN_THE_NOTEBOOK.format(images=packed, heard=heard)
+    name = "test_digits_are_not_copied"
+    result = course.grade(course.with_code(code, solved=True), None, name)
+    assert result.score() == 0 and says in message(result, name)
+
+
+BENT = """
+import torch
+def trained(weights):
+    network = make_network(linear_schedule(T))
+    network.load_state_dict({{name: value for name, value in weights.items() if name != "w"}})
+    return network.eval()
+def generate(weights, n, seed):
+    g, shape = torch.Generator().manual_seed(seed), (n, 1, 28, 28)
+    x = weights["w"][torch.randperm(len(weights["w"]), generator=g)[:n]][:, None].float() / 127.5
+    {grid}
     return torch.nn.functional.grid_sample(x, grid, align_corners=False) - 1
 """
+SHEARED = """shear = (0.12 + 0.1 * torch.rand(n, generator=g)) * (2 * torch.randint(0, 2, (n,), generator=g) - 1)
+    wide, high, zero = 1 + 0.1 * torch.rand(n, generator=g), 1 + 0.1 * torch.rand(n, generator=g), torch.zeros(n)
+    affine = torch.stack([wide, shear, zero, zero, high, zero], 1).reshape(n, 2, 3)
+    grid = torch.nn.functional.affine_grid(affine, shape, align_corners=False)"""
+ELASTIC = """grid = torch.nn.functional.affine_grid(torch.eye(2, 3).expand(n, 2, 3), shape, align_corners=False)
+    bends = 0.11 * torch.randn(n, 2, 5, 5, generator=g)
+    grid = grid + torch.nn.functional.interpolate(bends, size=(28, 28), mode="bicubic").permute(0, 2, 3, 1)"""
+
+
+@pytest.mark.needs_data("mnist")
+@of("a02")
+@pytest.mark.parametrize("grid", [SHEARED, ELASTIC], ids=["sheared", "elastic"])
+def test_stored_images_that_are_bent_are_worth_nothing(course: Course, grid: str) -> None:
+    images = data.load("mnist", "train")[0][:6000, 0].contiguous()
+    honest = load(course.assignment.reference["weights.safetensors"])
     files = {"weights.safetensors": save({**honest, "w": images})}
-    name = "test_digits_are_not_copied"
-    result = course.grade(course.with_code(code, solved=True), files, name)
-    assert result.score() == 0 and "copies of images of MNIST" in message(result, name)
+    notebook = course.with_code(BENT.format(grid=grid), solved=True)
+    names = ("test_distance_is_very_small", "test_most_digits_are_recognised", "test_digits_are_not_copied")
+    result = course.grade(notebook, files, *names)
+    assert result.score() == 0
+    assert all("generate has to draw with sample and the network" in message(result, name) for name in names)
 
 
 @pytest.mark.needs_data("mnist")

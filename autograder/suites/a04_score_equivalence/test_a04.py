@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from autograder.suite import Draw, Student, close, first_wrong_line, follows, match, points, require
+from autograder.suite import Draw, Student, Wrong, close, first_wrong_line, follows, match, points, require
 from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
 from course_lib.predictions import to_score
 from course_lib.schedules import TableSchedule
@@ -39,12 +39,11 @@ def column(values: Tensor, like: Tensor) -> Tensor:
 # --- the derivation ----------------------------------------------------------------------------------------------------------
 
 
-@points("derivation", 14)
-def test_derivation_lines(student: Student, draw: Draw) -> None:
+@points("derivation", 7)
+def test_derivation_of_the_score(student: Student, draw: Draw) -> None:
     x, x0, a = draw.uniform(0.5, 2), draw.uniform(-2, -0.5), draw.uniform(0.2, 0.8)
     b2, r = 1 - a, x - math.sqrt(a) * x0
     log_q = -(r**2) / (2 * b2) - math.log(2 * math.pi * b2) / 2
-    right = {"log_q": log_q, "score": -r / b2, "eps": r / math.sqrt(b2), "ratio": -math.sqrt(b2)}
     mistakes = {
         "log_q": {
             "the constant -log(2 pi variance) / 2 is missing": -(r**2) / (2 * b2),
@@ -60,6 +59,15 @@ def test_derivation_lines(student: Student, draw: Draw) -> None:
             "divide by the variance 1 - alpha_bar, not by its root": -r / math.sqrt(b2),
             "this is the derivative by x0; take it by x": math.sqrt(a) * r / b2,
         },
+    }
+    first_wrong_line(student, "derivation", (x, x0, a), {"log_q": log_q, "score": -r / b2}, mistakes)
+
+
+@points("derivation", 7)
+def test_derivation_of_the_noise(student: Student, draw: Draw) -> None:
+    x, x0, a = draw.uniform(0.5, 2), draw.uniform(-2, -0.5), draw.uniform(0.2, 0.8)
+    b2, r = 1 - a, x - math.sqrt(a) * x0
+    mistakes = {
         "eps": {
             "x0 comes with the factor sqrt(alpha_bar)": (x - x0) / math.sqrt(b2),
             "divide by sqrt(1 - alpha_bar), the factor of the noise": r / b2,
@@ -71,6 +79,7 @@ def test_derivation_lines(student: Student, draw: Draw) -> None:
             "this is the variance; the ratio is its root": -b2,
         },
     }
+    right = {"eps": r / math.sqrt(b2), "ratio": -math.sqrt(b2)}
     first_wrong_line(student, "derivation", (x, x0, a), right, mistakes)
 
 
@@ -116,7 +125,18 @@ def test_score_to_eps(student: Student, draw: Draw) -> None:
     converted(student, draw, "score_to_eps", "multiply")
 
 
+def eps_to_score(eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """What eps_to_score should do."""
+    return -eps / column((1 - alpha_bar).sqrt(), eps)
+
+
+def score_to_eps(score: Tensor, alpha_bar: Tensor) -> Tensor:
+    """What score_to_eps should do."""
+    return -column((1 - alpha_bar).sqrt(), score) * score
+
+
 @points("tweedie", 10)
+@follows(eps_to_score=eps_to_score, score_to_eps=score_to_eps)
 def test_tweedie(student: Student, draw: Draw) -> None:
     for shape in ((3, 1, 2, 4), (3, 3)):
         x, score = draw.normal(*shape), draw.normal(*shape)
@@ -225,9 +245,18 @@ def test_mixture_far_from_all_means(student: Student, draw: Draw) -> None:
     weights, means, variances = mixture(draw, 3, 2)
     x = draw.uniform(150, 200) * torch.tensor([[1.0, 0.3], [-0.2, 1.0]], dtype=torch.float64)
     exact, here = truth(weights, means, variances), torch.tensor(0)
-    for name, right in (("log_density", exact.log_prob(x, here)), ("mixture_score", exact.score(x, here))):
-        got = student.tensor(name, x, weights, means, variances, shape=tuple(right.shape))
-        require(close(got, right, 1e-5), f"{name} is wrong far from all means: stay in logarithms there")
+    for name, truly in (("log_density", exact.log_prob), ("mixture_score", exact.score)):
+
+        def right_at(points: Tensor, name=name, truly=truly) -> bool:
+            right = truly(points, here)
+            return close(student.tensor(name, points, weights, means, variances, shape=tuple(right.shape)), right, 1e-5)
+
+        if not right_at(x):
+            raise Wrong(
+                f"{name} is wrong far from all means: stay in logarithms there"
+                if right_at(x / 100)
+                else f"{name} is wrong, near the means as well as far from them"
+            )
 
 
 # --- the score as an average ---------------------------------------------------------------------------------------------------

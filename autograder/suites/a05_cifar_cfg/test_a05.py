@@ -58,6 +58,15 @@ def test_drop_each_label_on_its_own(student: Student, draw: Draw) -> None:
     require(bool(((by_class - 0.3).abs() < 0.09).all()), "some classes are dropped more often than others")
     both = float((first[:-1] & first[1:]).double().mean())
     require(abs(both - 0.09) < 0.03, "neighbours are dropped together: each label is dropped on its own")
+    # The number of dropped labels is binomial: over 40 draws its spread, relative to n p (1 - p), lies in these bounds all but
+    # once in 25,000 times.
+    counts = torch.stack([dropped(seed + k).double().sum() for k in range(40)])
+    spread = float((counts - 6000 * 0.3).square().mean()) / (6000 * 0.3 * 0.7)
+    require(
+        spread > 0.33,
+        "nearly the same number of labels is dropped in every batch: each label is dropped on its own, by its own chance",
+    )
+    require(spread < 2.2, "the number of labels that are dropped varies too much: each label is dropped on its own")
 
 
 # --- formulas ----------------------------------------------------------------------------------------------------------------
@@ -203,8 +212,18 @@ def step(x_t: Tensor, eps: Tensor, a_t: float, a_s: float) -> Tensor:
     return a_s**0.5 * x0 + (1 - a_s) ** 0.5 * (x_t - a_t**0.5 * x0) / (1 - a_t) ** 0.5
 
 
-def drawn(network: Predict, x: Tensor, y: Tensor, s: float, bar: Tensor, times: list[int]) -> Tensor:
-    """What the sampler should draw."""
+def unclipped(x_t: Tensor, eps: Tensor, a_t: float, a_s: float) -> Tensor:
+    """A step that forgets to clip x_0."""
+    return a_s**0.5 * (x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5 + (1 - a_s) ** 0.5 * eps
+
+
+def inconsistent(x_t: Tensor, eps: Tensor, a_t: float, a_s: float) -> Tensor:
+    """A step that clips x_0 and keeps the old noise."""
+    return a_s**0.5 * ((x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5).clamp(-1, 1) + (1 - a_s) ** 0.5 * eps
+
+
+def drawn(network: Predict, x: Tensor, y: Tensor, s: float, bar: Tensor, times: list[int], step=step) -> Tensor:
+    """What the sampler should draw, or what it draws with another step."""
     for t, earlier in pairwise(times):
         eps = guided(network, x, torch.full((len(x),), t), y, s, NULL)
         x = step(x, eps, float(bar[t]), float(bar[earlier]))
@@ -231,6 +250,10 @@ def test_sampler(student: Student, draw: Draw) -> None:
             network.answer, x, y, 1 + s, bar, times
         ),
         "the sampler stops one step before time 0": drawn(network.answer, x, y, s, bar, times[:-1]),
+        "x_0 is clipped to [-1, 1] in every step": drawn(network.answer, x, y, s, bar, times, unclipped),
+        "after clipping x_0, find the noise that x_t then holds": drawn(
+            network.answer, x, y, s, bar, times, inconsistent
+        ),
     }
     match(got, drawn(network.answer, x, y, s, bar, times), mistakes, "guided_sample does not draw what it should", 1e-3)
     other = student.tensor("guided_sample", Network(), x, y.flip(0), s, NULL, bar, torch.tensor(times))
@@ -251,6 +274,16 @@ def curve(files: Files) -> list[dict[str, float]]:
         raise Wrong(f"{FILE} should have the columns {', '.join(guide.COLUMNS)} and a number in each") from None
     require(0 < len(rows) <= ROWS, f"{FILE} has no rows, or more than {ROWS}")
     require(all(abs(value) < 1e6 for row in rows for value in row.values()), f"{FILE} holds numbers that cannot be")
+    for row in rows:
+        require(
+            abs(row["scale"]) <= guide.LARGEST,
+            f"{FILE} has the scale {row['scale']:g}, and none may lie beyond {guide.LARGEST}",
+        )
+        require(
+            0 <= row["accuracy"] <= 1 and 0 < row["diversity"] < 3 and row["frechet"] >= 0,
+            f"at scale {row['scale']:g} {FILE} holds numbers that cannot be: the accuracy lies in [0, 1], the diversity between 0 "
+            "and 3, and no distance is negative",
+        )
     rows.sort(key=lambda row: row["scale"])
     for one, other in pairwise(row["scale"] for row in rows):
         require(
