@@ -188,9 +188,21 @@ def test_a_grader_that_is_ended_takes_its_workers_with_it(how: int, tmp_path: Pa
         assert "Traceback" not in said
 
 
-def test_each_worker_has_cores_of_its_own() -> None:
+def test_each_worker_has_cores_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert batch.shares([0, 2, 4, 6], 2) == [[0, 4], [2, 6]]
     assert batch.shares([3, 5], 5) == [[3], [5], [3], [5], [3]]
+    (tmp_path / "confined.py").write_text(
+        "import os, time\nfrom autograder.grading import Result\n"
+        "def grade(job):\n    time.sleep(1)\n    return Result('a01', job.student, [], [str(sorted(os.sched_getaffinity(0)))])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(batch, "grade_job", importlib.import_module("confined").grade)
+    monkeypatch.setattr(batch.Store, "put", lambda *_: None)
+    jobs = [batch.Job(str(number), tmp_path) for number in range(6)]
+    found = list(batch.in_pool(jobs, "a01", b"", object.__new__(batch.Store), 2))
+    used = {one.result.cell_errors[0] for one in found if one.result}
+    mine = sorted(os.sched_getaffinity(0))
+    assert used <= {str(share) for share in batch.shares(mine, 2)} and len(used) == min(2, len(mine))
 
 
 def test_a_folder_that_may_not_be_read_costs_nobody_else_a_grade(
