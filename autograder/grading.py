@@ -156,7 +156,7 @@ def grade(
     finally:
         student.close()
         forget(suite)
-    if status == pytest.ExitCode.INTERRUPTED:
+    if status == pytest.ExitCode.INTERRUPTED and not plugin.broken:  # which ends with the same status
         raise KeyboardInterrupt  # pytest has caught it
     if plugin.failure is not None:
         raise plugin.failure  # nothing is graded without its sandbox

@@ -123,6 +123,12 @@ def test_a_broken_suite_gives_no_grade(suite: Path, sandbox: Sandbox, tmp_path: 
         grade(read_submission(notebook(tmp_path, GOOD)), suite, "demo", sandbox, b"secret")
 
 
+def test_an_interrupted_grader_stops(suite: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    (suite / "test_all.py").write_text(SUITE.replace("    x = draw.normal(3)", "    raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        grade(read_submission(notebook(tmp_path, GOOD)), suite, "demo", sandbox, b"secret")
+
+
 def test_a_sandbox_that_ends_half_way_gives_no_grade(suite: Path, tmp_path: Path) -> None:
     (suite / "test_all.py").write_text(
         SUITE.replace(
