@@ -174,7 +174,12 @@ def test_a_grader_that_is_ended_takes_its_workers_with_it(how: int, tmp_path: Pa
     for number in range(8):
         hand_in(folder, f"student{number}", limit=f"# {number}\n{slow}")
     command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder), "--assignment", "a01", "--out", str(out)]
-    with subprocess.Popen([*command, "--jobs", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as grader:
+    with subprocess.Popen(
+        [*command, "--jobs", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who tests in the background ignores it
+    ) as grader:
         deadline = time.monotonic() + 120
         while not list((out / ASSIGNMENT.name).glob("*.json")) and time.monotonic() < deadline:
             time.sleep(0.05)

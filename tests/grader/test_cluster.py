@@ -77,5 +77,5 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: Cluster, tmp_path: Path)
     said, complaint = running.communicate(timeout=300)
     assert running.returncode == 0, said + complaint
     scores = {entry["student"]: entry["score"] for entry in json.loads((tmp_path / "grades.json").read_text())}
-    assert scores == {f"student{number:02}": 80.0 if number % 3 == 0 else 90.0 for number in range(12)}
+    assert scores == {f"student{number:02}": 86 if number % 3 == 0 else 90.0 for number in range(12)}
     assert len(list((out / A01.name).glob("*.json"))) == 12
