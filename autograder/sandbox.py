@@ -39,7 +39,7 @@ class Limits(NamedTuple):
     all_seconds: float = 1800.0
     cpu_seconds: int = 600
     memory_bytes: int = 2 << 30
-    processes: int = 32
+    threads: int = 32
     file_bytes: int = 64 << 20
     tmp_bytes: int = 128 << 20
     output_bytes: int = 1 << 20

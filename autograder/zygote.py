@@ -70,6 +70,8 @@ def end(guard: Guard) -> None:
 
 def end_greedy(guards: dict[int, Guard]) -> None:
     """End every child that uses more memory than it may, wherever the kernel's own limits do not see it."""
+    if not guards:
+        return
     used = memory_by_parent()
     base = memory(status("/proc/self"))  # what every fork shares with this process
     for number, guard in list(guards.items()):
@@ -166,7 +168,7 @@ def confine(limits: dict[str, int]) -> None:
         (resource.RLIMIT_AS, space + limits["memory_bytes"]),
         (resource.RLIMIT_DATA, data + limits["memory_bytes"]),  # or it could write to what was mapped before
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
-        (resource.RLIMIT_NPROC, limits["processes"]),
+        (resource.RLIMIT_NPROC, limits["threads"]),
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, 128),
         (resource.RLIMIT_CORE, 0),

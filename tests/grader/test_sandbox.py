@@ -236,6 +236,15 @@ def test_a_submission_is_one_process(start: Start) -> None:
     assert child.call("thread") == [1]
 
 
+def test_threads_are_capped(start: Start) -> None:
+    child = start(
+        "import threading, time\ndef f():\n    for n in range(1000):\n        try:\n"
+        "            threading.Thread(target=time.sleep, args=[60], daemon=True).start()\n        except RuntimeError:\n"
+        "            return n"
+    )
+    assert 4 <= child.call("f") <= QUICK.threads
+
+
 def test_there_are_no_terminals_to_use_up(start: Start) -> None:
     child = start("import os\ndef f(): return os.open('/dev/ptmx', os.O_RDWR)")
     with pytest.raises(StudentError, match="FileNotFoundError"):

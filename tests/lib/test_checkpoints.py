@@ -7,6 +7,8 @@ import http.server
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,3 +219,13 @@ def test_digest_sees_names_types_shapes_and_values(tmp_path: Path) -> None:
     tensors, metadata = load_tensors(tmp_path / "x.safetensors")
     assert torch.equal(tensors["a"], base["a"])
     assert metadata["step"] == "3"
+
+
+def test_two_processes_may_write_the_same_file(tmp_path: Path) -> None:
+    code = "import sys\nfrom pathlib import Path\nfrom course_lib.checkpoints import write_atomically\n"
+    code += "for _ in range(400):\n    write_atomically(Path(sys.argv[1]), b'whole' * 1000)"
+    command = [sys.executable, "-c", code, str(tmp_path / "file")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[1] for process in both] == ["", ""]
+    assert (tmp_path / "file").read_bytes() == b"whole" * 1000
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]

@@ -75,7 +75,7 @@ def test_q_sample(student: Student, draw: Draw) -> None:
         + (1 - a.view(1, 1, 4, 1)).sqrt() * noise,
     }
     got = student.tensor("q_sample", x0, t, noise, bar, shape=(4, 1, 4, 3))
-    match(got, a.sqrt() * x0 + (1 - a).sqrt() * noise, mistakes, "q_sample is wrong", 1e-5)
+    match(got, q_sample(x0, t, noise, bar), mistakes, "q_sample is wrong", 1e-5)
 
 
 # --- the loss ----------------------------------------------------------------------------------------------------------------

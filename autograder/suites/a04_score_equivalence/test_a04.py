@@ -221,7 +221,7 @@ def test_mixture_score(student: Student, draw: Draw) -> None:
     weights, means, variances = mixture(draw, 3, 2)
     x = 1.5 * draw.normal(6, 2)
     right = truth(weights, means, variances).score(x, torch.tensor(0))
-    joint = weights.log() - (x[:, None] - means).square().sum(-1) / (2 * variances) - (2 * math.pi * variances).log()
+    joint = log_joint(x, weights, means, variances)
     pull = (means - x[:, None]) / variances[:, None]
     nearest = joint.argmax(-1)
     mistakes = {
