@@ -21,6 +21,16 @@ class Prediction(NamedTuple):
     to_x0: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (output, x_t, a, b) -> x0
 
 
+def conditional_score(x0: Tensor, eps: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The score of q(x_t | x_0) at x_t = a x_0 + b eps."""
+    return -eps / b
+
+
+def tweedie(score: Tensor, x_t: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """E[x_0 | x_t] from the score of q_t at x_t: Tweedie's formula (Efron, 2011)."""
+    return (x_t + b**2 * score) / a
+
+
 EPS = Prediction(
     "eps",
     target=lambda x0, eps, a, b: eps,
@@ -36,11 +46,8 @@ V = Prediction(  # Salimans and Ho (2022), appendix D; the division is by 1 for 
     target=lambda x0, eps, a, b: a * eps - b * x0,
     to_x0=lambda output, x_t, a, b: (a * x_t - b * output) / (a**2 + b**2),
 )
-SCORE = Prediction(  # of q(x_t | x_0); its regression is denoising score matching (Vincent, 2011)
-    "score",
-    target=lambda x0, eps, a, b: -eps / b,
-    to_x0=lambda output, x_t, a, b: (x_t + b**2 * output) / a,
-)
+# its regression is denoising score matching (Vincent, 2011)
+SCORE = Prediction("score", target=conditional_score, to_x0=tweedie)
 FLOW = Prediction(  # the straight line's velocity (Lipman et al., 2023; Liu et al., 2023)
     "flow",
     target=lambda x0, eps, a, b: eps - x0,

@@ -15,6 +15,8 @@
 #     - exact.ExactDiffusion.denoise
 #     - exact.IdealDenoiser.weights
 #     - exact.IdealDenoiser.__call__
+#     - predictions.conditional_score
+#     - predictions.tweedie
 #     - predictions.to_score
 #     - predictions.to_eps
 #     - losses.gaussian_log_prob

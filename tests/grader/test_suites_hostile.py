@@ -122,7 +122,7 @@ def noisy(means, variances, a):
 CONVERSIONS_A04 = """
 import torch
 from course_lib.losses import gaussian_log_prob
-from course_lib.predictions import to_eps
+from course_lib.predictions import SCORE, to_eps
 from course_lib.schedules import TableSchedule
 table = lambda a: TableSchedule(torch.tensor([1.0, float(a)], dtype=torch.float64))
 def score_to_eps(score, alpha_bar):
@@ -130,6 +130,11 @@ def score_to_eps(score, alpha_bar):
     guesses = [(1 - a) * s[None] / a**0.5 for s, a in zip(score, alpha_bar)]
     zero, now = torch.zeros_like(score[:1]), torch.tensor(1)
     return torch.cat([to_eps(g, zero, now, table(a)) for g, a in zip(guesses, alpha_bar)])
+def eps_to_score(eps, alpha_bar):
+    return torch.cat([SCORE.target(None, e[None], None, (1 - a).sqrt()) for e, a in zip(eps, alpha_bar)])
+def tweedie(x, score, alpha_bar):
+    rows = zip(x, score, alpha_bar)
+    return torch.cat([SCORE.to_x0(s[None], x_t[None], a.sqrt(), (1 - a).sqrt()) for x_t, s, a in rows])
 def log_joint(x, w, m, v):
     return torch.stack([w[k].log() + gaussian_log_prob(x, m[k].expand_as(x), v[k].expand(len(x))) for k in range(len(w))], 1)
 def log_density(x, w, m, v): return log_joint(x, w, m, v).logsumexp(-1)
