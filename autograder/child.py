@@ -95,7 +95,15 @@ def numbers(value: Any, at: dict[Any, float] | None = None) -> Any:
         return float(sympy.N(value))  # type: ignore[arg-type]
     if type(value) in (list, tuple):
         return [numbers(item, at) for item in value]
-    return {key: numbers(item, at) for key, item in value.items()} if type(value) is dict else value
+    return {key: entry(item, at) for key, item in value.items()} if type(value) is dict else value
+
+
+def entry(value: Any, at: dict[Any, float] | None) -> Any:
+    """One line of a derivation, or why it is no number: a text, so that the other lines cross."""
+    try:
+        return numbers(value, at)
+    except TypeError as error:
+        return str(error)
 
 
 def run_cells(student: types.ModuleType, cells: list[tuple[int, str]], seconds: float) -> Errors:

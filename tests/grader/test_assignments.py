@@ -86,6 +86,7 @@ def test_other_correct_answers_score_everything(name: str, notebook, boxes: dict
 
 EARLIER = [
     ("a01_closed_form", "one_step", "sp.sqrt(1 - alpha) * eps", "(1 - alpha) * eps", ["test_two_steps_substitution"]),
+    ("a01_closed_form", "two_steps", "1 - alpha1 * alpha2", "1 - sp.Symbol('alpha_bar')", ["test_two_steps_substitution"]),
     ("a02_mnist_ddpm", "q_sample", "(1 - a).sqrt()", "(1 - a)", ["test_loss_asks_about_random_times_and_noise", "test_loss_value"]),
     ("a03_noise_schedules", "log_snr", "alpha_bar[1:].log() -", "alpha_bar[1:].log10() -", ["test_share"]),
     ("a04_score_equivalence", "mixture", "weights.log()", "0", ["test_mixture_score", "test_mixture_far_from_all_means"]),
