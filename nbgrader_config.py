@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))  # the packages beside this file
 
 def configure(c: Any) -> None:
     """Everything that is set. What you add belongs in here too, so that a mistake in it cannot switch off the rest."""
-    from autograder.batch import TERM
     from autograder.collect import clean_all, read_times_safely
+    from autograder.store import TERM
 
     read_times_safely()
 

@@ -19,7 +19,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from autograder.sandbox import Limits
+from autograder.calls import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLUTIONS, SUITES = ROOT / "solutions", ROOT / "autograder" / "suites"

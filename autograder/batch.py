@@ -1,44 +1,21 @@
-"""Grade a folder of submissions in nbgrader's layout, SUBMITTED/<student>/<assignment>/topic.ipynb, in several processes.
+"""Grade a folder of submissions in nbgrader's layout, SUBMITTED/<student>/<assignment>/topic.ipynb, in several processes."""
 
-A grade is a pure function of submission, suite, course_lib and secret, and is stored under the hash of them all, as soon as it is
-known: who is killed and starts again grades each submission once, and a regrade finds the same bits.
-"""
-
-import hashlib
-import json
-import multiprocessing
-import os
-import re
-import secrets
-import signal
 import tempfile
 import threading
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autograder import linux
-from autograder.assignment import ROOT, SOLUTIONS, Assignment, read_assignment
-from autograder.grading import Result, TestResult, grade
+from autograder import pool
+from autograder.assignment import Assignment, read_assignment
+from autograder.grading import Result, grade
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
-from autograder.submission import Submission, SubmissionError, read_submission
+from autograder.store import Store, fingerprint
+from autograder.submission import Job, Submission, SubmissionError, read_handed_in
 from course_lib import data
-from course_lib.checkpoints import write_atomically
-
-SECRET_BYTES = 32
-# The folder of a running course: submissions, gradebook, secret, and the grades known so far.
-TERM = Path(os.environ.get("COURSE_TERM", ROOT / "term")).resolve()
-
-
-class Job(NamedTuple):
-    """One submission to grade: whose, and where it lies."""
-
-    student: str
-    notebook: Path
 
 
 class Grade(NamedTuple):
@@ -47,95 +24,6 @@ class Grade(NamedTuple):
     student: str
     result: Result | None
     problem: str = ""
-
-
-def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
-    """Every student's submission of an assignment, in the order of their names. Raises ValueError where there is none."""
-    folders = sorted(folder for folder in submitted.iterdir() if folder.is_dir()) if submitted.is_dir() else []
-    jobs = [
-        Job(folder.name, folder / assignment.name / "topic.ipynb")
-        for folder in folders
-        if may_hold(folder / assignment.name)
-    ]
-    if not jobs:
-        raise ValueError(
-            f"no submission of {assignment.name} was found: they lie in {submitted}/<student>/{assignment.name}/topic.ipynb"
-        )
-    return jobs
-
-
-def may_hold(folder: Path) -> bool:
-    """Whether a submission lies there; also where one may not look, which reading it will say."""
-    try:
-        return folder.is_dir() or folder.is_symlink()
-    except OSError:
-        return True
-
-
-def read_handed_in(notebook: Path, allowed: dict[str, int]) -> Submission:
-    """What lies at SUBMITTED/<student>/<assignment>/topic.ipynb, read as `read_submission` does.
-
-    Raises SubmissionError also where one of the two folders is a link: it may lead to the work of another student.
-    """
-    try:
-        for folder in (notebook.parent.parent, notebook.parent):
-            if folder.is_symlink():
-                raise SubmissionError(f"not graded: the folder {folder.name} is a link: hand in the folder itself")
-        return read_submission(notebook, allowed)
-    except OSError as error:
-        raise SubmissionError(f"not graded: {notebook} cannot be read ({error.strerror})") from error
-
-
-def course_secret(file: Path) -> bytes:
-    """The course's secret, made the first time; only its owner may read the file. Raises ValueError where the file is damaged."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=file.parent)  # for its owner alone, and whole before it has its name
-        with open(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(SECRET_BYTES))
-        os.replace(partial, file)
-    found = file.read_text().strip()
-    if not re.fullmatch(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}", found):
-        raise ValueError(
-            f"{file} is damaged: restore it, since another secret would draw other inputs and change grades"
-        )
-    return bytes.fromhex(found)
-
-
-def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:
-    """The hash of all that a grade depends on besides the submission."""
-    total = hashlib.sha256(hashlib.sha256(secret).digest())
-    here = Path(__file__).resolve().parent
-    for folder in (assignment.suite, SOLUTIONS / assignment.name, course, here):
-        files = (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-        for file in sorted(files if folder != here else here.glob("*.py")):
-            content = file.read_bytes()
-            total.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
-    return total.hexdigest()
-
-
-class Store:
-    """Finished results, one JSON file each, named by the hash of what they depend on."""
-
-    def __init__(self, folder: Path, inputs: str) -> None:
-        self.folder, self.inputs = folder, inputs
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def file(self, sha256: str) -> Path:
-        """Where the result of a submission lies."""
-        return self.folder / f"{hashlib.sha256((self.inputs + sha256).encode()).hexdigest()}.json"
-
-    def get(self, sha256: str) -> Result | None:
-        """A stored result, or None; a damaged file counts as none and is written anew."""
-        try:
-            found = json.loads(self.file(sha256).read_text())
-            return Result(**{**found, "tests": [TestResult(**test) for test in found["tests"]]})
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return None
-
-    def put(self, result: Result) -> None:
-        """Store a result in one atomic step."""
-        write_atomically(self.file(result.sha256), json.dumps(result.as_dict(), indent=1).encode())
 
 
 def grade_all(
@@ -208,12 +96,10 @@ def here(jobs: list[Job], grader: Grader, results: Store) -> Iterator[Grade]:
     """Grade one after the other in this process: a single worker needs no pool, whose process would import everything again."""
     for job in jobs:
         try:
-            result = grader.grade(read_handed_in(job.notebook, grader.assignment.files))
+            found = grader.grade(read_handed_in(job.notebook, grader.assignment.files))
         except Exception as error:  # whatever it is, the others go on, as they do in the pool
-            yield Grade(job.student, None, f"not graded: {type(error).__name__}: {error}")
-            continue
-        results.put(result)
-        yield Grade(job.student, result)
+            found = error
+        yield kept(job, found, results)
 
 
 def in_processes(jobs: list[Job], name: str, secret: bytes, results: Store, workers: int) -> Iterator[Grade]:
@@ -222,55 +108,29 @@ def in_processes(jobs: list[Job], name: str, secret: bytes, results: Store, work
     A submission that ends its worker (by its memory, say) breaks the whole pool: then each that was being graded gets a process
     to itself, which tells who it was, and the others a new pool.
     """
-    left = jobs
+    left, start = jobs, (start_worker, (name, secret))
     while left:
-        lost = yield from in_pool(left, name, secret, results, min(workers, len(left)))
-        for suspect in lost[:workers]:  # jobs are begun in their order
-            if (yield from in_pool([suspect], name, secret, results, 1)):
-                yield Grade(suspect.student, None, "not graded: it ended the process that graded it (too much memory?)")
+        lost = []
+        for job, found in pool.each(left, grade_job, *start, workers):
+            if isinstance(found, BrokenProcessPool):
+                lost.append(job)
+            else:
+                yield kept(job, found, results)
+        lost.sort(key=left.index)  # jobs are begun in their order
+        for suspect in lost[:workers]:
+            for job, found in pool.each([suspect], grade_job, *start, 1):
+                yield kept(job, found, results)
         left = lost[workers:]
 
 
-def in_pool(
-    jobs: list[Job], name: str, secret: bytes, results: Store, workers: int
-) -> Generator[Grade, None, list[Job]]:
-    """Grade in one pool; returns the jobs that were lost because it broke, in their order."""
-    context = multiprocessing.get_context("spawn")
-    others, cores = set(multiprocessing.active_children()), context.SimpleQueue()
-    for share in shares(sorted(os.sched_getaffinity(0)), workers):
-        cores.put(share)
-    lost: list[Job] = []
-    running: dict[Future, Job] = {}
-    pool = ProcessPoolExecutor(workers, context, start_worker, (name, secret, cores))
-    try:
-        for job in jobs:
-            try:
-                running[pool.submit(grade_job, job)] = job
-            except BrokenProcessPool:
-                lost.append(job)
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                job, error = running.pop(future), future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    lost.append(job)
-                elif error is not None:
-                    yield Grade(job.student, None, f"not graded: {type(error).__name__}: {error}")
-                else:
-                    result: Result = future.result()
-                    results.put(result)
-                    yield Grade(job.student, result)
-    finally:
-        if running:  # interrupted, or the disk is full: nobody waits for the rest
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
-        pool.shutdown(cancel_futures=True)
-    return sorted(lost, key=jobs.index)
-
-
-def shares(cores: list[int], workers: int) -> list[list[int]]:
-    """Some of the cores for each worker, so that no submission takes another's time; each its own, where there are enough."""
-    return [cores[number::workers] or [cores[number % len(cores)]] for number in range(workers)]
+def kept(job: Job, found: Result | Exception, results: Store) -> Grade:
+    """The grade of a submission, stored; or why there is none."""
+    if isinstance(found, BrokenProcessPool):
+        return Grade(job.student, None, "not graded: it ended the process that graded it (too much memory?)")
+    if isinstance(found, Exception):
+        return Grade(job.student, None, f"not graded: {type(found).__name__}: {found}")
+    results.put(found)
+    return Grade(job.student, found)
 
 
 def on_cluster(jobs: list[Job], assignment: Assignment, secret: bytes, results: Store, address: str) -> Iterator[Grade]:
@@ -311,11 +171,8 @@ worker: dict[str, Grader] = {}  # what a process of the pool or of a cluster kee
 alone = threading.Lock()  # a worker with several threads grades one submission at a time
 
 
-def start_worker(name: str, secret: bytes, cores: Any) -> None:
-    """Prepare a process of the pool: on its own share of the cores, with an end when the pool's owner ends, who alone is interrupted."""
-    linux.die_with_parent(signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.sched_setaffinity(0, cores.get())
+def start_worker(name: str, secret: bytes) -> None:
+    """Prepare a process of the pool."""
     worker["grader"] = Grader(read_assignment(name), secret)
 
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from autograder.calls import USUAL
 from autograder.image import build_course
-from autograder.sandbox import USUAL
 from autograder.submission import NOTEBOOK_BYTES, Cell, SubmissionError, parse_notebook, read_file
 
 RUNNER = """

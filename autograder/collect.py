@@ -21,7 +21,7 @@ from nbgrader.plugins import ExtractorPlugin
 from nbgrader.utils import parse_utc
 
 from autograder.assignment import read_assignment
-from autograder.batch import TERM
+from autograder.store import TERM
 from autograder.submission import NOTEBOOK_BYTES, SubmissionError, read_file
 
 logger = logging.getLogger("nbgrader")

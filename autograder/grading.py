@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from autograder.sandbox import Limits, Sandbox, SandboxError, StudentError
+from autograder.answers import Wrong
+from autograder.calls import Limits, StudentError
+from autograder.sandbox import Sandbox, SandboxError
 from autograder.submission import Submission
-from autograder.suite import Draw, Files, Student, Wrong, redacted, seed_for
+from autograder.suite import Draw, Files, Student, redacted, seed_for
 
 TEXT = 4000  # characters of one message
 QUIET = (

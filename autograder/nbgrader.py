@@ -21,11 +21,12 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from autograder.assignment import read_assignment
-from autograder.batch import TERM, Grader, Store, course_secret, read_handed_in
+from autograder.batch import Grader
 from autograder.collect import irregular
 from autograder.grading import Result
 from autograder.reports import plain
-from autograder.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_file
+from autograder.store import TERM, Store, course_secret
+from autograder.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_file, read_handed_in
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/svg+xml"}
 PICTURES_OF_A_CELL = 20

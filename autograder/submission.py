@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from autograder.assignment import Assignment
+
 NOTEBOOK_BYTES = 20 << 20
 CELLS = 2000
 DEPTH = 100
@@ -33,8 +35,52 @@ class Submission(NamedTuple):
     refused: dict[str, str]
 
 
+class Job(NamedTuple):
+    """One submission to grade: whose, and where it lies."""
+
+    student: str
+    notebook: Path
+
+
 class SubmissionError(ValueError):
     """A submission that cannot be read; its text is for the student and the instructor."""
+
+
+def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
+    """Every student's submission of an assignment, in the order of their names. Raises ValueError where there is none."""
+    folders = sorted(folder for folder in submitted.iterdir() if folder.is_dir()) if submitted.is_dir() else []
+    jobs = [
+        Job(folder.name, folder / assignment.name / "topic.ipynb")
+        for folder in folders
+        if may_hold(folder / assignment.name)
+    ]
+    if not jobs:
+        raise ValueError(
+            f"no submission of {assignment.name} was found: they lie in {submitted}/<student>/{assignment.name}/topic.ipynb"
+        )
+    return jobs
+
+
+def may_hold(folder: Path) -> bool:
+    """Whether a submission lies there; also where one may not look, which reading it will say."""
+    try:
+        return folder.is_dir() or folder.is_symlink()
+    except OSError:
+        return True
+
+
+def read_handed_in(notebook: Path, allowed: dict[str, int]) -> Submission:
+    """What lies at SUBMITTED/<student>/<assignment>/topic.ipynb, read as `read_submission` does.
+
+    Raises SubmissionError also where one of the two folders is a link: it may lead to the work of another student.
+    """
+    try:
+        for folder in (notebook.parent.parent, notebook.parent):
+            if folder.is_symlink():
+                raise SubmissionError(f"not graded: the folder {folder.name} is a link: hand in the folder itself")
+        return read_submission(notebook, allowed)
+    except OSError as error:
+        raise SubmissionError(f"not graded: {notebook} cannot be read ({error.strerror})") from error
 
 
 def read_submission(notebook: Path, allowed: dict[str, int] | None = None) -> Submission:

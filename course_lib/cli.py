@@ -227,12 +227,19 @@ def grade(
     """Grade a folder of submissions; start again after an interruption, and it goes on (exit status 1 where one has no grade)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from autograder import pool
+
+    if jobs > 1 and not dask:
+        pool.prepare()  # while the next lines import torch and more
+
     from autograder import batch, reports
     from autograder.assignment import read_assignment
+    from autograder.store import TERM, course_secret
+    from autograder.submission import submissions
 
-    found, out = read_assignment(assignment), out or batch.TERM / "grades"
-    todo = batch.submissions(submitted, found)
-    secret = batch.course_secret(out / "secret")
+    found, out = read_assignment(assignment), out or TERM / "grades"
+    todo = submissions(submitted, found)
+    secret = course_secret(out / "secret")
     with Progress(
         TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
     ) as bar:

@@ -18,6 +18,8 @@ from autograder import batch, reports
 from autograder.assignment import read_assignment, to_bytes
 from autograder.gates import cell_named
 from autograder.grading import Result, TestResult
+from autograder.store import Store, course_secret, fingerprint
+from autograder.submission import Job, submissions
 from course_lib.cli import app
 
 ASSIGNMENT = read_assignment("a01")
@@ -50,7 +52,7 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def grades(submitted: Path, store: Path, workers: int = 1, secret: bytes = b"s") -> dict[str, batch.Grade]:
-    jobs = batch.submissions(submitted, ASSIGNMENT)
+    jobs = submissions(submitted, ASSIGNMENT)
     return {grade.student: grade for grade in batch.grade_all(jobs, ASSIGNMENT.name, secret, store, workers)}
 
 
@@ -118,10 +120,10 @@ def test_a_regrade_from_nothing_is_bit_identical(submitted: Path, graded, tmp_pa
 def test_damaged_results_are_graded_anew_and_another_secret_knows_none(submitted: Path, graded, tmp_path: Path) -> None:
     found, _ = graded
     digest = found["ada"].result.sha256
-    results = batch.Store(tmp_path, "inputs")
+    results = Store(tmp_path, "inputs")
     results.put(found["ada"].result)
     assert results.get(digest) == found["ada"].result
-    assert batch.Store(tmp_path, "other inputs").get(digest) is None
+    assert Store(tmp_path, "other inputs").get(digest) is None
     results.file(digest).write_text('{"half')
     assert results.get(digest) is None
 
@@ -130,21 +132,21 @@ def test_what_a_grade_depends_on_changes_its_fingerprint(tmp_path: Path) -> None
     course = tmp_path / "course"
     course.mkdir()
     (course / "a.py").write_text("1")
-    first = batch.fingerprint(ASSIGNMENT, course, b"s")
-    assert first == batch.fingerprint(ASSIGNMENT, course, b"s") != batch.fingerprint(ASSIGNMENT, course, b"t")
+    first = fingerprint(ASSIGNMENT, course, b"s")
+    assert first == fingerprint(ASSIGNMENT, course, b"s") != fingerprint(ASSIGNMENT, course, b"t")
     (course / "a.py").write_text("2")
-    assert batch.fingerprint(ASSIGNMENT, course, b"s") != first
+    assert fingerprint(ASSIGNMENT, course, b"s") != first
 
 
 def test_the_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
-    first = batch.course_secret(tmp_path / "new" / "secret")
-    assert len(first) == 32 and batch.course_secret(tmp_path / "new" / "secret") == first
+    first = course_secret(tmp_path / "new" / "secret")
+    assert len(first) == 32 and course_secret(tmp_path / "new" / "secret") == first
     assert (tmp_path / "new" / "secret").stat().st_mode & 0o077 == 0
-    assert batch.course_secret(tmp_path / "other") != first
+    assert course_secret(tmp_path / "other") != first
     for damaged in ("", "abc", "x" * 64):
         (tmp_path / "other").write_text(damaged)
         with pytest.raises(ValueError, match="is damaged: restore it"):
-            batch.course_secret(tmp_path / "other")
+            course_secret(tmp_path / "other")
 
 
 def test_a_killed_grader_goes_on_and_loses_nothing(tmp_path: Path) -> None:
@@ -191,23 +193,6 @@ def test_a_grader_that_is_ended_takes_its_workers_with_it(how: int, tmp_path: Pa
     if how == signal.SIGINT:
         assert grader.returncode == 130 and "run the same command again to go on" in said
         assert "Traceback" not in said
-
-
-def test_each_worker_has_cores_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert batch.shares([0, 2, 4, 6], 2) == [[0, 4], [2, 6]]
-    assert batch.shares([3, 5], 5) == [[3], [5], [3], [5], [3]]
-    (tmp_path / "confined.py").write_text(
-        "import os, time\nfrom autograder.grading import Result\n"
-        "def grade(job):\n    time.sleep(1)\n    return Result('a01', job.student, [], [str(sorted(os.sched_getaffinity(0)))])\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(batch, "grade_job", importlib.import_module("confined").grade)
-    monkeypatch.setattr(batch.Store, "put", lambda *_: None)
-    jobs = [batch.Job(str(number), tmp_path) for number in range(6)]
-    found = list(batch.in_pool(jobs, "a01", b"", object.__new__(batch.Store), 2))
-    used = {one.result.cell_errors[0] for one in found if one.result}
-    mine = sorted(os.sched_getaffinity(0))
-    assert used <= {str(share) for share in batch.shares(mine, 2)} and len(used) == min(2, len(mine))
 
 
 def test_a_folder_that_may_not_be_read_costs_nobody_else_a_grade(
@@ -270,7 +255,7 @@ def test_folders_without_submissions_say_what_is_expected(tmp_path: Path) -> Non
             ValueError,
             match=r"no submission of a01_closed_form was found: they lie in .*/<student>/a01_closed_form/topic.ipynb",
         ):
-            batch.submissions(folder, ASSIGNMENT)
+            submissions(folder, ASSIGNMENT)
 
 
 def test_a_submission_that_ends_its_worker_costs_nobody_else_a_grade(
@@ -279,7 +264,7 @@ def test_a_submission_that_ends_its_worker_costs_nobody_else_a_grade(
     """Workers of a stand-in module, without a sandbox: the third of eight students kills whoever grades her."""
     (tmp_path / "standin.py").write_text(
         "import os, signal\nfrom autograder.grading import Result\n"
-        "def start(name, secret, cores):\n    pass\n"
+        "def start(name, secret):\n    pass\n"
         "def grade(job):\n    if job.student == 'c':\n        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return Result('a01', job.student, [])\n"
     )
@@ -288,9 +273,9 @@ def test_a_submission_that_ends_its_worker_costs_nobody_else_a_grade(
     monkeypatch.setattr(batch, "start_worker", standin.start)
     monkeypatch.setattr(batch, "grade_job", standin.grade)
     kept = []
-    monkeypatch.setattr(batch.Store, "put", lambda self, result: kept.append(result.sha256))
-    jobs = [batch.Job(student, tmp_path) for student in "abcdefgh"]
-    found = {grade.student: grade for grade in batch.in_processes(jobs, "a01", b"", object.__new__(batch.Store), 2)}
+    monkeypatch.setattr(Store, "put", lambda self, result: kept.append(result.sha256))
+    jobs = [Job(student, tmp_path) for student in "abcdefgh"]
+    found = {grade.student: grade for grade in batch.in_processes(jobs, "a01", b"", object.__new__(Store), 2)}
     assert sorted(found) == list("abcdefgh") and sorted(kept) == list("abdefgh")
     assert "ended the process that graded it" in found["c"].problem
     assert all(found[student].result is not None for student in "abdefgh")

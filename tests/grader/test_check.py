@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from autograder.assignment import build, read_assignment, to_bytes
+from autograder.calls import Limits
 from autograder.check import check
 from autograder.gates import cell_named
-from autograder.sandbox import Limits
 from autograder.submission import SubmissionError
 from course_lib.cli import app
 

@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load, save
 
 from autograder import gates
+from autograder.answers import Wrong
 from autograder.assignment import build, read_assignment, to_bytes
 from autograder.check import check
 from autograder.grading import Result
 from autograder.image import build_course
 from autograder.sandbox import Sandbox
 from autograder.submission import read_submission
-from autograder.suite import Files, Wrong, given
+from autograder.suite import Files, given
 
 A03 = read_assignment("a03")
 FILE = "experiment.safetensors"

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from autograder.answers import Wrong, match
+from autograder.calls import Limits
 from autograder.grading import Result, grade
-from autograder.sandbox import Limits, Sandbox, SandboxError
+from autograder.sandbox import Sandbox, SandboxError
 from autograder.submission import SubmissionError, read_submission
-from autograder.suite import Draw, Wrong, match, redacted, seed_for
+from autograder.suite import Draw, redacted, seed_for
 
 SUITE = '''
 import math
-from autograder.suite import match, points, require
+from autograder.answers import match, require
+from autograder.suite import points
 
 @points("std", 10)
 def test_std(student, draw):
@@ -223,7 +226,8 @@ def test_links_pipes_devices_folders_and_giants_are_refused(tmp_path: Path, monk
 # --- a mistake costs its own task -------------------------------------------------------------------------------------------
 
 FOLLOWING = """
-from autograder.suite import follows, match, points
+from autograder.answers import match
+from autograder.suite import follows, points
 
 @points("double", 5)
 def test_double(student, draw):

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from autograder.assignment import read_assignment, to_bytes
+from autograder.calls import Limits
 from autograder.gates import SECRET, cell_named
 from autograder.grading import Result, grade
 from autograder.image import build_course
-from autograder.sandbox import Limits, Sandbox
+from autograder.sandbox import Sandbox
 from autograder.submission import read_submission
 
 CORPUS = sorted((Path(__file__).resolve().parents[2] / "autograder" / "hostile").glob("*.py"))

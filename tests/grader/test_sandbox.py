@@ -17,7 +17,8 @@ import torch
 
 from autograder import sandbox as module
 from autograder import zygote
-from autograder.sandbox import Child, Limits, Sandbox, SandboxError, StudentError
+from autograder.calls import Child, Limits, StudentError
+from autograder.sandbox import Sandbox, SandboxError
 
 QUICK = Limits(call_seconds=3, load_seconds=10, cpu_seconds=5, memory_bytes=512 << 20)
 Start = Callable[..., Child]

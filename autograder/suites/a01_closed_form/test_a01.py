@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from autograder.suite import Draw, Student, Wrong, as_number, first_wrong_line, follows, line, match, points, require
+from autograder.answers import Wrong, as_number, match, require
+from autograder.suite import Draw, Student, first_wrong_line, follows, line, points
 
 # --- helpers ---------------------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from autograder.sandbox import StudentError
-from autograder.suite import Draw, Files, Student, Wrong, close, follows, match, points, require
+from autograder.answers import Wrong, close, match, require
+from autograder.calls import StudentError
+from autograder.suite import Draw, Files, Student, follows, points
 from course_lib import checkpoints, data, metrics, schedules
 from course_lib.reference import load_reference
 

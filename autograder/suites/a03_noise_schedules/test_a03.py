@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from autograder.suite import Draw, Files, Student, Wrong, close, follows, given, match, points, require
+from autograder.answers import Wrong, close, match, require
+from autograder.suite import Draw, Files, Student, follows, given, points
 from course_lib import schedules
 
 NAMES = ("linear", "cosine", "mine")

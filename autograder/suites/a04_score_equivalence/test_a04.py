@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from autograder.suite import Draw, Student, Wrong, close, first_wrong_line, follows, match, points, require
+from autograder.answers import Wrong, close, match, require
+from autograder.suite import Draw, Student, first_wrong_line, follows, points
 from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
 from course_lib.predictions import to_score
 from course_lib.schedules import TableSchedule
