@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ class Grade(NamedTuple):
 
 def grade_all(
     jobs: Iterable[Job], name: str, secret: bytes, store: Path, workers: int = 1, cluster: str = ""
-) -> Iterator[Grade]:
+) -> Generator[Grade, None, None]:
     """Grade submissions of an assignment, each as soon as a process is free; those that are stored come at once.
 
     The work is done in this process, shared by several `workers` of this machine's, or by those of the Dask cluster whose

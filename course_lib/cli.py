@@ -1,5 +1,6 @@
 """The console command `course`. Heavy imports wait until a command needs them, so that help is instant."""
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -243,9 +244,9 @@ def grade(
     with Progress(
         TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
     ) as bar:
-        going = batch.grade_all(todo, found.name, secret, out / found.name, jobs, dask)
         try:
-            grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
+            with closing(batch.grade_all(todo, found.name, secret, out / found.name, jobs, dask)) as going:
+                grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
         except KeyboardInterrupt:
             bar.console.print("stopped; the grades known so far are kept: run the same command again to go on")
             raise typer.Exit(130) from None

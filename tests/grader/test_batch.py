@@ -217,7 +217,7 @@ def test_the_command_writes_reports_that_cannot_be_scripted(
     submitted: Path, graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = graded
-    monkeypatch.setattr(batch, "grade_all", lambda *arguments: iter(found.values()))
+    monkeypatch.setattr(batch, "grade_all", lambda *arguments: (one for one in found.values()))
     options = [
         "--json",
         str(tmp_path / "g.json"),
