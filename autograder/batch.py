@@ -4,6 +4,7 @@ import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,17 +109,17 @@ def in_processes(jobs: list[Job], name: str, secret: bytes, results: Store, work
     A submission that ends its worker (by its memory, say) breaks the whole pool: then each that was being graded gets a process
     to itself, which tells who it was, and the others a new pool.
     """
-    left, start = jobs, (start_worker, (name, secret))
+    left, start = jobs, partial(start_worker, name, secret)
     while left:
         lost = []
-        for job, found in pool.each(left, grade_job, *start, workers):
+        for job, found in pool.each(left, grade_job, start, workers):
             if isinstance(found, BrokenProcessPool):
                 lost.append(job)
             else:
                 yield kept(job, found, results)
         lost.sort(key=left.index)  # jobs are begun in their order
         for suspect in lost[:workers]:
-            for job, found in pool.each([suspect], grade_job, *start, 1):
+            for job, found in pool.each([suspect], grade_job, start, 1):
                 yield kept(job, found, results)
         left = lost[workers:]
 

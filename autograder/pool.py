@@ -25,16 +25,12 @@ def prepare() -> None:
 
 
 def each(
-    jobs: list[Job],
-    function: Callable[[Job], Any],
-    start: Callable[..., None],
-    arguments: tuple[Any, ...],
-    workers: int,
+    jobs: list[Job], function: Callable[[Job], Any], start: Callable[[], None], workers: int
 ) -> Iterator[tuple[Job, Any]]:
     """Each job, as soon as it is done, with what the function gave for it or the exception that it raised.
 
     That is a BrokenProcessPool for those that were waiting or under way when a process of the pool ended. Each process calls
-    `start(*arguments)` first.
+    `start` first.
     """
     prepare()
     others, cores = set(multiprocessing.active_children()), CONTEXT.SimpleQueue()
@@ -42,7 +38,7 @@ def each(
     for share in shares(sorted(os.sched_getaffinity(0)), workers):
         cores.put(share)
     running: dict[Future, Job] = {}
-    pool = ProcessPoolExecutor(workers, CONTEXT, start_process, (cores, start, arguments))
+    pool = ProcessPoolExecutor(workers, CONTEXT, start_process, (cores, start))
     try:
         for number, job in enumerate(jobs):
             try:
@@ -67,12 +63,12 @@ def shares(cores: list[int], workers: int) -> list[list[int]]:
     return [cores[number::workers] or [cores[number % len(cores)]] for number in range(workers)]
 
 
-def start_process(cores: Any, start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def start_process(cores: Any, start: Callable[[], None]) -> None:
     """Prepare a process of the pool: on its own share of the cores, with an end when the pool's owner ends, who alone is interrupted."""
     threading.Thread(target=end_with_owner, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.sched_setaffinity(0, cores.get())
-    start(*arguments)
+    start()
 
 
 def end_with_owner() -> None:

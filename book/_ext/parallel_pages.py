@@ -56,7 +56,10 @@ def client(file: Path, env: BuildEnvironment) -> NotebookClientBase | None:
     reader = create_nb_reader(str(file), myst, config, text)
     if reader is None:
         return None
-    return create_client(reader.read(text), str(file), config, Silent(), reader.read_fmt)  # type: ignore[arg-type]
+    notebook = reader.read(text)
+    if config.metadata_key in notebook.metadata:  # a page that says how it is to be run: leave that to its turn
+        return None
+    return create_client(notebook, str(file), config, Silent(), reader.read_fmt)  # type: ignore[arg-type]
 
 
 def cached(one: NotebookClientBase, config: Any) -> bool:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
 import psutil
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from autograder import batch, reports
@@ -193,6 +195,27 @@ def test_a_grader_that_is_ended_takes_its_workers_with_it(how: int, tmp_path: Pa
     if how == signal.SIGINT:
         assert grader.returncode == 130 and "run the same command again to go on" in said
         assert "Traceback" not in said
+
+
+def test_an_interruption_between_two_grades_ends_the_grading(
+    submitted: Path, graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    def going(*_: object) -> Iterator[batch.Grade]:
+        try:
+            yield from graded[0].values()
+        finally:
+            ended.append(True)
+
+    def interrupted(self: Progress, grades: Iterator[batch.Grade], **_: object) -> None:
+        next(grades)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "grade_all", going)
+    monkeypatch.setattr(Progress, "track", interrupted)
+    done = CliRunner().invoke(app, ["grade", str(submitted), "--assignment", "a01", "--out", str(tmp_path)])
+    assert done.exit_code == 130 and ended == [True]
 
 
 def test_a_folder_that_may_not_be_read_costs_nobody_else_a_grade(

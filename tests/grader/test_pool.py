@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +43,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def ran(work: ModuleType, function: Callable, jobs: list, workers: int = 2) -> dict:
-    return dict(pool.each(jobs, function, work.start, ("ready",), workers))
+    return dict(pool.each(jobs, function, partial(work.start, "ready"), workers))
 
 
 def test_each_process_has_cores_of_its_own(work: ModuleType) -> None:
@@ -68,11 +69,10 @@ def test_what_fails_is_told_and_a_lost_process_costs_what_was_not_done(work: Mod
 
 
 def test_whoever_stops_listening_ends_the_processes(work: ModuleType) -> None:
+    pool.prepare()
     before, begun = set(psutil.Process().children(recursive=True)), time.monotonic()
-    going = pool.each(list(range(40)), work.cores, work.start, (), 2)
+    going = pool.each(list(range(40)), work.cores, work.start, 2)
     next(going)
     going.close()
     assert time.monotonic() - begun < 20
-    warm = [process for process in before if process.is_running()]
-    left = set(psutil.Process().children(recursive=True)) - set(warm)
-    assert len(left) <= 2, left  # the server and the resource tracker of multiprocessing, where this is the first test
+    assert not set(psutil.Process().children(recursive=True)) - before
