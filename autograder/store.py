@@ -17,6 +17,9 @@ from autograder.grading import Result, TestResult
 from course_lib.checkpoints import write_atomically
 
 SECRET_BYTES = 32
+# What no grade depends on: whatever else lies in this package is part of the fingerprint, so that nothing new is forgotten.
+NOT_GRADING = ("suites", "hostile", "nbgrader.py", "collect.py", "reports.py")
+PACKAGE = Path(__file__).resolve().parent
 # The folder of a running course: submissions, gradebook, secret, and the grades known so far.
 TERM = Path(os.environ.get("COURSE_TERM", ROOT / "term")).resolve()
 
@@ -40,12 +43,13 @@ def course_secret(file: Path) -> bytes:
 def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:
     """The hash of all that a grade depends on besides the submission."""
     total = hashlib.sha256(hashlib.sha256(secret).digest())
-    here = Path(__file__).resolve().parent
-    for folder in (assignment.suite, SOLUTIONS / assignment.name, course, here):
-        files = (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-        for file in sorted(files if folder != here else here.glob("*.py")):
-            content = file.read_bytes()
-            total.update(f"{file.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    for folder in (assignment.suite, SOLUTIONS / assignment.name, course, PACKAGE):
+        ignored = NOT_GRADING if folder == PACKAGE else ()
+        for file in sorted(folder.rglob("*")):
+            inside = file.relative_to(folder)
+            if file.is_file() and inside.parts[0] not in ignored and "__pycache__" not in inside.parts:
+                content = file.read_bytes()
+                total.update(f"{inside}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
 
 

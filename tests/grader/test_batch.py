@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from autograder import batch, reports
+from autograder import batch, reports, store
 from autograder.assignment import read_assignment, to_bytes
 from autograder.gates import cell_named
 from autograder.grading import Result, TestResult
@@ -137,6 +138,24 @@ def test_what_a_grade_depends_on_changes_its_fingerprint(tmp_path: Path) -> None
     first = fingerprint(ASSIGNMENT, course, b"s")
     assert first == fingerprint(ASSIGNMENT, course, b"s") != fingerprint(ASSIGNMENT, course, b"t")
     (course / "a.py").write_text("2")
+    assert fingerprint(ASSIGNMENT, course, b"s") != first
+
+
+def test_a_new_folder_of_the_grader_belongs_to_the_fingerprint_and_reports_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, course = tmp_path / "autograder", tmp_path / "course"
+    shutil.copytree(store.PACKAGE, package, ignore=shutil.ignore_patterns("suites", "hostile", "__pycache__"))
+    course.mkdir()
+    monkeypatch.setattr(store, "PACKAGE", package)
+    first = fingerprint(ASSIGNMENT, course, b"s")
+    for name in store.NOT_GRADING:
+        changed = package / name if name.endswith(".py") else package / name / "new.py"
+        changed.parent.mkdir(exist_ok=True)
+        changed.write_text("changed = 1\n")
+    assert fingerprint(ASSIGNMENT, course, b"s") == first
+    (package / "new_room" / "deeper").mkdir(parents=True)
+    (package / "new_room" / "deeper" / "code.py").write_text("new = 1\n")
     assert fingerprint(ASSIGNMENT, course, b"s") != first
 
 
