@@ -43,7 +43,7 @@ equations: setup  ## count the labelled equations and their checks
 	@$(PYTHON) tools/equations.py
 
 assignments: setup  ## write the students' and the instructors' notebooks into build/
-	@$(PYTHON) -m course_lib.cli assignments build
+	@$(PYTHON) -m course.cli assignments build
 
 grade-demo: setup  ## a small course from release to feedback: three submissions, graded by nbgrader's commands
 	@$(PYTHON) -W ignore tools/grade_demo.py

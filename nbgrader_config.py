@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))  # the packages beside this file
 
 def configure(c: Any) -> None:
     """Everything that is set. What you add belongs in here too, so that a mistake in it cannot switch off the rest."""
-    from autograder.collect import clean_all, read_times_safely
-    from autograder.store import TERM
+    from autograder.exchange.collect import clean_all, read_times_safely
+    from autograder.grading.store import TERM
 
     read_times_safely()
 
@@ -36,7 +36,7 @@ def configure(c: Any) -> None:
     TERM.mkdir(parents=True, exist_ok=True)
 
     # `nbgrader zip_collect` takes archives that hold a folder for each student: term/downloaded/<assignment>/archive/*.zip
-    c.ZipCollectApp.extractor_plugin = "autograder.collect.Extractor"
+    c.ZipCollectApp.extractor_plugin = "autograder.exchange.collect.Extractor"
     c.ZipCollectApp.downloaded_directory = os.path.relpath(TERM / "downloaded", ROOT)
     c.FileNameCollectorPlugin.named_regexp = r".*/extracted/(?P<student_id>[^/]+)/(?P<file_id>[^/]+)$"
     c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
@@ -51,16 +51,16 @@ def configure(c: Any) -> None:
     ]
 
     # A submitted notebook is put in order, then graded in the sandbox; nbgrader itself executes nothing.
-    c.Autograde.exporter_class = "autograder.nbgrader.Checked"
-    c.Autograde.sanitize_preprocessors = ["autograder.nbgrader.Canonical"]
+    c.Autograde.exporter_class = "autograder.exchange.nbgrader.Checked"
+    c.Autograde.sanitize_preprocessors = ["autograder.exchange.nbgrader.Canonical"]
     c.Autograde.autograde_preprocessors = [
-        "autograder.nbgrader.SandboxGrade",
+        "autograder.exchange.nbgrader.SandboxGrade",
         "nbgrader.preprocessors.LimitOutput",
         "nbgrader.preprocessors.SaveAutoGrades",
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
-    c.Autograde.pre_convert_hook = "autograder.collect.set_aside"
+    c.Autograde.pre_convert_hook = "autograder.exchange.collect.set_aside"
     if "autograde" in sys.argv:
         # Students whose files could not be made safe to handle are left out.
         c.CourseDirectory.student_id_exclude = ",".join(clean_all())

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import machine, write
-from course_lib import checkpoints, data
-from course_lib.classifiers import accuracy_score
-from course_lib.drawing import balanced_classes, draw_batches
+from course_lib.data import sets
+from course_lib.data.images import to_bytes
+from course_lib.models import store
+from course_lib.models.cards import load_card
+from course_lib.recipes.classifiers import accuracy_score
+from course_lib.sampling.generate import balanced_classes, draw_batches
 
 MODEL, STEPS = "mnist-cfg", 25  # the sampler's steps
 SCALES = (1.0, 2.0, 8.0)
@@ -23,16 +26,16 @@ SCALES = (1.0, 2.0, 8.0)
 
 def real(n: int) -> tuple[Tensor, Tensor]:
     """n digits of the training set, as many of each class, and their classes."""
-    images, labels = data.load("mnist", "train")
+    images, labels = sets.load("mnist", "train")
     chosen = torch.cat([(labels == digit).nonzero()[: n // 10, 0] for digit in range(10)])
     return images[chosen], labels[chosen]
 
 
 def drawn(n: int, scale: float) -> tuple[Tensor, Tensor]:
     """n digits that the model draws when it is asked for each class equally often, and what was asked for."""
-    cond = balanced_classes(checkpoints.load_card(checkpoints.locate(MODEL).with_suffix(".json")), n)
+    cond = balanced_classes(load_card(store.locate(MODEL).with_suffix(".json")), n)
     assert cond is not None
-    return data.to_bytes(draw_batches(MODEL, n, STEPS, "ddim", seed=0, cond=cond, scale=scale)), cond
+    return to_bytes(draw_batches(MODEL, n, STEPS, "ddim", seed=0, cond=cond, scale=scale)), cond
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def main() -> None:
     n, steps = (100, 20) if arguments.quick else (arguments.n, arguments.training_steps)
     if n % 10 or n < 100:
         parser.error(f"--n must be a multiple of 10, at least 100; got {n}")
-    test, metrics, started = data.load("mnist", "test"), {}, time.monotonic()
+    test, metrics, started = sets.load("mnist", "test"), {}, time.monotonic()
     options = {"diffusion model": MODEL, "n": n, "sampler steps": STEPS, "training steps": steps, "seed": 0}
     for scale in (None, *SCALES[: 1 if arguments.quick else None]):
         images, labels = real(n) if scale is None else drawn(n, scale)

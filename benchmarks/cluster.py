@@ -21,9 +21,9 @@ from typing import Any
 import dask.config
 from distributed import LocalCluster
 
-from autograder import gates
-from autograder.assignment import ROOT, to_bytes
-from autograder.gates import cell_named
+from autograder.assignment.source import ROOT, to_bytes
+from autograder.grading import mutants
+from autograder.grading.mutants import cell_named
 from benchmarks.grading import A01, SECONDS, hand_in, memory, named
 from benchmarks.record import machine, measured, write
 
@@ -31,15 +31,15 @@ TENTHS = 10
 
 
 KINDS = [
-    *gates.mutants(A01),
-    *[None] * len(gates.mutants(A01)),
+    *mutants.mutants(A01),
+    *[None] * len(mutants.mutants(A01)),
 ]  # each known mistake once, and as many solved notebooks
 
 
 def submission(student: int) -> bytes:
     """A notebook with a proof of its own, whose score its kind alone decides."""
     kind = KINDS[student % len(KINDS)]
-    notebook = A01.solved() if kind is None else gates.mutated(A01, kind)
+    notebook = A01.solved() if kind is None else mutants.mutated(A01, kind)
     cell_named(notebook, "proof").source = f"the proof of student {student}"
     return to_bytes(notebook)
 
@@ -55,7 +55,7 @@ def measure(folder: Path, students: int) -> dict[str, Any]:
     """Grade on a cluster while counting results and memory; raises RuntimeError where a submission is lost or misjudged."""
     hand_in(folder / "submitted", range(students), submission)
     with two_workers() as cluster:
-        command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
+        command = [sys.executable, "-m", "course.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
         command += ["--dask", cluster.scheduler_address, "--out", str(folder / "out"), "--json", str(folder / "grades")]
         grading = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         marks, used, killed, finished = [], [], False, None

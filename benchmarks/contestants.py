@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib import data, schedules
-from course_lib.gaussian import GaussianProcess
-from course_lib.nets import UNet
-from course_lib.predictions import V
-from course_lib.recipes import diffusion_loss
-from course_lib.training import fit
+from course_lib.data.images import to_unit
+from course_lib.diffusion import schedules
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import V
+from course_lib.nets.unet import UNet
+from course_lib.recipes.diffusion import diffusion_loss
+from course_lib.training.loop import fit
 
 BATCH = 64
 
@@ -65,7 +66,7 @@ def contestants(channels: int, size: int) -> list[Contestant]:
 
 def our_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[Any]:
     """The course's own loop, with all that it does: clipping, the averaged weights, noise that only seed and step decide."""
-    loss = diffusion_loss(GaussianProcess(schedules.cosine()), V)
+    loss = diffusion_loss(GaussianDiffusion(schedules.cosine()), V)
     return fit(
         network,
         loss,
@@ -148,7 +149,7 @@ def plain_steps(network: nn.Module, loss: Callable[[Tensor], Tensor], images: Te
         network.compile()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     while True:
-        x0 = data.to_unit(images[torch.randint(0, len(images), (BATCH,))]).contiguous(memory_format=order)
+        x0 = to_unit(images[torch.randint(0, len(images), (BATCH,))]).contiguous(memory_format=order)
         with torch.autocast("cpu", torch.bfloat16, enabled=mode.bf16):
             value = loss(x0)
         optimizer.zero_grad(set_to_none=True)

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from benchmarks.contestants import diffusers_unet, gflop, lucid_unet
 from benchmarks.record import machine, measured, write
-from course_lib import schedules
-from course_lib.gaussian import GaussianProcess
-from course_lib.nets import DiT, UNet
-from course_lib.predictions import V
-from course_lib.recipes import diffusion_loss
-from course_lib.training import fit
+from course_lib.diffusion import schedules
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import V
+from course_lib.nets.transformers import DiT
+from course_lib.nets.unet import UNet
+from course_lib.recipes.diffusion import diffusion_loss
+from course_lib.training.loop import fit
 
 SHAPE = (3, 32, 32)
 NETWORKS: dict[str, Any] = {
@@ -85,7 +86,7 @@ def gflop_on_cpu(name: str) -> float:
 
 def loss_of(name: str) -> Any:
     """The same loss for all: the denoising loss with v, for the peers on top of their own networks."""
-    loss = diffusion_loss(GaussianProcess(schedules.cosine()), V)
+    loss = diffusion_loss(GaussianDiffusion(schedules.cosine()), V)
     if name in NETWORKS:
         return loss
     return lambda network, batch, generator: loss(lambda x, t, cond: predict(network, x, t), batch, generator)

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from autograder.assignment import ROOT, SOLUTIONS, read_assignment, to_bytes
-from autograder.gates import cell_named
+from autograder.assignment.source import ROOT, SOLUTIONS, read_assignment, to_bytes
+from autograder.grading.mutants import cell_named
 from benchmarks.record import machine, measured, write
 
 A01 = read_assignment("a01")
@@ -154,7 +154,7 @@ def otter(folder: Path, students: int, jobs: int) -> Watched:
 def ours(folder: Path, students: int, jobs: int) -> Watched:
     """`course grade`."""
     hand_in(folder / "submitted", range(students), submission)
-    command = [sys.executable, "-m", "course_lib.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
+    command = [sys.executable, "-m", "course.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
     return Watched([[*command, "--jobs", str(jobs), "--out", str(folder / "out")]], ROOT)
 
 

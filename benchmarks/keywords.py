@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from benchmarks.record import machine, measured, write
-from course_lib import schedules
-from course_lib.gaussian import GaussianProcess
-from course_lib.nets import UNet
-from course_lib.predictions import V
-from course_lib.recipes import SMALL, diffusion_loss
-from course_lib.training import fit
+from course_lib.diffusion import schedules
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import V
+from course_lib.nets.unet import UNet
+from course_lib.recipes.diffusion import SMALL, diffusion_loss
+from course_lib.training.loop import fit
 
 BATCH = 256
 WAYS: dict[str, dict[str, Any]] = {
@@ -37,7 +37,7 @@ def run(keywords: dict[str, Any], threads: int, seconds: float) -> tuple[float, 
     """Images a second, and how many MiB the process grew by, in training with these keywords."""
     torch.set_num_threads(threads)
     images = torch.randint(0, 256, (1024, 1, 28, 28), dtype=torch.uint8)
-    loss = diffusion_loss(GaussianProcess(schedules.cosine()), V)
+    loss = diffusion_loss(GaussianDiffusion(schedules.cosine()), V)
     states = fit(UNet(**SMALL), loss, (images,), steps=1_000_000, batch_size=BATCH, **keywords)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     next(states)

@@ -15,9 +15,11 @@ from torch import nn
 from benchmarks.contestants import Contestant, Mode, gflop, our_steps, parameters
 from benchmarks.record import machine, measured, write
 from benchmarks.speed import Runner, rate
-from course_lib.nets import BasicUNet, DiT, Hybrid, UNet
-from course_lib.recipes import SMALL
-from course_lib.training import bf16_is_fast
+from course_lib.hardware import bf16_is_fast
+from course_lib.nets.hybrid import Hybrid
+from course_lib.nets.transformers import DiT
+from course_lib.nets.unet import BasicUNet, UNet
+from course_lib.recipes.diffusion import SMALL
 
 NETWORKS: dict[str, Any] = {
     "U-Net, basic": partial(BasicUNet, width=32, multipliers=(1, 2, 2)),

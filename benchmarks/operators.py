@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.record import machine, measured, write
-from course_lib import data
-from course_lib.nets import UNet
+from course_lib.data.images import to_unit
 from course_lib.nets.blocks import attend
 from course_lib.nets.norms import ChannelNorm, RMSNorm, group_norm
-from course_lib.recipes import SMALL
-from course_lib.training import averaged
+from course_lib.nets.unet import UNet
+from course_lib.recipes.diffusion import SMALL
+from course_lib.training.loop import averaged
 
 IMAGES, CHANNELS, SIDE = 128, 64, 14
 TOKENS, HEADS = 49, 4
@@ -69,7 +69,7 @@ def acts() -> dict[str, Callable[[], Any]]:
         "AdamW, fused": torch.optim.AdamW(network.parameters(), fused=True).step,
         "AdamW, one weight after the other": torch.optim.AdamW(network.parameters(), foreach=False).step,
         "average of the weights": lambda: average.update_parameters(network),
-        "a batch of pixels": lambda: data.to_unit(pixels[torch.randint(0, 60_000, (IMAGES,))]),
+        "a batch of pixels": lambda: to_unit(pixels[torch.randint(0, 60_000, (IMAGES,))]),
     }
 
 

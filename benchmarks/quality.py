@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from benchmarks.contestants import BATCH, Contestant, Mode, contestants, lucid
 from benchmarks.record import machine, write
-from course_lib import data, schedules
-from course_lib.drawing import draw
-from course_lib.evaluate import compare
-from course_lib.predictions import V
-from course_lib.training import averaged, bf16_is_fast
+from course_lib.data import sets
+from course_lib.diffusion import schedules
+from course_lib.diffusion.predictions import V
+from course_lib.evaluation.evaluate import compare
+from course_lib.hardware import bf16_is_fast
+from course_lib.sampling.generate import draw
+from course_lib.training.loop import averaged
 
 STEPS = 50
 DRAWN = 200  # images at a time
@@ -97,7 +99,7 @@ def main() -> None:
     minutes, n, started = (
         (0.02, 100, time.monotonic()) if arguments.quick else (arguments.minutes, arguments.n, time.monotonic())
     )
-    images, _ = data.load("mnist", "train")
+    images, _ = sets.load("mnist", "train")
     metrics: dict[str, Any] = {}
     for name, found in results(minutes, n, images):
         metrics |= {f"{name}: {key}": value for key, value in found.items()}

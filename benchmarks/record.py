@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from course_lib.checkpoints import write_atomically
+from course_lib.files import write_atomically
 
 
 def machine() -> dict[str, Any]:

@@ -16,19 +16,19 @@ from torch import Tensor
 
 from benchmarks.contestants import BATCH, diffusers_unet
 from benchmarks.record import machine, measured, write
-from course_lib import schedules
-from course_lib.gaussian import GaussianProcess
-from course_lib.grids import uniform_grid
-from course_lib.predictions import EPS, denoiser
-from course_lib.samplers import ddim, last, sample
-from course_lib.training import bf16_is_fast
+from course_lib.diffusion import schedules
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import EPS, denoiser
+from course_lib.hardware import bf16_is_fast
+from course_lib.sampling.steps import ddim, last, sample
+from course_lib.sampling.times import uniform_grid
 from course_lib.types import Cond
 
 
 def ours(unet: Any, n: int, steps: int) -> Any:
     """n images `(n, 28, 28, 1)` by the course's sampler."""
     schedule = schedules.cosine()
-    process = GaussianProcess(schedule)
+    process = GaussianDiffusion(schedule)
 
     def network(x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         return unet(x, t).sample.float()

@@ -16,16 +16,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import machine, write
-from course_lib import checkpoints, data
-from course_lib.drawing import balanced_classes, draw_batches
-from course_lib.evaluate import compare
-from course_lib.gaussian import GaussianProcess
-from course_lib.grids import uniform_grid
-from course_lib.guidance import classifier_free, classifier_guided, dynamic_threshold, rescaled, within
-from course_lib.metrics import bootstrap
-from course_lib.predictions import PREDICTIONS, denoiser
-from course_lib.samplers import ddim, last, sample
-from course_lib.training import bf16_is_fast
+from course_lib.data import sets
+from course_lib.data.images import to_unit
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import PREDICTIONS, denoiser
+from course_lib.evaluation.evaluate import compare
+from course_lib.evaluation.intervals import bootstrap
+from course_lib.hardware import bf16_is_fast
+from course_lib.models import store
+from course_lib.models.cards import load_card
+from course_lib.sampling.generate import balanced_classes, draw_batches
+from course_lib.sampling.guidance import classifier_free, classifier_guided, dynamic_threshold, rescaled, within
+from course_lib.sampling.steps import ddim, last, sample
+from course_lib.sampling.times import uniform_grid
 from course_lib.types import Denoiser
 
 Setting = tuple[str, Callable[[int], tuple[str, Tensor, Tensor | None]]]  # its name; n -> (data set, images, classes)
@@ -50,10 +53,10 @@ def samplers() -> Iterator[Setting]:
 
 def classifier() -> Iterator[Setting]:
     """Classifier guidance of mnist-ddpm by mnist-noisy-classifier, at rising scales (chapter 5)."""
-    network, card = checkpoints.load("mnist-ddpm")
-    guide, _ = checkpoints.load("mnist-noisy-classifier")
+    network, card = store.load("mnist-ddpm")
+    guide, _ = store.load("mnist-noisy-classifier")
     schedule = card.build_schedule()
-    process, denoise = GaussianProcess(schedule), denoiser(network, PREDICTIONS[card.prediction], schedule)
+    process, denoise = GaussianDiffusion(schedule), denoiser(network, PREDICTIONS[card.prediction], schedule)
 
     def drawn(n: int, scale: float) -> tuple[str, Tensor, Tensor]:
         cond, generator, batches = torch.arange(n) * 10 // n, torch.Generator().manual_seed(0), []
@@ -72,7 +75,7 @@ def free_scales(model: str, steps: int, scales: tuple[float, ...]) -> Iterator[S
     """Classifier-free guidance at rising scales (chapter 6)."""
     name, card = (
         ("mnist" if model == "mnist-cfg" else "cifar10"),
-        checkpoints.load_card(checkpoints.locate(model).with_suffix(".json")),
+        load_card(store.locate(model).with_suffix(".json")),
     )
 
     def drawn(n: int, scale: float) -> tuple[str, Tensor, Tensor | None]:
@@ -85,9 +88,9 @@ def free_scales(model: str, steps: int, scales: tuple[float, ...]) -> Iterator[S
 
 def remedies() -> Iterator[Setting]:
     """What takes the glare out of strong guidance, on cifar10-cfg at scale 8 in 20 steps (chapter 6)."""
-    network, card = checkpoints.load("cifar10-cfg")
+    network, card = store.load("cifar10-cfg")
     schedule, prediction = card.build_schedule(), PREDICTIONS[card.prediction]
-    process, null = GaussianProcess(schedule), card.config["classes"]
+    process, null = GaussianDiffusion(schedule), card.config["classes"]
     free = partial(classifier_free, network, prediction, schedule)
 
     def told(labels: Tensor, clip: float | None = None) -> Denoiser:
@@ -114,8 +117,8 @@ def remedies() -> Iterator[Setting]:
         yield way, partial(drawn, way=way)
 
     def real(n: int) -> tuple[str, Tensor, Tensor]:
-        images, labels = data.load("cifar10", "test")
-        return "cifar10", data.to_unit(images[:n]), labels[:n]
+        images, labels = sets.load("cifar10", "test")
+        return "cifar10", to_unit(images[:n]), labels[:n]
 
     yield "real test images", real
 

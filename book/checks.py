@@ -5,7 +5,7 @@ import math
 import numpy as np
 import sympy as sp
 
-from course_lib.checks import defines, proves
+from course_lib.pages.proofs import defines, proves
 
 TOLERANCE = 1e-12
 x, y, u, s = sp.symbols("x y u s", real=True)

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from course_lib.plotting import use_style
+from course_lib.pages.plotting import use_style
 
 SEED = 0
 

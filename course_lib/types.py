@@ -1,6 +1,7 @@
 """The few types that every other module composes."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -79,3 +80,12 @@ def standard_normal(generator: torch.Generator | None = None) -> NoiseSource:
         return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
     return draw
+
+
+def check_name(argument: str, name: str, known: Iterable[str]) -> None:
+    """Raise a ValueError that lists the known names and the nearest match unless `name` is one of them."""
+    names = sorted(known)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, names))}; got {name!r}{hint}")

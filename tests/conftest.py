@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from course_lib.data import data_dir
+from course_lib.data.sets import data_dir
 from tools.system_packages import find_browser
 
 
@@ -15,7 +15,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if missing:
             stop_without(
                 f"{', '.join(missing)} not found in {data_dir()}: run "
-                f"`.venv/bin/python -c \"from course_lib import data; data.load('{missing[0]}')\"` to download it"
+                f"`.venv/bin/python -c \"from course_lib.data import sets; sets.load('{missing[0]}')\"` to download it"
             )
 
 

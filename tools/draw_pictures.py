@@ -12,8 +12,8 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from course_lib import data
-from course_lib.schedules import cosine, linear, sigmoid
+from course_lib.data import sets
+from course_lib.diffusion.schedules import cosine, linear, sigmoid
 
 FOLDER = ROOT / "book" / "_static"
 INK, SOFT, BLUE, ORANGE, GREEN = "#22303c", "#6b7a88", "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito's colours
@@ -65,7 +65,7 @@ def shade(level: int) -> str:
 
 def digit(number: int) -> Tensor:
     """One of scikit-learn's digits, `(8, 8)` in [-1, 1]."""
-    return data.digits()[0][number, 0]
+    return sets.digits()[0][number, 0]
 
 
 def noisy(x0: Tensor, alpha_bar: float, seed: int) -> Tensor:

@@ -17,8 +17,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from autograder.assignment import build, read_assignment, to_bytes
-from autograder.gates import cell_named
+from autograder.assignment.source import build, read_assignment, to_bytes
+from autograder.grading.mutants import cell_named
 
 DEMO = ROOT / "build" / "demo"
 ATTACK = ROOT / "autograder" / "hostile" / "patched_allclose.py"

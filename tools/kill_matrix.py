@@ -16,18 +16,20 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from autograder import gates
-from autograder.assignment import Assignment, assignment_names, read_assignment
-from autograder.image import build_course
-from autograder.sandbox import Sandbox
+from autograder.assignment.library import build_course
+from autograder.assignment.source import Assignment, assignment_names, read_assignment
+from autograder.grading import mutants
+from autograder.sandbox.outside import Sandbox
 
 
 def matrix(assignment: Assignment) -> tuple[Table, int, int]:
     """The table of an assignment, how many of its mutants are caught by name, and how many there are."""
     with tempfile.TemporaryDirectory() as folder:
         course = build_course(assignment.course.get("withheld", []), Path(folder))
-        with Sandbox(course, beside=assignment.beside) as box:
-            tasks = {test.name: test.task for test in gates.grade_notebook(assignment, assignment.solved(), box).tests}
+        with Sandbox(course, given=assignment.given) as box:
+            tasks = {
+                test.name: test.task for test in mutants.grade_notebook(assignment, assignment.solved(), box).tests
+            }
             tests = list(tasks)
             table = Table(
                 "mistake",
@@ -35,10 +37,10 @@ def matrix(assignment: Assignment) -> tuple[Table, int, int]:
                 title=assignment.name,
                 title_justify="left",
             )
-            caught, mutants = 0, gates.mutants(assignment)
-            for mutant in mutants:
+            caught, promised = 0, mutants.mutants(assignment)
+            for mutant in promised:
                 tried = {mutant.fails, *(test for test, task in tasks.items() if task == mutant.cell)}
-                result = gates.grade_notebook(assignment, gates.mutated(assignment, mutant), box, only=tried)
+                result = mutants.grade_notebook(assignment, mutants.mutated(assignment, mutant), box, only=tried)
                 failed = {test.name: test.message for test in result.tests if not test.passed}
                 named = mutant.says in failed.get(mutant.fails, "")
                 caught += named
@@ -46,7 +48,7 @@ def matrix(assignment: Assignment) -> tuple[Table, int, int]:
                 table.add_row(mutant.name, *marks)
     table.caption = "\n".join(f"{number} {test}" for number, test in enumerate(tests, 1))
     table.caption_justify = "left"
-    return table, caught, len(mutants)
+    return table, caught, len(promised)
 
 
 def main() -> int:

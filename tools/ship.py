@@ -19,23 +19,25 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from course_lib import checkpoints
-from course_lib.evaluate import ledger
-from course_lib.reference import CLASSIFIERS, build_reference
+from course_lib.evaluation.ledger import ledger
+from course_lib.evaluation.reference import CLASSIFIERS, build_reference
+from course_lib.files import write_atomically
+from course_lib.models import store
+from course_lib.models.cards import ModelCard, load_card
 
 TOTAL, EACH = 80e6, 15e6  # bytes that may ship
 
 
 def take(run: Path, bf16: bool) -> None:
     """Copy a run's averaged weights and card, and build what belongs to them."""
-    network, card = checkpoints.load(run)
-    checkpoints.save(checkpoints.SHIPPED / f"{card.name}.safetensors", network, card, torch.bfloat16 if bf16 else None)
+    network, card = store.load(run)
+    store.save(store.SHIPPED / f"{card.name}.safetensors", network, card, torch.bfloat16 if bf16 else None)
     for data_set, classifier in CLASSIFIERS.items():
         if classifier == card.name:
             build_reference(data_set)
 
 
-def measured(card: checkpoints.ModelCard, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def measured(card: ModelCard, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """What the ledger says of these very weights; for a model that was measured in several ways, the best Fréchet distance."""
     mine = [entry for entry in entries if entry.get("sha256") == card.sha256]
     best = min(mine, key=lambda entry: entry["metrics"].get("frechet distance", {"value": 0})["value"], default=None)
@@ -53,11 +55,11 @@ def main() -> None:
     for run in arguments.runs:
         take(run, arguments.bf16)
     entries = ledger(ROOT / "results")
-    for file in sorted(checkpoints.SHIPPED.glob("*.json")):
-        card = checkpoints.load_card(file)
+    for file in sorted(store.SHIPPED.glob("*.json")):
+        card = load_card(file)
         card = dataclasses.replace(card, metrics=measured(card, entries))
-        checkpoints.write_atomically(file, json.dumps(dataclasses.asdict(card), indent=2).encode() + b"\n")
-    files = sorted(file for file in checkpoints.SHIPPED.iterdir() if file.suffix in {".json", ".safetensors"})
+        write_atomically(file, json.dumps(dataclasses.asdict(card), indent=2).encode() + b"\n")
+    files = sorted(file for file in store.SHIPPED.iterdir() if file.suffix in {".json", ".safetensors"})
     for file in files:
         file.chmod(0o644)
     sizes = {file.name: file.stat().st_size for file in files}

@@ -14,8 +14,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from autograder.assignment import SOLUTIONS, Assignment, assignment_names, read_assignment, to_bytes
-from autograder.gates import mutants
+from autograder.assignment.source import SOLUTIONS, Assignment, assignment_names, read_assignment, to_bytes
+from autograder.grading.mutants import mutants
 from notebooks import BRANCH, repository
 
 HEADING = re.compile(r"^## (Task \d+): (.+?) \((.+)\)$", re.MULTILINE)
@@ -47,7 +47,7 @@ def published(app: Sphinx, assignment: Assignment) -> bytes:
     """The student's notebook with a first cell that fetches what is missing."""
     url = repository(app)
     notebook = assignment.released()
-    files = [file.name for file in assignment.beside]
+    files = [file.name for file in assignment.given]
     raw = f"{url.replace('github.com', 'raw.githubusercontent.com')}/{BRANCH}"
     cell = nbformat.v4.new_code_cell(SETUP.format(url=url, files=files, raw=raw, name=assignment.name), id="setup")
     notebook.cells.insert(0, cell)
@@ -56,7 +56,7 @@ def published(app: Sphinx, assignment: Assignment) -> bytes:
 
 def files_of(app: Sphinx, assignment: Assignment) -> dict[str, bytes]:
     """What a student gets, by name."""
-    return {"topic.ipynb": published(app, assignment), **{file.name: file.read_bytes() for file in assignment.beside}}
+    return {"topic.ipynb": published(app, assignment), **{file.name: file.read_bytes() for file in assignment.given}}
 
 
 def archive(files: dict[str, bytes]) -> bytes:
@@ -100,7 +100,7 @@ class AssignmentFacts(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Links, facts, tasks."""
         assignment = read_assignment(self.arguments[0])
-        for file in (SOLUTIONS / assignment.name).iterdir():
+        for file in (SOLUTIONS / assignment.name / "topic.py", *assignment.given):
             self.env.note_dependency(str(file))
         up = "../" * self.env.docname.count("/")
         owner = repository(self.env.app).removeprefix("https://github.com/")

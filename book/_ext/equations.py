@@ -1,7 +1,7 @@
 """Find every display equation of the book and the check that goes with it.
 
 An equation is labelled with `$$ ... $$ (eq-name)` or the {math} directive's `:label:`. Its check is a function in the checks.py
-beside the page, marked with `proves` or `defines` of course_lib.checks. Used by tools/equations.py, by the tests, and by
+beside the page, marked with `proves` or `defines` of course_lib.pages.proofs. Used by tools/equations.py, by the tests, and by
 `checked_equations.py`, which puts the marks on the pages.
 """
 

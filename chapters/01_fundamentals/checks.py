@@ -6,10 +6,10 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from course_lib.checks import defines, proves
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.schedules import TableSchedule, cosine, linear, sigmoid
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.schedules import TableSchedule, cosine, linear, sigmoid
+from course_lib.pages.proofs import defines, proves
 
 TOLERANCE = 1e-12
 SCHEDULES = (linear(50, 0.001, 0.2), cosine(50), sigmoid(50))
@@ -109,7 +109,7 @@ def draw() -> None:
         t = torch.arange(6) * 8 + 1
         alpha_bar = schedule.alpha_bar[t][:, None]
         assert_close(
-            GaussianProcess(schedule).diffuse(x0, t, noise), alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
+            GaussianDiffusion(schedule).diffuse(x0, t, noise), alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
         )
 
 
@@ -124,7 +124,7 @@ def induction() -> None:
 def unrolled() -> None:
     """Running the chain with given noises equals the weighted sum of all of them."""
     for schedule in SCHEDULES:
-        process, noises = GaussianProcess(schedule), normal(schedule.T + 1, 1, 2, seed=2)
+        process, noises = GaussianDiffusion(schedule), normal(schedule.T + 1, 1, 2, seed=2)
         x = x0 = normal(1, 2)
         for t in range(1, schedule.T + 1):
             x = process.advance(x, torch.tensor(t - 1), torch.tensor(t), noises[t])
@@ -149,7 +149,7 @@ def transition() -> None:
     """The jump from s to t composes with the jump from 0 to s to the jump from 0 to t."""
     for schedule in SCHEDULES:
         for s, t in ((3, 9), (1, 50), (20, 21)):
-            ratio, variance = GaussianProcess(schedule).transition(torch.tensor(s), torch.tensor(t))
+            ratio, variance = GaussianDiffusion(schedule).transition(torch.tensor(s), torch.tensor(t))
             assert_close(ratio, (schedule.alpha_bar[t] / schedule.alpha_bar[s]).sqrt())
             assert_close(variance, 1 - schedule.alpha_bar[t] / schedule.alpha_bar[s])
             assert_close(ratio * schedule.alpha_bar[s].sqrt(), schedule.alpha_bar[t].sqrt())
@@ -258,7 +258,7 @@ def posterior_bayes() -> None:
         + gauss(a_before.sqrt() * x0, (1 - a_before).sqrt()).log_prob(x1)
         - gauss(a.sqrt() * x0, (1 - a).sqrt()).log_prob(x2)
     )
-    mean, variance = GaussianProcess(schedule).posterior(x0[None], x2[None], torch.tensor(t), torch.tensor(t - 1))
+    mean, variance = GaussianDiffusion(schedule).posterior(x0[None], x2[None], torch.tensor(t), torch.tensor(t - 1))
     assert_close(gauss(mean[0], variance.sqrt()).log_prob(x1), right)
 
 
@@ -291,7 +291,7 @@ def posterior_mean() -> None:
     values = {beta_t: schedule.beta[t], bar_before: schedule.alpha_bar[t - 1]}
     number = float(mean.subs(CHAIN).subs({k: float(v) for k, v in values.items()}).subs({x_0: 0.7, x_t: -0.2}))
     one = torch.ones(1, dtype=torch.float64)
-    library, _ = GaussianProcess(schedule).posterior(0.7 * one, -0.2 * one, torch.tensor(t), torch.tensor(t - 1))
+    library, _ = GaussianDiffusion(schedule).posterior(0.7 * one, -0.2 * one, torch.tensor(t), torch.tensor(t - 1))
     assert_close(library, number * one)
 
 
@@ -318,7 +318,7 @@ def reverse_moments() -> None:
         torch.tensor([[[0.1]], [[0.2]]]).double(),
     )
     exact, at = ExactDiffusion(one, schedule), torch.tensor([[x_t_value]], dtype=torch.float64)
-    process = GaussianProcess(schedule)
+    process = GaussianDiffusion(schedule)
     expected, tilde = process.posterior(exact.denoise(at, t), at, t, t - 1)
     weight = process.posterior_weights(t, t - 1)[0]
     assert_close(mean, expected[0, 0], 1e-9)

@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib import data, plotting
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.grids import uniform_grid
-from course_lib.samplers import ancestral, last, sample
-from course_lib.schedules import cosine, from_betas, linear, log_snr, sigmoid
+from course_lib.data import sets
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.schedules import cosine, from_betas, linear, log_snr, sigmoid
+from course_lib.pages import plotting
+from course_lib.sampling.steps import ancestral, last, sample
+from course_lib.sampling.times import uniform_grid
 
 SCHEDULES = {"linear": linear(), "cosine": cosine(), "sigmoid": sigmoid()}
 LINES = {"linear": "-", "cosine": "--", "sigmoid": ":"}
@@ -47,14 +48,14 @@ def two_bumps() -> Mixture:
 def photograph_strips() -> Figure:
     """One photograph under three schedules, at six times."""
     plotting.use_style()
-    photo = data.photographs(96)[:1]
+    photo = sets.photographs(96)[:1]
     return strips(photo, [0, 200, 400, 600, 800, 1000], size=1.05)
 
 
 def digit_strips() -> Figure:
     """One digit under three schedules, at eleven times."""
     plotting.use_style()
-    return strips(data.digits()[0][30:31], list(range(0, 1001, 100)), size=0.62)
+    return strips(sets.digits()[0][30:31], list(range(0, 1001, 100)), size=0.62)
 
 
 def strips(image: Tensor, times: list[int], size: float) -> Figure:
@@ -62,7 +63,7 @@ def strips(image: Tensor, times: list[int], size: float) -> Figure:
     t = torch.tensor(times)
     x0 = image.expand(len(times), -1, -1, -1)
     noise = noise_like(image).expand_as(x0)
-    rows = [GaussianProcess(schedule).diffuse(x0, t, noise) for schedule in SCHEDULES.values()]
+    rows = [GaussianDiffusion(schedule).diffuse(x0, t, noise) for schedule in SCHEDULES.values()]
     figure = plotting.show_rows(
         rows,
         labels=list(SCHEDULES),
@@ -112,7 +113,7 @@ def jump_against_chain() -> Figure:
     """Histogram of a thousand single steps against the closed form."""
     plotting.use_style()
     schedule = SCHEDULES["linear"]
-    process, generator = GaussianProcess(schedule), torch.Generator().manual_seed(1)
+    process, generator = GaussianDiffusion(schedule), torch.Generator().manual_seed(1)
     x = torch.full((20_000,), 1.5, dtype=torch.float64)
     figure, axes = plt.subplots(figsize=(6.4, 3.2))
     grid = torch.linspace(-4, 4, 500, dtype=torch.float64)
@@ -133,7 +134,7 @@ def jump_against_chain() -> Figure:
 def what_is_left() -> Figure:
     """KL divergence from the standard normal against t, for one digit."""
     plotting.use_style()
-    x0 = data.digits()[0][30].double().flatten()
+    x0 = sets.digits()[0][30].double().flatten()
     figure, axes = plt.subplots(figsize=(6.4, 3.1))
     for name, schedule in SCHEDULES.items():
         bar = schedule.alpha_bar[1:]
@@ -186,7 +187,7 @@ def posterior_weights() -> Figure:
     plotting.use_style()
     schedule = SCHEDULES["linear"]
     t = torch.arange(1, schedule.T + 1)
-    weight_x0, weight_xt, variance = GaussianProcess(schedule).posterior_weights(t, t - 1)
+    weight_x0, weight_xt, variance = GaussianDiffusion(schedule).posterior_weights(t, t - 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     left.loglog(t, weight_x0, label=r"of $x_0$")
     left.loglog(t, weight_xt.clamp(min=1e-6), "--", label=r"of $x_t$")
@@ -209,7 +210,7 @@ def denoiser_fields() -> Figure:
     x = torch.cartesian_prod(line, line)
     for axis, time in zip(axes, (150, 450, 800), strict=True):
         t = torch.tensor(time)
-        noisy = GaussianProcess(schedule).diffuse(points, t, noise_like(points))
+        noisy = GaussianDiffusion(schedule).diffuse(points, t, noise_like(points))
         best = exact.denoise(x, t)
         axis.scatter(*noisy.T, s=2, color="0.7", linewidth=0)
         axis.scatter(*points.T, s=2, color="C2", alpha=0.4, linewidth=0)
@@ -222,7 +223,7 @@ def denoiser_fields() -> Figure:
 def reverse_run(steps: int, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Times and states `(steps + 1, n, 2)` of the exact reverse process on the three bumps."""
     schedule = SCHEDULES["cosine"]
-    process, generator = GaussianProcess(schedule), torch.Generator().manual_seed(seed)
+    process, generator = GaussianDiffusion(schedule), torch.Generator().manual_seed(seed)
     denoise = ExactDiffusion(three_bumps(), schedule).denoise
     times = uniform_grid(schedule, steps)
     start = process.prior((n, 2), generator, torch.float64)
@@ -289,7 +290,7 @@ def steps_needed() -> Figure:
 def buggy_samples() -> dict[str, Tensor]:
     """Samples of the exact reverse process, right and with three classic mistakes in one line."""
     schedule = SCHEDULES["linear"]
-    process, exact = GaussianProcess(schedule), ExactDiffusion(three_bumps(), schedule)
+    process, exact = GaussianDiffusion(schedule), ExactDiffusion(three_bumps(), schedule)
     times = uniform_grid(schedule, 1000)
 
     def run(step: Callable[[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
@@ -347,7 +348,7 @@ def schedule_mistakes() -> Figure:
         r"$\alpha_t$ used for $\bar\alpha_t$": good.alpha,
     }
     figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.5), width_ratios=[2.1, 1, 1, 1])
-    x0 = data.digits()[0][30:31]
+    x0 = sets.digits()[0][30:31]
     for number, (name, bar) in enumerate(curves.items()):
         axes[0].plot(bar, ["-", "--", ":"][number], label=name)
         noisy = bar[500].sqrt() * x0 + (1 - bar[500]).sqrt() * noise_like(x0)

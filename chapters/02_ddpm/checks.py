@@ -12,23 +12,21 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from course_lib import schedules
-from course_lib.checks import assert_close, assert_zero, defines, proves
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.losses import (
-    denoising_loss,
-    discretised_log_prob,
-    gaussian_kl,
-    gaussian_log_prob,
-    variational_bound,
-)
-from course_lib.nets import ChannelNorm, ResidualBlock, SelfAttention, UNet, sinusoidal_embedding
-from course_lib.predictions import EPS, denoiser
-from course_lib.samplers import ancestral, unit_variance
+from course_lib.diffusion import schedules
+from course_lib.diffusion.bound import discretised_log_prob, gaussian_kl, gaussian_log_prob, variational_bound
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.losses import denoising_loss
+from course_lib.diffusion.predictions import EPS, denoiser
+from course_lib.nets.blocks import ResidualBlock, SelfAttention
+from course_lib.nets.embeddings import sinusoidal_embedding
+from course_lib.nets.norms import ChannelNorm
+from course_lib.nets.unet import UNet
+from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.sampling.steps import ancestral, unit_variance
 
 SCHEDULE = schedules.linear(T=1000)
-PROCESS = GaussianProcess(SCHEDULE)
+PROCESS = GaussianDiffusion(SCHEDULE)
 TIMES = (2, 3, 50, 400, 1000)
 
 
@@ -432,7 +430,7 @@ def weights() -> None:
 def weighted_losses() -> None:
     """The library's bound is the weighted sum of its simple losses, step by step, on the same draws."""
     schedule = schedules.linear(T=12, beta_min=0.01, beta_max=0.3)
-    process, x0 = GaussianProcess(schedule), draw(3, 5)
+    process, x0 = GaussianDiffusion(schedule), draw(3, 5)
 
     def network(x: Tensor, t: Tensor, cond: object) -> Tensor:
         return 0.4 * x + 0.01 * t.to(x)[:, None]

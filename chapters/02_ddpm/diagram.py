@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-from course_lib.nets import Downsample, SelfAttention, UNet, Upsample
+from course_lib.nets.blocks import Downsample, SelfAttention, Upsample
+from course_lib.nets.unet import UNet
 
 ROW, WIDTH, HEIGHT = 1.0, 2.7, 0.62
 LEFT, CENTRE, RIGHT = 1.5, 4.0, 6.5

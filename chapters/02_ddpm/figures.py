@@ -9,13 +9,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.losses import Bound
-from course_lib.nets import sinusoidal_embedding
-from course_lib.plotting import as_pictures, closed, curves, grid, show_image, show_rows
-from course_lib.predictions import to_eps
-from course_lib.schedules import TableSchedule, log_snr
+from course_lib.diffusion.bound import Bound
+from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import to_eps
+from course_lib.diffusion.schedules import TableSchedule, log_snr
+from course_lib.nets.embeddings import sinusoidal_embedding
+from course_lib.pages.plotting import as_pictures, closed, curves, grid, show_image, show_rows
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -23,7 +23,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def chain(process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figure:
+def chain(process: GaussianDiffusion, image: Tensor, times: Sequence[int]) -> Figure:
     """One image `(1, 1, H, W)` at some times of the forward chain, with both directions named."""
     figure, axes = plt.subplots(1, len(times), figsize=(6.8, 2.3))
     x, before = image, 0
@@ -44,7 +44,7 @@ def chain(process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figu
     return closed(figure)
 
 
-def one_step(ideal: IdealDenoiser, process: GaussianProcess, image: Tensor, times: Sequence[int]) -> Figure:
+def one_step(ideal: IdealDenoiser, process: GaussianDiffusion, image: Tensor, times: Sequence[int]) -> Figure:
     """What a perfect network would answer about one noisy image, at several times; one row each."""
     count = len(times)
     t, x0 = torch.tensor(times), image.expand(count, -1, -1, -1)
@@ -83,7 +83,7 @@ def variances(schedule: TableSchedule, samples: int = 2000) -> Figure:
         torch.tensor([[-0.8, 0.0], [0.8, 0.0]], dtype=torch.float64),
         0.03**2 * torch.eye(2, dtype=torch.float64).expand(2, 2, 2),
     )
-    exact, process = ExactDiffusion(mixture, schedule), GaussianProcess(schedule)
+    exact, process = ExactDiffusion(mixture, schedule), GaussianDiffusion(schedule)
     x0, _ = mixture.sample(samples, torch.Generator().manual_seed(0))
     best, times = [], np.unique(np.geomspace(2, schedule.T, 40).astype(int))
     for t in map(torch.tensor, times):

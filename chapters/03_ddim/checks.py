@@ -6,17 +6,18 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from course_lib import schedules
-from course_lib.checks import assert_close, assert_zero, defines, proves
-from course_lib.continuous import VP
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.latents import invert, lerp, slerp
-from course_lib.samplers import angle, angle_heun, ddim, dpm_solver, velocity
+from course_lib.diffusion import schedules
+from course_lib.diffusion.continuous import VP
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.sampling.inversion import invert, lerp, slerp
+from course_lib.sampling.ode import angle, angle_heun, dpm_solver, velocity
+from course_lib.sampling.steps import ddim
 from course_lib.types import Schedule
 
 SCHEDULE = schedules.linear(T=1000)
-PROCESS = GaussianProcess(SCHEDULE)
+PROCESS = GaussianDiffusion(SCHEDULE)
 PAIRS = ((1, 2), (10, 40), (200, 201), (300, 700), (900, 1000))  # s < t
 SHARES = (0.0, 0.3, 0.7, 1.0)  # of the largest variance 1 - alpha_bar_s
 

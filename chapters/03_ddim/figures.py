@@ -9,12 +9,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.evaluate import by_setting
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.grids import uniform_grid
-from course_lib.plotting import closed, curves
-from course_lib.samplers import ancestral, angle_heun, ddim, dpm_solver, last, sample
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.evaluation.ledger import by_setting
+from course_lib.pages.plotting import closed, curves
+from course_lib.sampling.ode import angle_heun, dpm_solver
+from course_lib.sampling.steps import ancestral, ddim, last, sample
+from course_lib.sampling.times import uniform_grid
 
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "heun": "Heun", "dpm-solver": "DPM-Solver++"}
 LINES = {"DDPM": "o-", "DDIM": "s--", "Heun": "^-.", "DPM-Solver++": "D:"}
@@ -37,7 +38,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def paths(exact: ExactDiffusion, count: int = 10, steps: int = 200) -> Figure:
     """The ways of a few points from noise to data, by DDPM and by DDIM, over the density of x_t."""
     schedule = exact.schedule
-    process, times = GaussianProcess(schedule), uniform_grid(schedule, steps)
+    process, times = GaussianDiffusion(schedule), uniform_grid(schedule, steps)
     start = torch.linspace(-1.8, 1.8, count, dtype=torch.float64)[:, None]
     ways = {
         "DDPM": ancestral(exact.denoise, process, generator=torch.Generator().manual_seed(1)),
@@ -68,7 +69,7 @@ def bends(exact: ExactDiffusion, count: int = 14) -> Figure:
     level = (schedule.noise(times) / schedule.signal(times)).numpy()
     states = torch.linspace(-1.9, 1.9, count, dtype=torch.float64)[:, None]
     drawn, noises = [], []
-    for x, t in zip(sample(ddim(exact.denoise, GaussianProcess(schedule)), states, times), times, strict=True):
+    for x, t in zip(sample(ddim(exact.denoise, GaussianDiffusion(schedule)), states, times), times, strict=True):
         drawn.append(x[:, 0] / schedule.signal(t))
         noises.append(exact.eps(x, t)[:, 0])
     paths, noise = torch.stack(drawn).numpy(), torch.stack(noises).numpy()
@@ -108,7 +109,7 @@ def angle() -> Figure:
 
 def solver_errors(exact: ExactDiffusion, count: int = 400) -> dict[str, list[tuple[int, float]]]:
     """(evaluations, mean distance to the end of the true path) of three solvers, from t = 900 to 50 of 1000."""
-    process, x = GaussianProcess(exact.schedule), normal(count, 1)
+    process, x = GaussianDiffusion(exact.schedule), normal(count, 1)
     makers = {
         "DDIM": lambda: ddim(exact.denoise, process),
         "Heun": lambda: angle_heun(exact.denoise, exact.schedule),

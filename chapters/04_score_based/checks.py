@@ -8,13 +8,13 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from course_lib.checks import assert_close, assert_zero, defines, proves
-from course_lib.continuous import VE, VP, SubVP, drift_and_diffusion
-from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
-from course_lib.langevin import corrected, langevin_step
-from course_lib.likelihood import divergence, log_likelihood
-from course_lib.predictions import to_eps, to_score
-from course_lib.samplers import velocity
+from course_lib.diffusion.continuous import VE, VP, SubVP, drift_and_diffusion
+from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.diffusion.predictions import to_eps, to_score
+from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.sampling.langevin import corrected, langevin_step
+from course_lib.sampling.likelihood import divergence, log_likelihood
+from course_lib.sampling.ode import velocity
 
 SCHEDULES = (VP(), SubVP(), VE(0.1, 6.0))
 TIMES = (0.15, 0.5, 0.85)

@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from course_lib.continuous import VP, drift_and_diffusion
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.plotting import closed, curves, show_rows
-from course_lib.samplers import euler_maruyama, heun, sample, velocity
+from course_lib.diffusion.continuous import VP, drift_and_diffusion
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.pages.plotting import closed, curves, show_rows
+from course_lib.sampling.ode import heun, velocity
+from course_lib.sampling.sde import euler_maruyama
+from course_lib.sampling.steps import sample
 from course_lib.types import Schedule
 
 FLOW_TIMES = [float(t) for t in torch.linspace(1, 0.02, 40)]

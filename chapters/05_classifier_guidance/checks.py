@@ -5,12 +5,12 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from course_lib import schedules
-from course_lib.checks import assert_close, assert_zero, defines, proves
-from course_lib.continuous import VE, VP
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.guidance import class_score, classifier_guided
+from course_lib.diffusion import schedules
+from course_lib.diffusion.continuous import VE, VP
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.sampling.guidance import class_score, classifier_guided
 
 TIMES = (0.1, 0.4, 0.8)
 
@@ -99,7 +99,7 @@ def cross_entropy() -> None:
 def step() -> None:
     """With the exact densities of a mixture and one transition: q(x_s | x_t, y) from the class's own diffusion."""
     s, t = double(0.3), double(0.5)
-    ratio, variance = GaussianProcess(VP()).transition(s, t)
+    ratio, variance = GaussianDiffusion(VP()).transition(s, t)
     x_s, x_t = normal(6, 2), normal(6, 2, seed=1)
     forward = torch.distributions.Normal(ratio * x_s, variance.sqrt()).log_prob(x_t).sum(1)
     for y in range(3):
@@ -144,7 +144,7 @@ def corrected_predictions() -> None:
 def shift() -> None:
     """The weight of x_0 in the library's posterior, times b^2/a, is the ratio of the signals times beta; near beta."""
     table = schedules.linear()
-    process = GaussianProcess(table)
+    process = GaussianDiffusion(table)
     for s, t in ((1, 2), (300, 301), (300, 400), (998, 999)):
         s, t = torch.tensor(s), torch.tensor(t)
         weight = process.posterior_weights(t, s)[0]

@@ -8,11 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.continuous import VP
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.guidance import classifier_guided
-from course_lib.plotting import closed, curves
-from course_lib.samplers import heun, last, sample, velocity
+from course_lib.diffusion.continuous import VP
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.pages.plotting import closed, curves
+from course_lib.sampling.guidance import classifier_guided
+from course_lib.sampling.ode import heun, velocity
+from course_lib.sampling.steps import last, sample
 
 
 def two_classes() -> Mixture:

@@ -5,12 +5,12 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from course_lib.checks import assert_close, assert_zero, defines, proves
-from course_lib.continuous import VP
-from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
-from course_lib.guidance import classifier_free, dynamic_threshold, extrapolated, rescaled, within
-from course_lib.predictions import EPS, to_eps
-from course_lib.recipes import drop_labels
+from course_lib.diffusion.continuous import VP
+from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.diffusion.predictions import EPS, to_eps
+from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.recipes.diffusion import drop_labels
+from course_lib.sampling.guidance import classifier_free, dynamic_threshold, extrapolated, rescaled, within
 
 TIMES = (0.1, 0.4, 0.8)
 

@@ -8,9 +8,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.plotting import closed
-from course_lib.samplers import heun, last, sample, velocity
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.pages.plotting import closed
+from course_lib.sampling.ode import heun, velocity
+from course_lib.sampling.steps import last, sample
 
 Measured = Mapping[str, Mapping[str, float]]
 

@@ -7,9 +7,11 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from course_lib import metrics
-from course_lib.checks import assert_close, assert_zero, defines, proves
-from course_lib.metrics import Moments
+from course_lib.evaluation.classes import classifier_score
+from course_lib.evaluation.frechet import Moments, frechet_distance, gaussian_frechet_distance
+from course_lib.evaluation.kernel import kernel_distance
+from course_lib.evaluation.neighbours import manifold
+from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -90,7 +92,7 @@ def frechet() -> None:
         shift = normal(size, seed=3)
         inner = root(root(first) @ second @ root(first))
         written = shift.square().sum() + (first + second - 2 * inner).trace()
-        found = metrics.gaussian_frechet_distance(
+        found = gaussian_frechet_distance(
             Moments(shift, first), Moments(torch.zeros(size, dtype=torch.float64), second)
         )
         assert_close(found, written, 1e-10)
@@ -151,7 +153,7 @@ def extrapolation() -> None:
     generator = torch.Generator().manual_seed(0)
     source = Moments(torch.zeros(1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
     drawn = torch.randn(4000, 20, 1, generator=generator, dtype=torch.float64)
-    found = torch.tensor([metrics.frechet_distance(source, rows) for rows in drawn])
+    found = torch.tensor([frechet_distance(source, rows) for rows in drawn])
     assert abs(float(found.mean()) - expected(20)) < 4 * float(found.std()) / 4000**0.5
     n, m, intercept, slope = sp.symbols("n m F c", positive=True)
 
@@ -192,7 +194,7 @@ def unbiased() -> None:
     """Averaged over all samples of two from one population and two from another, the library's value is the discrepancy itself."""
     x, y = normal(4, 3), normal(3, 3, seed=1) + 0.3
     values = [
-        metrics.kernel_distance(x[list(rows)], y[list(others)])
+        kernel_distance(x[list(rows)], y[list(others)])
         for rows in itertools.product(range(4), repeat=2)
         for others in itertools.product(range(3), repeat=2)
     ]
@@ -207,7 +209,7 @@ def unbiased() -> None:
 def neighbourhoods() -> None:
     """The library against loops over all pairs."""
     real, drawn, k = normal(30, 3), 1.3 * normal(25, 3, seed=1) + 0.4, 3
-    near = metrics.manifold(real, drawn, k)
+    near = manifold(real, drawn, k)
 
     def radius(points: Tensor, row: int) -> float:
         return sorted(float((points[row] - other).norm()) for other in points)[k]  # the 0th is the point itself
@@ -247,11 +249,11 @@ def inception() -> None:
     )
     divergence = (probs * (log_probs - overall.log())).sum(1).mean()
     assert_close(divergence, entropies)
-    assert_close(metrics.classifier_score(log_probs), divergence.exp())
+    assert_close(classifier_score(log_probs), divergence.exp())
     assert 1 <= float(divergence.exp()) <= 6
-    assert_close(metrics.classifier_score(log_probs[:1].expand(5, 6)), 1.0)
+    assert_close(classifier_score(log_probs[:1].expand(5, 6)), 1.0)
     certain = torch.full((6, 6), -800.0, dtype=torch.float64).fill_diagonal_(0.0)
-    assert_close(metrics.classifier_score(certain), 6.0, 1e-9)
+    assert_close(classifier_score(certain), 6.0, 1e-9)
 
 
 @proves("eq-eval-mixture", "eq-eval-mixture-bits")

@@ -9,10 +9,14 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib import metrics
-from course_lib.metrics import Estimate, Features
-from course_lib.plotting import closed, curves
-from course_lib.reference import Reference
+from course_lib.evaluation.classes import classifier_score, effective_classes
+from course_lib.evaluation.features import Features
+from course_lib.evaluation.frechet import frechet_distance
+from course_lib.evaluation.intervals import Estimate
+from course_lib.evaluation.kernel import kernel_distance
+from course_lib.evaluation.neighbours import manifold
+from course_lib.evaluation.reference import Reference
+from course_lib.pages.plotting import closed, curves
 
 
 def blurred(images: Tensor, width: float) -> Tensor:
@@ -55,7 +59,7 @@ METRICS = ("Fréchet", "kernel", "precision", "recall", "density", "coverage", "
 
 def values_of(features: Features, reference: Reference, weights: Tensor | None = None) -> list[float]:
     """The metrics of METRICS for a set of features, with rows counted `weights` times."""
-    near = metrics.manifold(reference.train_vectors[:1000], features.vectors)
+    near = manifold(reference.train_vectors[:1000], features.vectors)
     w = torch.ones(len(features.vectors), dtype=torch.float64) if weights is None else weights
 
     def share(field):
@@ -63,14 +67,14 @@ def values_of(features: Features, reference: Reference, weights: Tensor | None =
 
     named = not bool(features.log_probs.isnan().any())  # no class probabilities, no metric of them
     return [
-        metrics.frechet_distance(reference.train, features.vectors, w),
-        metrics.kernel_distance(reference.train_vectors[:1000], features.vectors, w),
+        frechet_distance(reference.train, features.vectors, w),
+        kernel_distance(reference.train_vectors[:1000], features.vectors, w),
         share(near.precise),
         float(near.recalled.double().mean()),
         share(near.dense),
         float(near.covered.double().mean()),
-        metrics.classifier_score(features.log_probs, w) if named else np.nan,
-        metrics.effective_classes(features.log_probs, w) if named else np.nan,
+        classifier_score(features.log_probs, w) if named else np.nan,
+        effective_classes(features.log_probs, w) if named else np.nan,
     ]
 
 

@@ -4,17 +4,17 @@
 #     title: The closed form of the forward process
 #     minutes: 90
 #     withheld:
-#     - gaussian.GaussianProcess.diffuse
-#     - gaussian.GaussianProcess.advance
-#     - gaussian.GaussianProcess.transition
-#     - gaussian.GaussianProcess.posterior_weights
-#     - gaussian.GaussianProcess.posterior
-#     - gaussian.GaussianProcess.bridge
-#     - schedules.log_snr
-#     - exact.ExactDiffusion._rotate
-#     - exact.ExactDiffusion._component_denoise
-#     - exact.ExactDiffusion.denoise
-#     - exact.ExactDiffusion.covariance
+#     - diffusion.gaussian.GaussianDiffusion.diffuse
+#     - diffusion.gaussian.GaussianDiffusion.advance
+#     - diffusion.gaussian.GaussianDiffusion.transition
+#     - diffusion.gaussian.GaussianDiffusion.posterior_weights
+#     - diffusion.gaussian.GaussianDiffusion.posterior
+#     - diffusion.gaussian.GaussianDiffusion.bridge
+#     - diffusion.schedules.log_snr
+#     - diffusion.exact.ExactDiffusion._rotate
+#     - diffusion.exact.ExactDiffusion._component_denoise
+#     - diffusion.exact.ExactDiffusion.denoise
+#     - diffusion.exact.ExactDiffusion.covariance
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

@@ -11,19 +11,19 @@
 #       call_seconds: 240
 #       cpu_seconds: 1200
 #     withheld:
-#     - schedules.from_betas
-#     - schedules.linear
-#     - gaussian.GaussianProcess.diffuse
-#     - gaussian.GaussianProcess.transition
-#     - gaussian.GaussianProcess.posterior_weights
-#     - gaussian.GaussianProcess.bridge
-#     - losses.denoising_loss
-#     - samplers.sample
-#     - samplers.ancestral
-#     - samplers.ddim
-#     - samplers.dpm_solver
-#     - samplers.angle_heun
-#     - drawing.draw
+#     - diffusion.schedules.from_betas
+#     - diffusion.schedules.linear
+#     - diffusion.gaussian.GaussianDiffusion.diffuse
+#     - diffusion.gaussian.GaussianDiffusion.transition
+#     - diffusion.gaussian.GaussianDiffusion.posterior_weights
+#     - diffusion.gaussian.GaussianDiffusion.bridge
+#     - diffusion.losses.denoising_loss
+#     - sampling.steps.sample
+#     - sampling.steps.ancestral
+#     - sampling.steps.ddim
+#     - sampling.ode.dpm_solver
+#     - sampling.ode.angle_heun
+#     - sampling.generate.draw
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

@@ -6,19 +6,19 @@
 #     files:
 #       experiment.safetensors: 4000000
 #     withheld:
-#     - schedules.from_betas
-#     - schedules.linear
-#     - schedules.cosine
-#     - schedules.sigmoid
-#     - schedules.from_clipped
-#     - schedules.log_snr
-#     - grids.uniform_grid
-#     - gaussian.GaussianProcess.diffuse
-#     - gaussian.GaussianProcess.advance
-#     - gaussian.GaussianProcess.transition
-#     - gaussian.GaussianProcess.posterior_weights
-#     - gaussian.GaussianProcess.bridge
-#     - losses.denoising_loss
+#     - diffusion.schedules.from_betas
+#     - diffusion.schedules.linear
+#     - diffusion.schedules.cosine
+#     - diffusion.schedules.sigmoid
+#     - diffusion.schedules.from_clipped
+#     - diffusion.schedules.log_snr
+#     - sampling.times.uniform_grid
+#     - diffusion.gaussian.GaussianDiffusion.diffuse
+#     - diffusion.gaussian.GaussianDiffusion.advance
+#     - diffusion.gaussian.GaussianDiffusion.transition
+#     - diffusion.gaussian.GaussianDiffusion.posterior_weights
+#     - diffusion.gaussian.GaussianDiffusion.bridge
+#     - diffusion.losses.denoising_loss
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

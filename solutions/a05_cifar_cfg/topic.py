@@ -12,18 +12,18 @@
 #       call_seconds: 400
 #       cpu_seconds: 1200
 #     withheld:
-#     - guidance.classifier_free
-#     - guidance.extrapolated
-#     - recipes.drop_labels
-#     - gaussian.GaussianProcess.bridge
-#     - gaussian.GaussianProcess.diffuse
-#     - predictions.to_eps
-#     - predictions.denoiser
-#     - samplers.sample
-#     - samplers.ddim
-#     - samplers.dpm_solver
-#     - samplers.angle_heun
-#     - drawing.draw
+#     - sampling.guidance.classifier_free
+#     - sampling.guidance.extrapolated
+#     - recipes.diffusion.drop_labels
+#     - diffusion.gaussian.GaussianDiffusion.bridge
+#     - diffusion.gaussian.GaussianDiffusion.diffuse
+#     - diffusion.predictions.to_eps
+#     - diffusion.predictions.denoiser
+#     - sampling.steps.sample
+#     - sampling.steps.ddim
+#     - sampling.ode.dpm_solver
+#     - sampling.ode.angle_heun
+#     - sampling.generate.draw
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

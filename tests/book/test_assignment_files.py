@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.assignment import assignment_names, read_assignment
+from autograder.assignment.source import assignment_names, read_assignment
 
 
 @pytest.mark.parametrize("name", assignment_names())
@@ -15,7 +15,7 @@ def test_the_archive_holds_the_notebook_and_what_lies_beside_it(name: str, html:
     content = (html / "assignments" / f"{name}.zip").read_bytes()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {file: archive.read(file) for file in archive.namelist()}
-    assert files.keys() == {"topic.ipynb", *(file.name for file in read_assignment(name).beside)}
+    assert files.keys() == {"topic.ipynb", *(file.name for file in read_assignment(name).given)}
     assert all((html / "assignments" / name / file).read_bytes() == content for file, content in files.items())
     assert not any(b"SOLUTION" in content for content in files.values())
     notebook = json.loads(files["topic.ipynb"])

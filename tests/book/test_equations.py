@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.checks import defines, proves
+from course_lib.pages.proofs import defines, proves
 from equations import Check, Equation, book_checks, book_equations, equations_in, report
 
 CHECKS = book_checks()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from course_lib.player import player_html
+from course_lib.pages.player import player_html
 
 FRAMES = np.stack([np.full((4, 6), 40 * n, np.uint8) for n in range(5)])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.sandbox import Sandbox
+from autograder.sandbox.outside import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 

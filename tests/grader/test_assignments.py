@@ -9,16 +9,16 @@ import pytest
 from _pytest.mark import ParameterSet
 from safetensors.torch import load, load_file, save
 
-from autograder import gates
-from autograder.assignment import HERE, Assignment, assignment_names, build, check_assignment, read_assignment
-from autograder.image import build_course
-from autograder.sandbox import Sandbox
-from autograder.suite import given
-from course_lib import schedules
+from autograder.assignment.library import build_course
+from autograder.assignment.source import HERE, Assignment, assignment_names, build, check_assignment, read_assignment
+from autograder.grading import mutants
+from autograder.sandbox.outside import Sandbox
+from autograder.testing.suite import given
+from course_lib.diffusion import schedules
 
 ASSIGNMENTS = {name: read_assignment(name) for name in assignment_names()}
-MUTANTS = [(name, mutant) for name, assignment in ASSIGNMENTS.items() for mutant in gates.mutants(assignment)]
-ACCEPTED = [(name, way, notebook) for name, a in ASSIGNMENTS.items() for way, notebook in gates.accepted(a)]
+MUTANTS = [(name, mutant) for name, assignment in ASSIGNMENTS.items() for mutant in mutants.mutants(assignment)]
+ACCEPTED = [(name, way, notebook) for name, a in ASSIGNMENTS.items() for way, notebook in mutants.accepted(a)]
 
 
 def needing_data(name: str, *rest: object, id: str | None = None) -> ParameterSet:
@@ -36,7 +36,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sandbo
     running = {}
     for name, assignment in ASSIGNMENTS.items():
         course = build_course(assignment.course.get("withheld", []), tmp_path_factory.mktemp(name))
-        running[name] = Sandbox(course, beside=assignment.beside)
+        running[name] = Sandbox(course, given=assignment.given)
     yield running
     for box in running.values():
         box.close()
@@ -50,7 +50,7 @@ def automatic(assignment: Assignment) -> dict[str, float]:
 @pytest.mark.parametrize("name", GRADED)
 def test_reference_scores_everything_and_the_suite_is_worth_what_the_notebook_says(name: str, boxes: dict) -> None:
     assignment = ASSIGNMENTS[name]
-    result = gates.grade_notebook(assignment, assignment.solved(), boxes[name])
+    result = mutants.grade_notebook(assignment, assignment.solved(), boxes[name])
     assert [(test.name, test.message) for test in result.tests if not test.passed] == []
     assert result.cell_errors == []
     assert {task: result.worth(task) for task in {test.task for test in result.tests}} == automatic(assignment)
@@ -58,7 +58,7 @@ def test_reference_scores_everything_and_the_suite_is_worth_what_the_notebook_sa
 
 @pytest.mark.parametrize("name", GRADED)
 def test_untouched_release_scores_nothing(name: str, boxes: dict) -> None:
-    result = gates.grade_notebook(ASSIGNMENTS[name], ASSIGNMENTS[name].released(), boxes[name])
+    result = mutants.grade_notebook(ASSIGNMENTS[name], ASSIGNMENTS[name].released(), boxes[name])
     assert result.score() == 0 and len(result.tests) > 0
     assert not any(test.review for test in result.tests)
 
@@ -67,10 +67,10 @@ def test_untouched_release_scores_nothing(name: str, boxes: dict) -> None:
     ("name", "mutant"), [needing_data(n, m, id=f"{n.split('_')[0]}: {m.name}") for n, m in MUTANTS]
 )
 def test_every_mutant_fails_its_test_with_a_message_that_names_the_mistake(
-    name: str, mutant: gates.Mutant, boxes: dict
+    name: str, mutant: mutants.Mutant, boxes: dict
 ) -> None:
     assignment = ASSIGNMENTS[name]
-    result = gates.grade_notebook(assignment, gates.mutated(assignment, mutant), boxes[name], only=[mutant.fails])
+    result = mutants.grade_notebook(assignment, mutants.mutated(assignment, mutant), boxes[name], only=[mutant.fails])
     (test,) = result.tests
     assert not test.passed, "survived"
     assert mutant.says in test.message
@@ -80,7 +80,7 @@ def test_every_mutant_fails_its_test_with_a_message_that_names_the_mistake(
     ("name", "notebook"), [needing_data(n, notebook, id=f"{n.split('_')[0]}: {way}") for n, way, notebook in ACCEPTED]
 )
 def test_other_correct_answers_score_everything(name: str, notebook, boxes: dict) -> None:
-    result = gates.grade_notebook(ASSIGNMENTS[name], notebook, boxes[name])
+    result = mutants.grade_notebook(ASSIGNMENTS[name], notebook, boxes[name])
     assert [(test.name, test.message) for test in result.tests if not test.passed] == [] and result.cell_errors == []
 
 
@@ -103,11 +103,11 @@ EARLIER = [
 def test_a_mistake_costs_no_later_task(name: str, cell: str, old: str, new: str, later: list[str], boxes: dict) -> None:
     assignment = ASSIGNMENTS[name]
     notebook = assignment.solved()
-    source = gates.cell_named(notebook, cell).source
+    source = mutants.cell_named(notebook, cell).source
     assert old in source
-    gates.cell_named(notebook, cell).source = source.replace(old, new, 1)
-    own = [mutant.fails for mutant in gates.mutants(assignment) if mutant.cell == cell]
-    result = gates.grade_notebook(assignment, notebook, boxes[name], only={*own, *later})
+    mutants.cell_named(notebook, cell).source = source.replace(old, new, 1)
+    own = [mutant.fails for mutant in mutants.mutants(assignment) if mutant.cell == cell]
+    result = mutants.grade_notebook(assignment, notebook, boxes[name], only={*own, *later})
     passed = {test.name: test.passed for test in result.tests}
     assert not all(passed[test] for test in own), "the mistake should cost points"
     assert all(passed[test] for test in later), [test.message for test in result.tests]
@@ -142,8 +142,8 @@ def test_an_answer_through_a_wrong_one_is_right(
 ) -> None:
     notebook = ASSIGNMENTS[name].solved()
     for cell, source in cells.items():
-        gates.cell_named(notebook, cell).source = source
-    result = gates.grade_notebook(ASSIGNMENTS[name], notebook, boxes[name], only={own, *later})
+        mutants.cell_named(notebook, cell).source = source
+    result = mutants.grade_notebook(ASSIGNMENTS[name], notebook, boxes[name], only={own, *later})
     assert {test.name: test.passed for test in result.tests} == {own: False, **dict.fromkeys(later, True)}
 
 
@@ -151,11 +151,11 @@ def test_an_experiment_with_a_wrong_table_is_honest(boxes: dict) -> None:
     """A mistake in a schedule costs that schedule's points: the experiment with it, and what it shows, are another matter."""
     assignment, wrong = ASSIGNMENTS["a03_noise_schedules"], "beta_min=1e-4, beta_max=0.01"
     notebook = assignment.solved()
-    cell = gates.cell_named(notebook, "linear")
+    cell = mutants.cell_named(notebook, "linear")
     cell.source = cell.source.replace("beta_min=1e-4, beta_max=0.02", wrong)
     student: dict = {}
     for name in ("linear", "spaced", "loss"):
-        exec("import torch\n" + gates.cell_named(notebook, name).source, student)
+        exec("import torch\n" + mutants.cell_named(notebook, name).source, student)
     experiment = given(assignment.name, "experiment")
     found = experiment.run({"linear": student["linear_schedule"]}, student["loss"], student["spaced"])
     with tempfile.TemporaryDirectory() as folder:
@@ -163,13 +163,13 @@ def test_an_experiment_with_a_wrong_table_is_honest(boxes: dict) -> None:
         tensors = {**load(assignment.reference["experiment.safetensors"]), **load_file(Path(folder) / "linear")}
     ratio = float(tensors["linear.distances"][0] / tensors["cosine.distances"][0])
     last = {name: float(tensors[f"{name}.losses"][-1]) for name in ("linear", "cosine", "mine")}
-    verdict = gates.cell_named(notebook, "verdict")
+    verdict = mutants.cell_named(notebook, "verdict")
     verdict.source = verdict.source.replace("1.66", str(ratio)).replace(
         '"lowest_loss": "linear"', f'"lowest_loss": "{min(last, key=lambda name: last[name])}"'
     )
     files = {"experiment.safetensors": save({name: value.clone() for name, value in tensors.items()})}
     names = {"test_linear", "test_networks_draw_digits", "test_file_says_what_the_networks_do", "test_verdict"}
-    result = gates.grade_notebook(assignment, notebook, boxes[assignment.name], files, names)
+    result = mutants.grade_notebook(assignment, notebook, boxes[assignment.name], files, names)
     assert [test.name for test in result.tests if not test.passed] == ["test_linear"], result.tests
 
 
@@ -177,8 +177,8 @@ def test_an_own_schedule_may_end_at_a_hundredth(boxes: dict) -> None:
     assignment = ASSIGNMENTS["a03_noise_schedules"]
     notebook = assignment.solved()
     source = "def my_schedule(T): return 1 - 0.99 * torch.arange(T + 1, dtype=torch.float64) / T"
-    gates.cell_named(notebook, "mine").source = source
-    result = gates.grade_notebook(assignment, notebook, boxes[assignment.name], only={"test_mine_is_a_schedule"})
+    mutants.cell_named(notebook, "mine").source = source
+    result = mutants.grade_notebook(assignment, notebook, boxes[assignment.name], only={"test_mine_is_a_schedule"})
     assert result.score() == 5 and result.cell_errors == []
 
 
@@ -199,18 +199,18 @@ def make_network(alpha_bar): return Mine(alpha_bar)
 def test_a_network_that_gives_nan_without_its_weights_is_honest(boxes: dict) -> None:
     assignment = ASSIGNMENTS["a02_mnist_ddpm"]
     notebook = assignment.solved()
-    gates.cell_named(notebook, "network").source = NORMALISED
+    mutants.cell_named(notebook, "network").source = NORMALISED
     weights = {f"inner.{name}": value for name, value in load(assignment.reference["weights.safetensors"]).items()}
     weights["bar"] = schedules.linear(250, 4e-4, 0.08).alpha_bar.float()
     files = {"weights.safetensors": save(weights)}
     name = "test_digits_come_from_the_weights"
-    result = gates.grade_notebook(assignment, notebook, boxes[assignment.name], files, [name])
+    result = mutants.grade_notebook(assignment, notebook, boxes[assignment.name], files, [name])
     assert result.score() == 3, result.tests
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_there_are_enough_mutants_and_other_answers(name: str) -> None:
-    found = gates.mutants(ASSIGNMENTS[name])
+    found = mutants.mutants(ASSIGNMENTS[name])
     assert len(found) >= 15 and len({m.name for m in found}) == len(found)
     assert len([1 for n, _, _ in ACCEPTED if n == name]) >= 4
 

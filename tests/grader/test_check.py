@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from autograder.assignment import build, read_assignment, to_bytes
-from autograder.calls import Limits
-from autograder.check import check
-from autograder.gates import cell_named
-from autograder.submission import SubmissionError
-from course_lib.cli import app
+from autograder.assignment.check import check
+from autograder.assignment.source import build, read_assignment, to_bytes
+from autograder.assignment.submission import SubmissionError
+from autograder.grading.mutants import cell_named
+from autograder.sandbox.child import Limits
+from course.cli import app
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_what_is_withheld_is_said_before_handing_in(solved) -> None:
     notebook = solved(
         "snr",
         "sp.log(alpha_bar) - sp.log(1 - alpha_bar)",
-        "__import__('course_lib.schedules').schedules.log_snr(None, alpha_bar)",
+        "__import__('course_lib.diffusion.schedules').schedules.log_snr(None, alpha_bar)",
     )
     found = {one.name: one for one in check("a01", notebook)}
-    assert "course_lib.schedules.log_snr is what this assignment asks you to write" in found["snr"].message
+    assert "course_lib.diffusion.schedules.log_snr is what this assignment asks you to write" in found["snr"].message
 
 
 def test_a_cell_that_fails_elsewhere_is_listed_by_its_number(solved) -> None:
@@ -83,7 +83,7 @@ def test_as_in_grading_nothing_lies_beside_the_notebook_but_what_came_with_it(re
 
 
 def test_a_cell_has_as_long_as_in_grading(solved, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autograder.check.USUAL", Limits(load_seconds=8))
+    monkeypatch.setattr("autograder.assignment.check.USUAL", Limits(load_seconds=8))
     found = {one.name: one for one in check("a01", solved("walk", "def walk", "while True: pass\ndef walk"))}
     (cell,) = [one for one in found.values() if one.name.startswith("cell")]
     assert "it was still running after" in cell.message and found["one_step"].passed and not found["walk"].passed

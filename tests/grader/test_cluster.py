@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from autograder.assignment import read_assignment, to_bytes
-from autograder.gates import cell_named
+from autograder.assignment.source import read_assignment, to_bytes
+from autograder.grading.mutants import cell_named
 
 A01 = read_assignment("a01")
 
@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: Cluster, tmp_path: Path)
         client.wait_for_workers(2, timeout=120)
     handed_in(tmp_path / "submitted", 12)
     out = tmp_path / "grades"
-    command = [sys.executable, "-m", "course_lib.cli", "grade", str(tmp_path / "submitted"), "--assignment", "a01"]
+    command = [sys.executable, "-m", "course.cli", "grade", str(tmp_path / "submitted"), "--assignment", "a01"]
     command += ["--out", str(out), "--json", str(tmp_path / "grades.json"), "--dask", cluster.address]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while running.poll() is None and len(list((out / A01.name).glob("*.json"))) < 3:

@@ -14,9 +14,9 @@ from unittest.mock import Mock
 import pytest
 from traitlets.config import LoggingConfigurable
 
-from autograder.assignment import read_assignment
-from autograder.collect import Extractor, handed_in_at
-from autograder.submission import NOTEBOOK_BYTES
+from autograder.assignment.source import read_assignment
+from autograder.assignment.submission import NOTEBOOK_BYTES
+from autograder.exchange.collect import Extractor, handed_in_at
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = read_assignment("a02").name

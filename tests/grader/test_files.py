@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from autograder import gates
-from autograder.answers import Wrong
-from autograder.assignment import build, read_assignment, to_bytes
-from autograder.check import check
-from autograder.grading import Result
-from autograder.image import build_course
-from autograder.sandbox import Sandbox
-from autograder.submission import read_submission
-from autograder.suite import Files, given
+from autograder.assignment.check import check
+from autograder.assignment.library import build_course
+from autograder.assignment.source import build, read_assignment, to_bytes
+from autograder.assignment.submission import read_submission
+from autograder.grading import mutants
+from autograder.grading.one import Result
+from autograder.sandbox.outside import Sandbox
+from autograder.testing.answers import Wrong
+from autograder.testing.suite import Files, given
 
 A03 = read_assignment("a03")
 FILE = "experiment.safetensors"
@@ -62,7 +62,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_bad_file_costs_its_own_tests_only(name: str, box: Sandbox) -> None:
     content, says = HOSTILE[name]
-    result = gates.grade_notebook(A03, A03.solved(), box, {FILE: content})
+    result = mutants.grade_notebook(A03, A03.solved(), box, {FILE: content})
     failed = {test.task: test.message for test in result.tests if not test.passed}
     assert failed and failed.keys() <= {"experiment", "verdict"}
     assert any(says in test.message for test in result.tests), failed
@@ -71,10 +71,10 @@ def test_a_bad_file_costs_its_own_tests_only(name: str, box: Sandbox) -> None:
 
 def graded(box: Sandbox, folder: Path) -> Result:
     """The grade of a folder with the solved notebook and whatever lies beside it."""
-    from autograder.grading import grade
+    from autograder.grading.one import grade
 
     (folder / "topic.ipynb").write_bytes(to_bytes(A03.solved()))
-    return grade(read_submission(folder / "topic.ipynb", A03.files), A03.suite, A03.name, box, gates.SECRET)
+    return grade(read_submission(folder / "topic.ipynb", A03.files), A03.suite, A03.name, box, mutants.SECRET)
 
 
 def test_missing_linked_and_oversized_files_are_explained_and_never_followed(box: Sandbox, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_cells_for_home_do_not_run_in_grading_nor_in_the_check(box: Sandbox, tmp
     notebook = A03.solved()
     cell = next(cell for cell in notebook.cells if cell.id == "home_experiment")
     cell.source = "raise RuntimeError('this ran')"
-    result = gates.grade_notebook(A03, notebook, box, only=["test_linear"])
+    result = mutants.grade_notebook(A03, notebook, box, only=["test_linear"])
     assert result.cell_errors == [] and result.score() == 10
     release = tmp_path / "release" / A03.name
     (release / "topic.ipynb").write_bytes(to_bytes(notebook))

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor
 
-from autograder.frames import BLOCK_BYTES, LENGTHS, FrameError, check_finite, from_json, lengths, pack, parse, unpack
+from autograder.sandbox.inside.frames import (
+    BLOCK_BYTES,
+    LENGTHS,
+    FrameError,
+    check_finite,
+    from_json,
+    lengths,
+    pack,
+    parse,
+    unpack,
+)
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from autograder.answers import Wrong, match
-from autograder.calls import Limits
-from autograder.grading import Result, grade
-from autograder.sandbox import Sandbox, SandboxError
-from autograder.submission import SubmissionError, read_submission
-from autograder.suite import Draw, redacted, seed_for
+from autograder.assignment.submission import SubmissionError, read_submission
+from autograder.grading.one import Result, grade
+from autograder.sandbox.child import Limits
+from autograder.sandbox.outside import Sandbox, SandboxError
+from autograder.testing.answers import Wrong, match
+from autograder.testing.suite import Draw, redacted, seed_for
 
 SUITE = '''
 import math
-from autograder.answers import match, require
-from autograder.suite import points
+from autograder.testing.answers import match, require
+from autograder.testing.suite import points
 
 @points("std", 10)
 def test_std(student, draw):
@@ -218,7 +218,7 @@ def test_links_pipes_devices_folders_and_giants_are_refused(tmp_path: Path, monk
         read_submission(path)
     path.rmdir()
     notebook(tmp_path, "x" * 1000)
-    monkeypatch.setattr("autograder.submission.NOTEBOOK_BYTES", 500)
+    monkeypatch.setattr("autograder.assignment.submission.NOTEBOOK_BYTES", 500)
     with pytest.raises(SubmissionError, match="is larger than"):
         read_submission(path)
 
@@ -226,8 +226,8 @@ def test_links_pipes_devices_folders_and_giants_are_refused(tmp_path: Path, monk
 # --- a mistake costs its own task -------------------------------------------------------------------------------------------
 
 FOLLOWING = """
-from autograder.answers import match
-from autograder.suite import follows, points
+from autograder.testing.answers import match
+from autograder.testing.suite import follows, points
 
 @points("double", 5)
 def test_double(student, draw):
@@ -306,7 +306,7 @@ def quadruple(x):
 def test_an_answer_cannot_be_a_function_of_the_graders(graded, suite: Path) -> None:
     (suite / "test_all.py").write_text(FOLLOWING)
     forger = """
-from autograder import frames
+from autograder.sandbox.inside import frames
 old = frames.to_json
 frames.to_json = lambda v, *rest: {"$callable": "0"} if callable(v) else old(v, *rest)
 def twice(f, x): return f

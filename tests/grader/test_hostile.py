@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from autograder.assignment import read_assignment, to_bytes
-from autograder.calls import Limits
-from autograder.gates import SECRET, cell_named
-from autograder.grading import Result, grade
-from autograder.image import build_course
-from autograder.sandbox import Sandbox
-from autograder.submission import read_submission
+from autograder.assignment.library import build_course
+from autograder.assignment.source import read_assignment, to_bytes
+from autograder.assignment.submission import read_submission
+from autograder.grading.mutants import SECRET, cell_named
+from autograder.grading.one import Result, grade
+from autograder.sandbox.child import Limits
+from autograder.sandbox.outside import Sandbox
 
-CORPUS = sorted((Path(__file__).resolve().parents[2] / "autograder" / "hostile").glob("*.py"))
+CORPUS = sorted((Path(__file__).parent / "hostile").glob("*.py"))
 ASSIGNMENT = read_assignment("a01")
 LIMITS = Limits(call_seconds=2, load_seconds=4, cpu_seconds=8, memory_bytes=512 << 20)
 
@@ -22,7 +22,7 @@ LIMITS = Limits(call_seconds=2, load_seconds=4, cpu_seconds=8, memory_bytes=512 
 @pytest.fixture(scope="module")
 def box(bubblewrap: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     course = build_course(ASSIGNMENT.course["withheld"], tmp_path_factory.mktemp("course"))
-    with Sandbox(course, beside=ASSIGNMENT.beside) as running:
+    with Sandbox(course, given=ASSIGNMENT.given) as running:
         yield running
 
 

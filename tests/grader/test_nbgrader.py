@@ -21,11 +21,11 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from traitlets.config import LoggingConfigurable
 
-from autograder import collect, nbgrader
-from autograder.assignment import build, read_assignment, to_bytes
-from autograder.gates import cell_named
-from autograder.nbgrader import CUT, Known, canonical, harmless, rebuilt
-from autograder.submission import SubmissionError, parse_notebook
+from autograder.assignment.source import build, read_assignment, to_bytes
+from autograder.assignment.submission import SubmissionError, parse_notebook
+from autograder.exchange import collect, nbgrader
+from autograder.exchange.nbgrader import CUT, Known, canonical, harmless, rebuilt
+from autograder.grading.mutants import cell_named
 
 ROOT = Path(__file__).resolve().parents[2]
 A01 = read_assignment("a01")
@@ -419,7 +419,7 @@ def test_scores_are_those_of_course_grade(term: Term) -> None:
     command = [
         sys.executable,
         "-m",
-        "course_lib.cli",
+        "course.cli",
         "grade",
         str(term.folder / "term" / "submitted"),
         "--assignment",

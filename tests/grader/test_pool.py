@@ -12,7 +12,7 @@ from types import ModuleType
 import psutil
 import pytest
 
-from autograder import pool
+from autograder.grading import pool
 
 WORK = """
 import os, signal, sys, time
@@ -29,7 +29,7 @@ def half(job):
         raise ValueError(f"{job} is odd")
     return job / 2
 def argument(job):
-    return begun, "torch" in sys.modules and "autograder.batch" in sys.modules, os.getppid()
+    return begun, "torch" in sys.modules and "autograder.grading.many" in sys.modules, os.getppid()
 """
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,10 +16,10 @@ import psutil
 import pytest
 import torch
 
-from autograder import sandbox as module
-from autograder import zygote
-from autograder.calls import Child, Limits, StudentError
-from autograder.sandbox import Sandbox, SandboxError
+from autograder.sandbox import outside
+from autograder.sandbox.child import Child, Limits, StudentError
+from autograder.sandbox.inside import zygote
+from autograder.sandbox.outside import Sandbox, SandboxError
 
 QUICK = Limits(call_seconds=3, load_seconds=10, cpu_seconds=5, memory_bytes=512 << 20)
 Start = Callable[..., Child]
@@ -314,12 +315,27 @@ def test_environment_and_files_of_the_machine_are_not_there(start: Start, monkey
         "usr",
     }
     assert child.call("look", "/etc") in (["ld.so.cache"], [])
-    assert set(child.call("look", "/grader/autograder")) == {*module.INSIDE}
+    assert child.call("look", "/grader/autograder") == ["sandbox"]
+    assert child.call("look", "/grader/autograder/sandbox") == ["inside"]
+    seen = {name for name in child.call("look", "/grader/autograder/sandbox/inside") if name != "__pycache__"}
+    assert seen == {file.name for file in outside.INSIDE.iterdir() if file.name != "__pycache__"}
     assert child.call("look", str(Path(__file__).resolve())) is False
     assert child.call("look", "/tmp") == []
     for path in ("/x", "/grader/x", "/course/course_lib/x", "/packages/x", "/usr/x", "/dev/x", "/etc/x", "/proc/x"):
         with pytest.raises(StudentError, match="OSError|PermissionError|FileNotFoundError"):
             pytest.fail(f"{path} can be written: {child.call('write', path)}")
+
+
+def test_all_that_lies_inside_is_mounted_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(outside.INSIDE, tmp_path / "inside")
+    (tmp_path / "inside" / "deeper").mkdir()
+    (tmp_path / "inside" / "deeper" / "new.py").write_text("answer = 42\n")
+    monkeypatch.setattr(outside, "INSIDE", tmp_path / "inside")
+    with Sandbox(Path(outside.HERE).parents[1], modules=("autograder.sandbox.inside.deeper.new",)) as box:
+        child = box.spawn(QUICK)
+        errors = child.load(["from autograder.sandbox.inside.deeper.new import answer", "import autograder.testing"])
+        assert errors[0] is None and errors[1]["kind"] == "ModuleNotFoundError"
+        child.kill()
 
 
 def test_packages_in_which_answers_stand_ready_are_not_there(start: Start) -> None:
@@ -502,7 +518,7 @@ def test_questions_about_too_much_data_are_not_answered(start: Start) -> None:
 
 def test_forged_reports_of_cells_are_no_reports(sandbox: Sandbox) -> None:
     child = sandbox.spawn(QUICK)
-    forged = "import autograder.child\nautograder.child.run_cell = lambda *_: 3"
+    forged = "import autograder.sandbox.inside.service\nautograder.sandbox.inside.service.run_cell = lambda *_: 3"
     try:
         with pytest.raises(StudentError, match="broke the connection"):
             child.load([forged, "x = 1"])
@@ -520,7 +536,7 @@ def test_everything_together_has_an_end(start: Start) -> None:
 
 
 def test_without_bubblewrap_nothing_is_graded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(outside.shutil, "which", lambda name: None)
     with pytest.raises(SandboxError, match=r"bubblewrap \(bwrap\) is not installed"):
         Sandbox(tmp_path)
 
@@ -534,11 +550,11 @@ def test_a_sandbox_that_fails_inside_says_why() -> None:
     with pytest.raises(
         SandboxError, match=r"did not start, so nothing is graded: (?s:.*)No module named 'no_such_module'"
     ):
-        Sandbox(Path(module.HERE).parent, modules=("no_such_module",))
+        Sandbox(Path(outside.HERE).parents[1], modules=("no_such_module",))
 
 
 def test_a_sandbox_that_ends_is_noticed(tmp_path: Path) -> None:
-    with Sandbox(Path(module.HERE).parent) as box:
+    with Sandbox(Path(outside.HERE).parents[1]) as box:
         child = box.spawn(QUICK)
         box.process.kill()
         box.process.wait()

@@ -13,13 +13,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from safetensors.torch import load, save
 
-from autograder import gates
-from autograder.assignment import ROOT, Assignment, read_assignment
-from autograder.grading import Result
-from autograder.image import build_course
-from autograder.sandbox import Sandbox
-from autograder.suite import given
-from course_lib import data
+from autograder.assignment.library import build_course
+from autograder.assignment.source import ROOT, Assignment, read_assignment
+from autograder.grading.one import Result, mutants
+from autograder.sandbox.outside import Sandbox
+from autograder.testing.suite import given
+from course_lib.data.sets import sets
 
 
 class Course:
@@ -28,7 +27,7 @@ class Course:
     def __init__(self, name: str, folder: Path) -> None:
         self.assignment: Assignment = read_assignment(name)
         course = build_course(self.assignment.course["withheld"], folder)
-        self.box = Sandbox(course, beside=self.assignment.beside)
+        self.box = Sandbox(course, given=self.assignment.given)
 
     def with_code(self, code: str, solved: bool = False) -> NotebookNode:
         """The released notebook, or the solved one, with a last cell that defines some names again."""
@@ -37,7 +36,7 @@ class Course:
         return notebook
 
     def grade(self, notebook: NotebookNode, files: dict[str, bytes] | None = None, *only: str) -> Result:
-        return gates.grade_notebook(self.assignment, notebook, self.box, files, only=only)
+        return mutants.grade_notebook(self.assignment, notebook, self.box, files, only=only)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +58,9 @@ def message(result: Result, name: str) -> str:
 
 LIBRARY_A01 = """
 import torch
-from course_lib.gaussian import GaussianProcess
-from course_lib.schedules import TableSchedule
-process = lambda *bars: GaussianProcess(TableSchedule(torch.tensor([1.0, *bars], dtype=torch.float64)))
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.schedules import TableSchedule
+process = lambda *bars: GaussianDiffusion(TableSchedule(torch.tensor([1.0, *bars], dtype=torch.float64)))
 number = lambda x: torch.tensor([float(x)], dtype=torch.float64)
 t0, t1, t2 = torch.tensor(0), torch.tensor(1), torch.tensor(2)
 def one_step(x, alpha, eps): return float(process(alpha).advance(number(x), t0, t1, number(eps)))
@@ -76,8 +75,8 @@ def limit(x0, beta, t):
 
 ORACLE_A01 = """
 import torch
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.schedules import TableSchedule
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.schedules import TableSchedule
 one, now = torch.ones(1, dtype=torch.float64), torch.tensor(1)
 number = lambda x: torch.tensor([[float(x)]], dtype=torch.float64)
 def oracle(mean, variance, alpha):
@@ -104,8 +103,8 @@ def posterior(alpha, before):
 
 LIBRARY_A04 = """
 import torch
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.schedules import TableSchedule
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.schedules import TableSchedule
 def exact(w, m, v, a=0.5):
     mixture = Mixture(w, m, v[:, None, None] * torch.eye(m.shape[1], dtype=m.dtype))
     return ExactDiffusion(mixture, TableSchedule(torch.tensor([1.0, a], dtype=torch.float64)))
@@ -121,9 +120,9 @@ def noisy(means, variances, a):
 
 CONVERSIONS_A04 = """
 import torch
-from course_lib.losses import gaussian_log_prob
-from course_lib.predictions import SCORE, to_eps
-from course_lib.schedules import TableSchedule
+from course_lib.diffusion.bound import gaussian_log_prob
+from course_lib.diffusion.predictions import SCORE, to_eps
+from course_lib.diffusion.schedules import TableSchedule
 table = lambda a: TableSchedule(torch.tensor([1.0, float(a)], dtype=torch.float64))
 def score_to_eps(score, alpha_bar):
     # At x_t = 0 this is the guess of x_0 that the score implies, and to_eps finds the noise of it.
@@ -143,26 +142,26 @@ def log_density(x, w, m, v): return log_joint(x, w, m, v).logsumexp(-1)
 # The loss by two of the process's methods; and the steps of the guided sampler by the library's own.
 LIBRARY_A03 = """
 import torch
-from course_lib.gaussian import GaussianProcess
-from course_lib.schedules import TableSchedule
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.schedules import TableSchedule
 def loss(network, x0, t, noise, alpha_bar):
     x_t = {way}
     return (network(x_t, t) - noise).square().mean()
 """
-ADVANCE = "GaussianProcess(TableSchedule(alpha_bar)).advance(x0, torch.zeros_like(t), t, noise)"
+ADVANCE = "GaussianDiffusion(TableSchedule(alpha_bar)).advance(x0, torch.zeros_like(t), t, noise)"
 TO_NOISE = "TableSchedule(torch.cat([alpha_bar.double(), torch.zeros(1).double()]))"
-BRIDGE = f"GaussianProcess({TO_NOISE}).bridge(x0, noise, torch.full_like(t, len(alpha_bar)), t, eta=0.0)[0]"
+BRIDGE = f"GaussianDiffusion({TO_NOISE}).bridge(x0, noise, torch.full_like(t, len(alpha_bar)), t, eta=0.0)[0]"
 
 LIBRARY_A05 = """
 import torch
-from course_lib.gaussian import GaussianProcess
-from course_lib.predictions import EPS, denoiser, to_eps
-from course_lib.schedules import TableSchedule
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import EPS, denoiser, to_eps
+from course_lib.diffusion.schedules import TableSchedule
 def step(x_t, eps, a_t, a_s):
     table = TableSchedule(torch.tensor([1.0, a_s, a_t] if a_s < 1 else [1.0, a_t], dtype=torch.float64))
     t, s = torch.tensor(table.T), torch.tensor(table.T - 1)
     x0 = denoiser(lambda x, t, cond: eps, EPS, table, clip=1.0)(x_t, t)
-    return GaussianProcess(table).diffuse(x0, s, to_eps(x0, x_t, t, table))
+    return GaussianDiffusion(table).diffuse(x0, s, to_eps(x0, x_t, t, table))
 """
 
 OVERFLOW = """
@@ -318,7 +317,7 @@ def predict(weights, x_t, t): return 0.9 * x_t + 0.01 * t.reshape(-1, 1, 1, 1)
 @pytest.mark.needs_data("mnist")
 @of("a02")
 def test_stored_images_are_worth_nothing(course: Course) -> None:
-    stored = save({"w": data.load("mnist", "train")[0][:24000, 0].contiguous()})
+    stored = save({"w": sets.load("mnist", "train")[0][:24000, 0].contiguous()})
     result = course.grade(course.with_code(STORED), {"weights.safetensors": stored})
     assert result.score("digits") == result.score("genuine") == 0
     assert "misses the noise in new digits" in message(result, "test_distance_is_very_small")
@@ -352,7 +351,7 @@ ASKS = "heard = (network(x, torch.full((n,), 100)) - x).abs().mean((1, 2, 3), ke
     ids=["the network is asked", "it is not"],
 )
 def test_images_stored_in_the_notebook_are_seen_as_copies(course: Course, heard: str, says: str) -> None:
-    images = data.load("mnist", "train")[0][:400, 0].contiguous()
+    images = sets.load("mnist", "train")[0][:400, 0].contiguous()
     packed = base64.b64encode(zlib.compress(images.numpy().tobytes(), 9))
     code = IN_THE_NOTEBOOK.format(images=packed, heard=heard)
     name = "test_digits_are_not_copied"
@@ -385,7 +384,7 @@ ELASTIC = """grid = torch.nn.functional.affine_grid(torch.eye(2, 3).expand(n, 2,
 @of("a02")
 @pytest.mark.parametrize("grid", [SHEARED, ELASTIC], ids=["sheared", "elastic"])
 def test_stored_images_that_are_bent_are_worth_nothing(course: Course, grid: str) -> None:
-    images = data.load("mnist", "train")[0][:6000, 0].contiguous()
+    images = sets.load("mnist", "train")[0][:6000, 0].contiguous()
     honest = load(course.assignment.reference["weights.safetensors"])
     files = {"weights.safetensors": save({**honest, "w": images})}
     notebook = course.with_code(BENT.format(grid=grid), solved=True)
@@ -409,12 +408,12 @@ def test_the_models_that_come_with_the_course_are_nobodys_own(course: Course) ->
 
 BORROWED = """
 import torch
-from course_lib import nets
+from course_lib.nets.unet import UNet
 CONFIG = {config}
 SQUARES = ((torch.arange(1001, dtype=torch.float64) / 1000 + 0.008) / 1.008 * torch.pi / 2).cos() ** 2
 BETAS = (1 - SQUARES[1:] / SQUARES[:-1]).clamp(max=0.999)
 BARS = torch.cat([torch.ones(1).double(), (1 - BETAS).cumprod(0)]).float()
-def make_network(alpha_bar): return nets.UNet(**CONFIG)
+def make_network(alpha_bar): return UNet(**CONFIG)
 def unhidden(weights): return {{name[::-1]: value.flip(0) for name, value in weights.items()}}
 @torch.no_grad()
 def predict(weights, x_t, t):

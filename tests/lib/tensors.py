@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from course_lib.continuous import EDM, VE, VP, SubVP
-from course_lib.exact import Mixture
+from course_lib.diffusion.continuous import EDM, VE, VP, SubVP
+from course_lib.diffusion.exact import Mixture
 
 
 def double(values) -> Tensor:

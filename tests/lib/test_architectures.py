@@ -4,22 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from course_lib.nets import (
-    NORMS,
-    BasicUNet,
-    DiT,
-    Hybrid,
-    LabelEmbedding,
-    LearnedTimeEmbedding,
-    ResidualBlock,
-    TokenAttention,
-    TransformerBlock,
-    UNet,
-    position_embedding,
-)
+from course_lib.nets.blocks import ResidualBlock
 from course_lib.nets.classifier import ConvClassifier
-from course_lib.nets.norms import build_norm
-from course_lib.nets.transformers import from_windows, to_windows
+from course_lib.nets.embeddings import LabelEmbedding, LearnedTimeEmbedding, position_embedding
+from course_lib.nets.hybrid import Hybrid
+from course_lib.nets.norms import NORMS, build_norm
+from course_lib.nets.transformers import DiT, TokenAttention, TransformerBlock, from_windows, to_windows
+from course_lib.nets.unet import BasicUNet, UNet
 
 T = torch.tensor([10, 900])
 

@@ -6,15 +6,11 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.losses import (
-    Bound,
-    gaussian_log_prob,
-    variational_bound,
-)
-from course_lib.samplers import unit_variance
-from course_lib.schedules import TableSchedule, cosine, linear
+from course_lib.diffusion.bound import Bound, gaussian_log_prob, variational_bound
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.schedules import TableSchedule, cosine, linear
+from course_lib.sampling.steps import unit_variance
 from tests.lib.tensors import double, normal
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
@@ -38,7 +34,7 @@ def gap(schedule, x0_variance=None, draws=4000):
     generator = torch.Generator().manual_seed(0)
     x0, _ = MIXTURE.sample(draws, generator)
     exact = ExactDiffusion(MIXTURE, schedule)
-    bound = variational_bound(exact.denoise, x0, GaussianProcess(schedule), gaussian_log_prob, x0_variance, generator)
+    bound = variational_bound(exact.denoise, x0, GaussianDiffusion(schedule), gaussian_log_prob, x0_variance, generator)
     excess = bound.total + exact.log_prob(x0, torch.tensor(0))
     return float(excess.mean()), float(excess.std()) / math.sqrt(draws)
 
@@ -66,7 +62,7 @@ def test_bound_is_tight_for_a_gaussian_with_the_true_variance():
     bound = variational_bound(
         exact.denoise,
         x0,
-        GaussianProcess(schedule),
+        GaussianDiffusion(schedule),
         gaussian_log_prob,
         lambda x, t: exact.covariance(x, t).flatten(),
         generator,
@@ -78,7 +74,7 @@ def test_bound_is_tight_for_a_gaussian_with_the_true_variance():
 def test_terms_are_those_of_equation_5():
     """Every term from torch.distributions; at each time the same noise is drawn again."""
     schedule, x0 = linear(4, 0.1, 0.4), normal(3, 2, seed=5)
-    process, beta, alpha_bar = GaussianProcess(schedule), schedule.beta, schedule.alpha_bar
+    process, beta, alpha_bar = GaussianDiffusion(schedule), schedule.beta, schedule.alpha_bar
     generator = torch.Generator().manual_seed(9)
     bound = variational_bound(
         lambda x, t: torch.sin(x) * t, x0, process, gaussian_log_prob, unit_variance(schedule), generator
@@ -108,7 +104,7 @@ def test_terms_are_those_of_equation_5():
 def test_without_a_variance_the_decoder_has_beta_1_and_the_steps_beta_tilde():
     schedule, x0, seen = linear(3, 0.1, 0.4), normal(2, 2), []
     bound = variational_bound(
-        lambda x, t: x0, x0, GaussianProcess(schedule), lambda x0, mean, variance: seen.append(variance) or x0[:, 0]
+        lambda x, t: x0, x0, GaussianDiffusion(schedule), lambda x0, mean, variance: seen.append(variance) or x0[:, 0]
     )
     assert math.isclose(seen[0], schedule.beta[1], rel_tol=1e-12)
     torch.testing.assert_close(bound.steps, torch.zeros(2, 2, dtype=torch.float64))  # the same mean, the same variance
@@ -117,7 +113,7 @@ def test_without_a_variance_the_decoder_has_beta_1_and_the_steps_beta_tilde():
 def test_a_given_variance_is_the_decoders_and_widens_every_step():
     """Where the means agree, a step costs the KL between N(0, beta-tilde) and N(0, beta-tilde + w^2 variance)."""
     schedule, x0, seen = linear(3, 0.1, 0.4), normal(1, 2), []
-    process = GaussianProcess(schedule)
+    process = GaussianDiffusion(schedule)
     bound = variational_bound(
         lambda x, t: x0,
         x0,
@@ -134,7 +130,7 @@ def test_a_given_variance_is_the_decoders_and_widens_every_step():
 
 
 def test_one_step_has_no_middle_terms():
-    bound = variational_bound(lambda x, t: x, normal(3, 2), GaussianProcess(linear(1, 0.5, 0.5)), gaussian_log_prob)
+    bound = variational_bound(lambda x, t: x, normal(3, 2), GaussianDiffusion(linear(1, 0.5, 0.5)), gaussian_log_prob)
     assert bound.steps.shape == (0, 3)
     torch.testing.assert_close(bound.total, bound.prior + bound.reconstruction)
 

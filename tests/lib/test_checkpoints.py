@@ -5,6 +5,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -16,9 +17,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_lib import checkpoints, download
-from course_lib.checkpoints import ModelCard, load, load_tensors, save, save_tensors, write_atomically
-from course_lib.nets import MLP
+from course_lib.files import write_atomically
+from course_lib.models import store
+from course_lib.models.cards import ModelCard, build_schedule
+from course_lib.models.store import load, save
+from course_lib.models.tensors import digest, load_tensors, save_tensors
+from course_lib.nets.mlp import MLP
 
 
 def card(network: MLP) -> ModelCard:
@@ -113,7 +117,7 @@ def test_card_must_fit_its_file(saved: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         load(saved)
     with pytest.raises(ValueError, match="schedule must be one of"):
-        checkpoints.build_schedule({"name": "secret"})
+        build_schedule({"name": "secret"})
 
 
 def test_unknown_model_lists_what_is_shipped() -> None:
@@ -122,29 +126,29 @@ def test_unknown_model_lists_what_is_shipped() -> None:
 
 
 def test_shipped_models_load_and_are_small_enough() -> None:
-    cards = sorted(checkpoints.SHIPPED.glob("*.json"))
-    assert [file.stem for file in cards] == checkpoints.shipped_models()
+    cards = sorted(store.SHIPPED.glob("*.json"))
+    assert [file.stem for file in cards] == store.shipped_models()
     for file in cards:
         network, loaded = load(file.stem)
         assert sum(p.numel() for p in network.parameters()) == loaded.parameters
         assert all(p.dtype == torch.float32 for p in network.parameters())
-    sizes = [file.stat().st_size for file in checkpoints.SHIPPED.iterdir()]
+    sizes = [file.stat().st_size for file in store.SHIPPED.iterdir()]
     assert max(sizes) <= 15e6 and sum(sizes) <= 80e6
 
 
 def test_every_shipped_file_has_its_checksum_listed() -> None:
-    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in checkpoints.SHIPPED.iterdir()}
-    assert files == checkpoints.checksums()
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in store.SHIPPED.iterdir()}
+    assert files == store.checksums()
 
 
 def test_half_precision_on_disk_is_rounded_and_loads_as_float32(tmp_path: Path) -> None:
     network, card = load("mnist-classifier")
-    checkpoints.save(tmp_path / "half.safetensors", network, card, torch.bfloat16)
+    store.save(tmp_path / "half.safetensors", network, card, torch.bfloat16)
     rounded, _ = load(tmp_path / "half.safetensors")
     for name, weight in rounded.state_dict().items():
         assert weight.dtype == torch.float32
         assert torch.equal(weight, network.state_dict()[name].bfloat16().float()), name
-    whole, half = (checkpoints.shipped("mnist-classifier.safetensors"), tmp_path / "half.safetensors")
+    whole, half = (store.shipped("mnist-classifier.safetensors"), tmp_path / "half.safetensors")
     assert half.stat().st_size < 0.55 * whole.stat().st_size
 
 
@@ -153,14 +157,14 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package without its checkout: weights come from a release, here a folder served on loopback."""
     folder = tmp_path / "release"
     folder.mkdir()
-    for file in checkpoints.SHIPPED.glob("mnist-classifier.*"):
+    for file in store.SHIPPED.glob("mnist-classifier.*"):
         shutil.copy(file, folder)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     monkeypatch.setattr(handler.func, "log_message", lambda *arguments: None)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(download, "RELEASE", f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "nowhere")
+        monkeypatch.setattr(store, "RELEASE", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setattr(store, "SHIPPED", tmp_path / "nowhere")
         monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "data"))
         yield folder
         server.shutdown()
@@ -182,8 +186,8 @@ def test_a_damaged_download_is_refused(release: Path) -> None:
 
 
 def test_no_network_for_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "RELEASE", "http://127.0.0.1:9/")
-    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "nowhere")
+    monkeypatch.setattr(store, "RELEASE", "http://127.0.0.1:9/")
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "nowhere")
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "data"))
     with pytest.raises(
         ValueError, match=r"could not be downloaded from http://127.0.0.1:9/ \(\w+\): connect to the network, or put"
@@ -197,7 +201,7 @@ def test_failed_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.Monke
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ValueError, match="could not be written .*No space left.*free some disk space"):
         save_tensors(saved, {"a": torch.ones(2)})
     with pytest.raises(ValueError, match="could not be written .*No space left"):
@@ -214,7 +218,7 @@ def test_digest_sees_names_types_shapes_and_values(tmp_path: Path) -> None:
         {"a": torch.zeros(2, 2)},
         {"a": torch.tensor([0.0, 0, 0, 1])},
     ]
-    assert len({checkpoints.digest(tensors) for tensors in [base, *others]}) == 5
+    assert len({digest(tensors) for tensors in [base, *others]}) == 5
     save_tensors(tmp_path / "x.safetensors", base, {"step": "3"})
     tensors, metadata = load_tensors(tmp_path / "x.safetensors")
     assert torch.equal(tensors["a"], base["a"])
@@ -222,7 +226,7 @@ def test_digest_sees_names_types_shapes_and_values(tmp_path: Path) -> None:
 
 
 def test_two_processes_may_write_the_same_file(tmp_path: Path) -> None:
-    code = "import sys\nfrom pathlib import Path\nfrom course_lib.checkpoints import write_atomically\n"
+    code = "import sys\nfrom pathlib import Path\nfrom course_lib.files import write_atomically\n"
     code += "for _ in range(400):\n    write_atomically(Path(sys.argv[1]), b'whole' * 1000)"
     command = [sys.executable, "-c", code, str(tmp_path / "file")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]

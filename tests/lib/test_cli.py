@@ -8,9 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from course_lib import checkpoints, doctor
-from course_lib.cli import app
-from course_lib.nets import UNet
+from course import doctor
+from course.cli import app
+from course_lib.models import store
+from course_lib.models.cards import load_card
+from course_lib.nets.unet import UNet
 
 RUNNER = CliRunner()
 
@@ -45,10 +47,10 @@ def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.2 * torch.randn(parameter.shape)
-    card = checkpoints.load_card(checkpoints.SHIPPED / "mnist-ddpm.json")
+    card = load_card(store.SHIPPED / "mnist-ddpm.json")
     path = tmp_path_factory.mktemp("classes") / "model.safetensors"
     changes = {"config": network.config, "image_shape": [1, 8, 8]}
-    checkpoints.save(path, network, dataclasses.replace(card, **changes))
+    store.save(path, network, dataclasses.replace(card, **changes))
     return path
 
 
@@ -103,7 +105,9 @@ def test_bad_input_is_one_line_and_exit_status_one(model: Path, arguments: list[
 def test_a_folder_in_place_of_a_file_is_refused_before_anything_is_drawn(
     command: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("course_lib.drawing.draw_batches", lambda *arguments, **options: pytest.fail("it drew"))
+    monkeypatch.setattr(
+        "course_lib.sampling.generate.draw_batches", lambda *arguments, **options: pytest.fail("it drew")
+    )
     done = RUNNER.invoke(app, [command, str(model), "--out", str(tmp_path)])
     assert done.exit_code == 2 and "directory" in done.output
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from course_lib.continuous import EDM, VE, VP, SubVP, coefficients_and_rates, drift_and_diffusion
+from course_lib.diffusion.continuous import EDM, VE, VP, SubVP, coefficients_and_rates, drift_and_diffusion
 
 CONTINUOUS = [VP(), VP(0.5, 3.0), SubVP(), VE(), VE(0.1, 5.0), EDM(), EDM(3.0)]
 FRACTIONS = [0.001, 0.1, 0.37, 0.5, 0.93, 1.0]

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import data, download
-from course_lib.download import Source, parse_idx, read_cifar10
+from course_lib.data import download, sets, toys
+from course_lib.data.download import IDX_FILES, SOURCES, Source, parse_idx, read_cifar10
+from course_lib.data.images import dequantised, to_bytes, to_unit
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -40,14 +41,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_digits_are_seventeen_grey_levels() -> None:
-    images, labels = data.digits()
+    images, labels = sets.digits()
     assert images.shape == (1797, 1, 8, 8)
     assert set(torch.unique(images).tolist()) == {level / 8 - 1 for level in range(17)}
     assert labels.bincount().min() > 170
 
 
 def test_photographs_are_square_and_coloured() -> None:
-    photos = data.photographs(32)
+    photos = sets.photographs(32)
     assert photos.shape == (2, 3, 32, 32)
     assert photos.min() >= -1
     assert photos.max() <= 1
@@ -56,13 +57,13 @@ def test_photographs_are_square_and_coloured() -> None:
 
 def test_bytes_and_unit_are_inverse() -> None:
     every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(data.to_bytes(data.to_unit(every)), every)
-    assert data.to_unit(every)[[0, -1]].tolist() == [-1, 1]
+    assert torch.equal(to_bytes(to_unit(every)), every)
+    assert to_unit(every)[[0, -1]].tolist() == [-1, 1]
 
 
-@pytest.mark.parametrize("name", sorted(data.TOY_SETS))
+@pytest.mark.parametrize("name", sorted(toys.TOY_SETS))
 def test_toy_sets_are_seeded_and_stay_in_view(name: str) -> None:
-    make = data.TOY_SETS[name]
+    make = toys.TOY_SETS[name]
     points = make(2000, torch.Generator().manual_seed(0))
     assert points.shape == (2000, 2)
     assert torch.equal(points, make(2000, torch.Generator().manual_seed(0)))
@@ -71,13 +72,13 @@ def test_toy_sets_are_seeded_and_stay_in_view(name: str) -> None:
 
 
 def test_checkerboard_leaves_the_white_squares_empty() -> None:
-    squares = data.checkerboard(5000, torch.Generator().manual_seed(0)).floor().long()
+    squares = toys.checkerboard(5000, torch.Generator().manual_seed(0)).floor().long()
     assert (squares.sum(1) % 2 == 0).all()
     assert len(torch.unique(squares, dim=0)) == 8
 
 
 def test_eight_gaussians_are_eight_equal_groups_on_a_circle() -> None:
-    points = data.eight_gaussians(8000, torch.Generator().manual_seed(0))
+    points = toys.eight_gaussians(8000, torch.Generator().manual_seed(0))
     group = (torch.atan2(points[:, 1], points[:, 0]) / (torch.pi / 4)).round().long() % 8
     assert group.bincount().min() > 850
     assert abs(float(points.norm(dim=1).mean()) - 1.6) < 0.05
@@ -86,7 +87,7 @@ def test_eight_gaussians_are_eight_equal_groups_on_a_circle() -> None:
 def test_archive_is_read_as_written(folder: Path) -> None:
     arrays = made_up()
     np.savez(folder / "mnist.npz", **arrays)
-    images, labels = data.load("mnist", "test")
+    images, labels = sets.load("mnist", "test")
     assert torch.equal(images[:, 0], torch.from_numpy(arrays["x_test"]))
     assert labels.tolist() == arrays["y_test"].tolist()
 
@@ -97,10 +98,10 @@ def test_damage_is_noticed(folder: Path) -> None:
     content[2000] ^= 1
     (folder / "mnist.npz").write_bytes(content)
     with pytest.raises(ValueError, match="is damaged .*delete it"):
-        data.load("mnist")
+        sets.load("mnist")
     (folder / "mnist.npz").write_bytes(content[:1000])
     with pytest.raises(ValueError, match="is damaged"):
-        data.load("mnist")
+        sets.load("mnist")
 
 
 @pytest.mark.parametrize(
@@ -116,22 +117,22 @@ def test_damage_is_noticed(folder: Path) -> None:
 def test_foreign_archive_is_refused(folder: Path, change: dict[str, np.ndarray]) -> None:
     np.savez(folder / "mnist.npz", **made_up() | change)
     with pytest.raises(ValueError, match=r"mnist\.npz (does not hold mnist|is damaged)"):
-        data.load("mnist")
+        sets.load("mnist")
 
 
 def test_missing_key_is_damage(folder: Path) -> None:
     np.savez(folder / "mnist.npz", x_train=made_up()["x_train"])
     with pytest.raises(ValueError, match="is damaged"):
-        data.load("mnist")
+        sets.load("mnist")
 
 
 def test_unknown_names_get_the_nearest_match() -> None:
     with pytest.raises(
         ValueError, match="name must be one of 'cifar10', 'fashion_mnist', 'mnist'; got 'minst'; did you mean 'mnist'"
     ):
-        data.load("minst")
+        sets.load("minst")
     with pytest.raises(ValueError, match="split must be one of 'test', 'train'; got 'tests'; did you mean 'test'"):
-        data.load("mnist", "tests")
+        sets.load("mnist", "tests")
 
 
 def test_idx_parser() -> None:
@@ -164,7 +165,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     arrays, files = made_up(seed=1), tmp_path / "mirror"
     files.mkdir()
     md5 = {}
-    for name, key in zip(download.IDX_FILES, ("x_train", "y_train", "x_test", "y_test"), strict=True):
+    for name, key in zip(IDX_FILES, ("x_train", "y_train", "x_test", "y_test"), strict=True):
         (files / name).write_bytes(gzip.compress(idx(arrays[key]), mtime=0))
         md5[name] = hashlib.md5((files / name).read_bytes()).hexdigest()
 
@@ -174,32 +175,32 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(files)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setitem(download.SOURCES, "mnist", Source("page", f"http://127.0.0.1:{server.server_port}/", md5))
+    monkeypatch.setitem(SOURCES, "mnist", Source("page", f"http://127.0.0.1:{server.server_port}/", md5))
     yield arrays
     server.shutdown()
     server.server_close()
 
 
 def test_download_is_checked_converted_and_kept(folder: Path, mirror: dict[str, np.ndarray]) -> None:
-    images, _ = data.load("mnist")
+    images, _ = sets.load("mnist")
     assert torch.equal(images[:, 0], torch.from_numpy(mirror["x_train"]))
     with np.load(folder / "mnist.npz") as stored:
         assert set(stored) == set(mirror)
 
 
 def test_wrong_checksum_is_one_clear_error(folder: Path, mirror: dict[str, np.ndarray]) -> None:
-    download.SOURCES["mnist"].md5["train-labels-idx1-ubyte.gz"] = "0" * 32
+    SOURCES["mnist"].md5["train-labels-idx1-ubyte.gz"] = "0" * 32
     with pytest.raises(ValueError, match="(?s)train-labels-idx1-ubyte.gz.*hash"):
-        data.load("mnist")
+        sets.load("mnist")
     assert not (folder / "mnist.npz").exists()
 
 
 def test_no_network_is_one_clear_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Port 9 of this machine refuses every connection.
-    md5 = download.SOURCES["mnist"].md5
-    monkeypatch.setitem(download.SOURCES, "mnist", Source("page", "http://127.0.0.1:9/", md5))
+    md5 = SOURCES["mnist"].md5
+    monkeypatch.setitem(SOURCES, "mnist", Source("page", "http://127.0.0.1:9/", md5))
     with pytest.raises(ValueError, match="could not be downloaded.*connect to the network, or put mnist.npz"):
-        data.load("mnist")
+        sets.load("mnist")
 
 
 def test_full_disk_is_one_clear_error(
@@ -211,7 +212,7 @@ def test_full_disk_is_one_clear_error(
 
     monkeypatch.setattr(download.np, "savez", full)
     with pytest.raises(ValueError, match="could not be stored .*No space left.*COURSE_DATA_DIR"):
-        data.load("mnist")
+        sets.load("mnist")
     assert not list(folder.glob("*.npz"))
 
 
@@ -219,12 +220,12 @@ def test_unwritable_folder_is_one_clear_error(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "file" / "data"))
     with pytest.raises(ValueError, match="could not be stored .*COURSE_DATA_DIR"):
-        data.load("mnist")
+        sets.load("mnist")
 
 
 @pytest.mark.needs_data("mnist")
 def test_mnist_is_the_published_one() -> None:
-    images, labels = data.load("mnist", "train")
+    images, labels = sets.load("mnist", "train")
     assert hashlib.md5(idx(images[:, 0].numpy())).hexdigest() == "6bbc9ace898e44ae57da46a324031adb"
     assert labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
@@ -232,25 +233,25 @@ def test_mnist_is_the_published_one() -> None:
 @pytest.mark.needs_data("fashion_mnist", "cifar10")
 @pytest.mark.parametrize(("name", "shape"), [("fashion_mnist", (10_000, 1, 28, 28)), ("cifar10", (10_000, 3, 32, 32))])
 def test_other_archives_have_a_thousand_test_images_a_class(name: str, shape: tuple[int, ...]) -> None:
-    images, labels = data.load(name, "test")
+    images, labels = sets.load(name, "test")
     assert images.shape == shape
     assert labels.bincount().tolist() == [1000] * 10
 
 
 def test_split_digits_shares_all_digits_out_once_and_always_alike() -> None:
-    train, held_out = data.split_digits()
+    train, held_out = sets.split_digits()
     assert (len(train), len(held_out)) == (1500, 297)
-    shared_out, whole = torch.cat([train, held_out]).flatten(1), data.digits()[0].flatten(1)
+    shared_out, whole = torch.cat([train, held_out]).flatten(1), sets.digits()[0].flatten(1)
     assert torch.equal(shared_out.sum(1).sort().values, whole.sum(1).sort().values)
-    assert all(torch.equal(*pair) for pair in zip(data.split_digits(), (train, held_out), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(sets.split_digits(), (train, held_out), strict=True))
     assert not torch.equal(train, whole[:1500].reshape_as(train))  # the last ones have other writers
 
 
 def test_dequantised_values_fill_their_level_s_bin_evenly_and_rounding_brings_the_level_back() -> None:
-    train, _ = data.split_digits()
-    images = data.to_bytes(train)
-    spread = data.dequantised(images, torch.Generator().manual_seed(0), levels=17)
-    level = (data.to_unit(spread) + 1) * 8  # in levels, 0 to 16, but for the rounding to bytes
+    train, _ = sets.split_digits()
+    images = to_bytes(train)
+    spread = dequantised(images, torch.Generator().manual_seed(0), levels=17)
+    level = (to_unit(spread) + 1) * 8  # in levels, 0 to 16, but for the rounding to bytes
     assert ((level.round() == (train + 1) * 8).float().mean() > 0.97) and (level - (train + 1) * 8).abs().max() < 0.54
     inside = level - (train + 1) * 8
     assert abs(inside.mean()) < 4 * (1 / 12) ** 0.5 / inside.numel() ** 0.5

@@ -6,10 +6,7 @@ import mpmath
 import pytest
 import torch
 
-from course_lib.losses import (
-    discretised_log_prob,
-    gaussian_log_prob,
-)
+from course_lib.diffusion.bound import discretised_log_prob, gaussian_log_prob
 from tests.lib.tensors import double, normal
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}

@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_lib import checkpoints, data, metrics
-from course_lib.evaluate import alike, by_scale, by_setting, compare, copied, data_set, estimates, evaluate, ledger
-from course_lib.reference import CLASSIFIERS, check_classifier, load_reference
+from course_lib.data import sets
+from course_lib.data.images import to_unit
+from course_lib.evaluation.classes import label_accuracy
+from course_lib.evaluation.evaluate import alike, compare, copied, data_set, estimates, evaluate
+from course_lib.evaluation.features import features
+from course_lib.evaluation.ledger import by_scale, by_setting, ledger
+from course_lib.evaluation.reference import CLASSIFIERS, check_classifier, load_reference
+from course_lib.models import store
+from course_lib.models.cards import ModelCard, load_card
 
-SHIPPED = [name for name, model in CLASSIFIERS.items() if (checkpoints.SHIPPED / f"{model}.safetensors").exists()]
+SHIPPED = [name for name, model in CLASSIFIERS.items() if (store.SHIPPED / f"{model}.safetensors").exists()]
 
 
 def test_mnist_is_shipped():
@@ -20,7 +26,7 @@ def test_mnist_is_shipped():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_reference_belongs_to_its_classifier(name):
     reference = load_reference(name)
-    check_classifier(reference, checkpoints.load_card(checkpoints.SHIPPED / f"{CLASSIFIERS[name]}.json").sha256)
+    check_classifier(reference, load_card(store.SHIPPED / f"{CLASSIFIERS[name]}.json").sha256)
     with pytest.raises(ValueError, match="made with another classifier"):
         check_classifier(reference, "0" * 64)
 
@@ -91,20 +97,20 @@ def test_a_sweep_is_read_by_setting_and_by_scale():
 def test_bad_input_says_what_is_allowed():
     with pytest.raises(ValueError, match=r"n must lie in \[100, 5000\]"):
         evaluate("mnist-ddpm", n=6000)
-    card = checkpoints.load_card(checkpoints.SHIPPED / "mnist-ddpm.json")
+    card = load_card(store.SHIPPED / "mnist-ddpm.json")
     with pytest.raises(ValueError, match="none of the classifiers knows"):
-        data_set(checkpoints.ModelCard(**{**vars(card), "name": "digits-ddpm"}))
+        data_set(ModelCard(**{**vars(card), "name": "digits-ddpm"}))
 
 
 @pytest.mark.needs_data
 def test_test_images_score_like_the_reference_and_noise_on_them_costs():
-    images, labels = data.load("mnist", "test")
+    images, labels = sets.load("mnist", "test")
     clean = compare("mnist", images[:500], labels[:500])
     assert clean["accuracy"]["value"] > 0.98
     for key in ("frechet distance", "kernel distance", "precision", "recall", "classifier score"):
         assert abs(clean[key]["value"] - clean[key]["floor"]) < 0.02 * (1 + abs(clean[key]["floor"]))
     noise = torch.randn(500, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    noisy = compare("mnist", data.to_unit(images[:500]) + 0.6 * noise, labels[:500])
+    noisy = compare("mnist", to_unit(images[:500]) + 0.6 * noise, labels[:500])
     assert noisy["frechet distance"]["low"] > 5 * clean["frechet distance"]["high"]
     assert noisy["accuracy"]["high"] < 0.9 < clean["accuracy"]["low"]
 
@@ -112,19 +118,19 @@ def test_test_images_score_like_the_reference_and_noise_on_them_costs():
 @pytest.mark.needs_data("mnist", "fashion_mnist", "cifar10")
 @pytest.mark.parametrize(("name", "promised"), [("mnist", 0.994), ("fashion_mnist", 0.93), ("cifar10", 0.92)])
 def test_the_shipped_classifiers_keep_what_their_cards_promise(name, promised):
-    network, card = checkpoints.load(CLASSIFIERS[name])
+    network, card = store.load(CLASSIFIERS[name])
     stated = card.metrics["test accuracy"]
     assert stated["value"] >= promised and stated["low"] < stated["value"] < stated["high"]
-    images, labels = data.load(name, "test")
-    found = metrics.features(network, images[:2000]).log_probs
+    images, labels = sets.load(name, "test")
+    found = features(network, images[:2000]).log_probs
     deviation = (stated["value"] * (1 - stated["value"]) / 2000) ** 0.5
-    assert abs(metrics.label_accuracy(found, labels[:2000]) - stated["value"]) < 5 * deviation
+    assert abs(label_accuracy(found, labels[:2000]) - stated["value"]) < 5 * deviation
 
 
 @pytest.mark.needs_data("mnist")
 def test_copies_of_training_images_are_counted():
-    train, _ = data.load("mnist", "train")
-    test, _ = data.load("mnist", "test")
-    assert copied("mnist", data.to_unit(train[:200])).value == 1
-    fresh = copied("mnist", data.to_unit(test[1000:1400]))
+    train, _ = sets.load("mnist", "train")
+    test, _ = sets.load("mnist", "test")
+    assert copied("mnist", to_unit(train[:200])).value == 1
+    fresh = copied("mnist", to_unit(test[1000:1400]))
     assert fresh.low <= fresh.value < 0.05

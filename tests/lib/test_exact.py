@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from course_lib.continuous import EDM, VE, VP, SubVP
-from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
-from course_lib.gaussian import GaussianProcess
-from course_lib.losses import denoising_loss
-from course_lib.predictions import PREDICTIONS, to_eps, to_score
-from course_lib.schedules import TableSchedule, cosine, linear
+from course_lib.diffusion.continuous import EDM, VE, VP, SubVP
+from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.losses import denoising_loss
+from course_lib.diffusion.predictions import PREDICTIONS, to_eps, to_score
+from course_lib.diffusion.schedules import TableSchedule, cosine, linear
 from tests.lib.tensors import double, normal
 
 SCHEDULES = [linear(100), cosine(100), VP(), SubVP(), VE(), EDM(5.0)]
@@ -219,7 +219,7 @@ def test_the_ideal_denoiser_of_one_point_has_zero_loss(schedule, prediction):
         a, b = schedule.signal(t).reshape(column), schedule.noise(t).reshape(column)
         return prediction.target(x0, to_eps(x0, x, t, schedule), a, b)
 
-    loss = denoising_loss(network, data.expand(4, -1, -1, -1), t, noise, GaussianProcess(schedule), prediction)
+    loss = denoising_loss(network, data.expand(4, -1, -1, -1), t, noise, GaussianDiffusion(schedule), prediction)
     assert loss.max() < 1e-20
 
 

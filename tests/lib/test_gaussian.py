@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from course_lib.continuous import EDM, VE, VP, SubVP
-from course_lib.gaussian import GaussianProcess
-from course_lib.schedules import TableSchedule, cosine, linear, sigmoid
+from course_lib.diffusion.continuous import EDM, VE, VP, SubVP
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.schedules import TableSchedule, cosine, linear, sigmoid
 from tests.lib.tensors import normal
 
 TABLES = [linear(40, 1e-3, 0.3), cosine(25), sigmoid(30)]
@@ -29,7 +29,7 @@ def density(x, mean, variance):
 
 @pytest.mark.parametrize("schedule", TABLES)
 def test_single_steps_compose_to_the_closed_form(schedule):
-    process, mean, variance = GaussianProcess(schedule), 1.0, 0.0
+    process, mean, variance = GaussianDiffusion(schedule), 1.0, 0.0
     for t in range(1, schedule.T + 1):
         ratio, step_variance = process.transition(torch.tensor(t - 1), torch.tensor(t))
         mean, variance = float(ratio) * mean, float(ratio) ** 2 * variance + float(step_variance)
@@ -40,14 +40,14 @@ def test_single_steps_compose_to_the_closed_form(schedule):
 @pytest.mark.parametrize("schedule", TABLES)
 def test_one_step_is_equation_2(schedule):
     t = torch.arange(1, schedule.T + 1)
-    ratio, variance = GaussianProcess(schedule).transition(t - 1, t)
+    ratio, variance = GaussianDiffusion(schedule).transition(t - 1, t)
     torch.testing.assert_close(ratio, (1 - schedule.beta[1:]).sqrt(), **EXACT)
     torch.testing.assert_close(variance, schedule.beta[1:], **EXACT)
 
 
 @pytest.mark.parametrize("schedule", [*TABLES, *CONTINUOUS])
 def test_transitions_compose(schedule):
-    process = GaussianProcess(schedule)
+    process = GaussianDiffusion(schedule)
     r, s, t = times(schedule, [0.2, 0.4, 0.9])
     (first, first_variance), (second, second_variance) = process.transition(r, s), process.transition(s, t)
     ratio, variance = process.transition(r, t)
@@ -59,7 +59,7 @@ def test_transitions_compose(schedule):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_transition_carries_the_marginal_from_s_to_t(schedule, pair):
     s, t = times(schedule, pair)
-    ratio, variance = GaussianProcess(schedule).transition(s, t)
+    ratio, variance = GaussianDiffusion(schedule).transition(s, t)
     torch.testing.assert_close(ratio * schedule.signal(s), schedule.signal(t), **EXACT)
     torch.testing.assert_close(ratio**2 * schedule.noise(s) ** 2 + variance, schedule.noise(t) ** 2, **EXACT)
 
@@ -68,7 +68,7 @@ def test_transition_carries_the_marginal_from_s_to_t(schedule, pair):
 def test_diffuse_is_signal_times_data_plus_noise_times_eps(schedule):
     x0, eps = normal(3, 1, 2, 2), normal(3, 1, 2, 2, seed=1)
     t = torch.stack(times(schedule, [0.0, 0.4, 1.0]))
-    x_t = GaussianProcess(schedule).diffuse(x0, t, eps)
+    x_t = GaussianDiffusion(schedule).diffuse(x0, t, eps)
     for b in range(3):
         expected = schedule.signal(t[b]) * x0[b] + schedule.noise(t[b]) * eps[b]
         torch.testing.assert_close(x_t[b], expected, **EXACT)
@@ -76,7 +76,7 @@ def test_diffuse_is_signal_times_data_plus_noise_times_eps(schedule):
 
 @pytest.mark.parametrize("schedule", [*TABLES, *CONTINUOUS])
 def test_advance_adds_the_transitions_noise(schedule):
-    x_s, eps, process = normal(4, 2), normal(4, 2, seed=1), GaussianProcess(schedule)
+    x_s, eps, process = normal(4, 2), normal(4, 2, seed=1), GaussianDiffusion(schedule)
     s, t = times(schedule, [0.2, 0.7])
     ratio, variance = process.transition(s, t)
     torch.testing.assert_close(process.advance(x_s, s, t, eps), ratio * x_s + variance.sqrt() * eps, **EXACT)
@@ -85,7 +85,7 @@ def test_advance_adds_the_transitions_noise(schedule):
 def test_advancing_step_by_step_draws_the_marginal():
     """Mean and standard deviation of 20,000 chains, within 5 standard errors."""
     schedule, n = linear(40, 1e-3, 0.3), 20_000
-    process, x = GaussianProcess(schedule), torch.full((n, 1), 1.5, dtype=torch.float64)
+    process, x = GaussianDiffusion(schedule), torch.full((n, 1), 1.5, dtype=torch.float64)
     for t in range(1, 41):
         x = process.advance(x, torch.tensor(t - 1), torch.tensor(t), normal(n, 1, seed=t))
     assert abs(x.mean() - 1.5 * schedule.signal(40)) < 5 * schedule.noise(40) / math.sqrt(n)
@@ -96,7 +96,7 @@ def test_advancing_step_by_step_draws_the_marginal():
 def test_posterior_is_equations_6_and_7(schedule):
     x0, x_t, beta, alpha_bar = normal(2, 3), normal(2, 3, seed=1), schedule.beta, schedule.alpha_bar
     for t in range(1, schedule.T + 1):
-        mean, variance = GaussianProcess(schedule).posterior(x0, x_t, torch.tensor(t), torch.tensor(t - 1))
+        mean, variance = GaussianDiffusion(schedule).posterior(x0, x_t, torch.tensor(t), torch.tensor(t - 1))
         remaining = 1 - alpha_bar[t]
         expected = alpha_bar[t - 1].sqrt() * beta[t] / remaining * x0
         expected = expected + schedule.alpha[t].sqrt() * (1 - alpha_bar[t - 1]) / remaining * x_t
@@ -108,7 +108,7 @@ def test_posterior_is_equations_6_and_7(schedule):
 @pytest.mark.parametrize("pair", [(0.2, 0.4), (0.35, 0.9)])
 def test_posterior_is_bayes_rule_on_a_grid(schedule, pair):
     """q(x_s | x_0) q(x_t | x_s) on 4,001 points, normalised by their sum, against the closed form."""
-    process, (s, t), x0, x_t = GaussianProcess(schedule), times(schedule, pair), 0.7, -0.4
+    process, (s, t), x0, x_t = GaussianDiffusion(schedule), times(schedule, pair), 0.7, -0.4
     ratio, variance = process.transition(s, t)
     mean, posterior_variance = process.posterior(
         torch.tensor([[x0]], dtype=torch.float64), torch.tensor([[x_t]], dtype=torch.float64), t, s
@@ -126,7 +126,7 @@ def test_posterior_is_bayes_rule_on_a_grid(schedule, pair):
 @pytest.mark.parametrize("schedule", [*TABLES, *CONTINUOUS])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_bridge_with_eta_1_is_the_posterior(schedule, pair):
-    process, (s, t), x0, x_t = GaussianProcess(schedule), times(schedule, pair), normal(5, 2), normal(5, 2, seed=1)
+    process, (s, t), x0, x_t = GaussianDiffusion(schedule), times(schedule, pair), normal(5, 2), normal(5, 2, seed=1)
     for ours, reference in zip(process.bridge(x0, x_t, t, s, eta=1.0), process.posterior(x0, x_t, t, s)):
         torch.testing.assert_close(ours, reference, **EXACT)
 
@@ -138,7 +138,7 @@ def test_bridge_with_eta_0_is_ddim(schedule, pair):
     x0, x_t = normal(5, 2), normal(5, 2, seed=1)
     alpha_bar_s, alpha_bar_t = schedule.alpha_bar[s], schedule.alpha_bar[t]
     eps = (x_t - alpha_bar_t.sqrt() * x0) / (1 - alpha_bar_t).sqrt()  # DDIM, equation 9 solved for eps
-    mean, variance = GaussianProcess(schedule).bridge(x0, x_t, t, s, eta=0.0)
+    mean, variance = GaussianDiffusion(schedule).bridge(x0, x_t, t, s, eta=0.0)
     torch.testing.assert_close(mean, alpha_bar_s.sqrt() * x0 + (1 - alpha_bar_s).sqrt() * eps, **EXACT)
     assert variance == 0
 
@@ -150,7 +150,7 @@ def test_bridge_variance_is_equation_16(schedule, pair, eta):
     s, t = times(schedule, pair)
     alpha_bar_s, alpha_bar_t = schedule.alpha_bar[s], schedule.alpha_bar[t]
     sigma = eta * ((1 - alpha_bar_s) / (1 - alpha_bar_t)).sqrt() * (1 - alpha_bar_t / alpha_bar_s).sqrt()
-    _, variance = GaussianProcess(schedule).bridge(normal(1, 1), normal(1, 1), t, s, eta)
+    _, variance = GaussianDiffusion(schedule).bridge(normal(1, 1), normal(1, 1), t, s, eta)
     torch.testing.assert_close(variance, sigma**2, **EXACT)
 
 
@@ -161,7 +161,7 @@ def test_bridge_keeps_the_marginal_for_every_eta(schedule, pair, eta):
     """Push x_t ~ N(a_t x_0, b_t^2) through the bridge, whose mean is affine in x_t: what arrives is N(a_s x_0, b_s^2)."""
     (s, t), x0 = times(schedule, pair), torch.tensor([[0.7], [0.7]], dtype=torch.float64)
     x_t = schedule.signal(t) * x0 + schedule.noise(t) * torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    mean, variance = GaussianProcess(schedule).bridge(x0, x_t, t, s, eta)
+    mean, variance = GaussianDiffusion(schedule).bridge(x0, x_t, t, s, eta)
     torch.testing.assert_close(mean[0], schedule.signal(s) * x0[0], **EXACT)
     torch.testing.assert_close((mean[1] - mean[0]).squeeze() ** 2 + variance, schedule.noise(s) ** 2, **EXACT)
 
@@ -169,7 +169,7 @@ def test_bridge_keeps_the_marginal_for_every_eta(schedule, pair, eta):
 @pytest.mark.parametrize("schedule", [*TABLES, *CONTINUOUS])
 @pytest.mark.parametrize("method", ["posterior", "bridge"])
 def test_a_batch_of_times_gives_each_sample_its_own(schedule, method):
-    process = GaussianProcess(schedule)
+    process = GaussianDiffusion(schedule)
     x0, x_t = normal(2, 1, 2, 2), normal(2, 1, 2, 2, seed=1)
     (s_0, t_0), (s_1, t_1) = times(schedule, [0.2, 0.5]), times(schedule, [0.4, 0.9])
     mean, variance = getattr(process, method)(x0, x_t, torch.stack([t_0, t_1]), torch.stack([s_0, s_1]))
@@ -182,7 +182,7 @@ def test_a_batch_of_times_gives_each_sample_its_own(schedule, method):
 @pytest.mark.parametrize("schedule", [*TABLES, VP(), SubVP(), EDM()])  # VE still has noise sigma_min at time 0
 def test_the_posterior_at_time_0_is_the_data(schedule):
     s, t = times(schedule, [0.0, 0.4])
-    mean, variance = GaussianProcess(schedule).posterior(normal(3, 2), normal(3, 2, seed=1), t, s)
+    mean, variance = GaussianDiffusion(schedule).posterior(normal(3, 2), normal(3, 2, seed=1), t, s)
     torch.testing.assert_close(mean, normal(3, 2), **EXACT)
     assert variance == 0
 
@@ -190,21 +190,21 @@ def test_the_posterior_at_time_0_is_the_data(schedule):
 @pytest.mark.parametrize("schedule", [linear(), VE(), EDM()])
 def test_prior_has_the_last_noise_level(schedule):
     level = schedule.noise(torch.tensor(schedule.T, dtype=torch.float64))
-    draw = GaussianProcess(schedule).prior((2, 3), torch.Generator().manual_seed(3), torch.float64)
+    draw = GaussianDiffusion(schedule).prior((2, 3), torch.Generator().manual_seed(3), torch.float64)
     torch.testing.assert_close(draw, level * normal(2, 3, seed=3), rtol=1e-15, atol=0)
 
 
 def test_prior_is_float32_by_default():
-    assert GaussianProcess(VP()).prior((1, 2)).dtype == torch.float32
+    assert GaussianDiffusion(VP()).prior((1, 2)).dtype == torch.float32
 
 
 def test_coefficients_are_cast_to_the_datas_type():
     x0 = torch.ones(2, 3, dtype=torch.float32)
     t = torch.tensor([0.5, 0.7], dtype=torch.float64)
-    assert GaussianProcess(VP()).diffuse(x0, t, x0).dtype == torch.float32
+    assert GaussianDiffusion(VP()).diffuse(x0, t, x0).dtype == torch.float32
 
 
-PROCESS, DATA = GaussianProcess(linear(10)), torch.zeros(4, 2, dtype=torch.float64)
+PROCESS, DATA = GaussianDiffusion(linear(10)), torch.zeros(4, 2, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from course_lib import schedules
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.guidance import (
+from course_lib.diffusion import schedules
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.predictions import EPS, X0, V
+from course_lib.sampling.guidance import (
     class_score,
     classifier_free,
     classifier_guided,
@@ -14,7 +15,6 @@ from course_lib.guidance import (
     rescaled,
     within,
 )
-from course_lib.predictions import EPS, X0, V
 from course_lib.types import per_sample
 from tests.lib.tensors import double, normal
 

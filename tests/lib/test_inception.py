@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics
-from course_lib.inception import clip_score, in_colour, inception_metrics
+from course_lib.evaluation.classes import classifier_score
+from course_lib.evaluation.frechet import frechet_distance
+from course_lib.evaluation.inception import clip_score, in_colour, inception_metrics
+from course_lib.evaluation.kernel import kernel_distance
 
 
 class Projection(nn.Module):
@@ -35,9 +37,9 @@ def test_our_formulas_agree_with_torchmetrics_on_the_same_features() -> None:
     real, generated, network = images(250, 0), images(250, 1), Projection(8, 6)
     found = inception_metrics(real, generated, network, network)
     a, b = network(real).double(), network(generated).double()
-    assert math.isclose(found.fid, metrics.frechet_distance(a, b), rel_tol=1e-3)
-    assert math.isclose(found.kid, metrics.kernel_distance(a, b), rel_tol=1e-3)
-    assert math.isclose(found.inception_score, metrics.classifier_score(b.log_softmax(-1)), rel_tol=1e-3)
+    assert math.isclose(found.fid, frechet_distance(a, b), rel_tol=1e-3)
+    assert math.isclose(found.kid, kernel_distance(a, b), rel_tol=1e-3)
+    assert math.isclose(found.inception_score, classifier_score(b.log_softmax(-1)), rel_tol=1e-3)
 
 
 def test_grey_images_and_floats_mean_what_their_bytes_in_colour_mean() -> None:
@@ -86,7 +88,7 @@ def test_missing_networks_give_one_clear_error(monkeypatch: pytest.MonkeyPatch) 
         inception_metrics(images(4, 0), images(4, 1))
     monkeypatch.setattr("torchmetrics.image.fid._TORCH_FIDELITY_AVAILABLE", True)
     monkeypatch.setattr("torchmetrics.image.fid.NoTrainInceptionV3", no_network)
-    with pytest.raises(ValueError, match=r"Inception-v3 is not at hand \(URLError.*course_lib.metrics needs none"):
+    with pytest.raises(ValueError, match=r"Inception-v3 is not at hand \(URLError.*course_lib.evaluation needs none"):
         inception_metrics(images(4, 0), images(4, 1))
     with pytest.raises(ValueError, match="CLIP network openai/clip-vit-base-patch16 is not at hand"):
         monkeypatch.setitem(sys.modules, "transformers", None)

@@ -2,11 +2,12 @@
 
 import torch
 
-from course_lib.continuous import VE, VP
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.langevin import annealed_langevin, corrected, langevin_step
-from course_lib.predictions import to_score
-from course_lib.samplers import euler_maruyama, last, sample
+from course_lib.diffusion.continuous import VE, VP
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.predictions import to_score
+from course_lib.sampling.langevin import annealed_langevin, corrected, langevin_step
+from course_lib.sampling.sde import euler_maruyama
+from course_lib.sampling.steps import last, sample
 from tests.lib.tensors import double, normal
 
 FAR = Mixture(double([0.2, 0.8]), double([[-4.0], [4.0]]), double([[[0.25]], [[0.25]]]))

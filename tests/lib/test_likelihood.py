@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from course_lib.continuous import EDM, VP
-from course_lib.exact import ExactDiffusion, Mixture
-from course_lib.likelihood import divergence, log_likelihood
-from course_lib.schedules import cosine
+from course_lib.diffusion.continuous import EDM, VP
+from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.schedules import cosine
+from course_lib.sampling.likelihood import divergence, log_likelihood
 from tests.lib.tensors import double, normal
 
 MIXTURE = Mixture(

@@ -7,9 +7,14 @@ import pytest
 import scipy.linalg
 import torch
 
-from course_lib import metrics
-from course_lib.metrics import Features, bootstrap, frechet_distance, kernel_distance, manifold, moments, share_interval
-from course_lib.nets import Classifier
+from course_lib.data.images import to_bytes
+from course_lib.evaluation.classes import classifier_score, effective_classes, label_accuracy
+from course_lib.evaluation.features import Features, features
+from course_lib.evaluation.frechet import Moments, frechet_distance, moments
+from course_lib.evaluation.intervals import bootstrap, by_size, share_interval
+from course_lib.evaluation.kernel import kernel_distance
+from course_lib.evaluation.neighbours import copies, manifold
+from course_lib.nets.classifier import Classifier
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,7 +45,7 @@ def test_frechet_distance_of_a_shift_and_of_a_scaling():
 
 
 def test_frechet_distance_is_biased_upwards_in_a_small_set():
-    truth = metrics.Moments(torch.zeros(20).double(), torch.eye(20).double())
+    truth = Moments(torch.zeros(20).double(), torch.eye(20).double())
     small, large = (np.mean([frechet_distance(truth, normal(n, 20, seed=s)) for s in range(5)]) for n in (100, 1000))
     assert small > 5 * large > 0
 
@@ -70,8 +75,8 @@ def test_weights_are_repetitions_that_are_no_neighbours_of_themselves():
     assert math.isclose(frechet_distance(x, y, w), frechet_distance(x, repeated), rel_tol=1e-9)
     log_probs = normal(5, 4).log_softmax(-1)
     logs = log_probs.repeat_interleave(w.long(), 0)
-    assert math.isclose(metrics.classifier_score(log_probs, w), metrics.classifier_score(logs), rel_tol=1e-12)
-    assert math.isclose(metrics.effective_classes(log_probs, w), metrics.effective_classes(logs), rel_tol=1e-12)
+    assert math.isclose(classifier_score(log_probs, w), classifier_score(logs), rel_tol=1e-12)
+    assert math.isclose(effective_classes(log_probs, w), effective_classes(logs), rel_tol=1e-12)
     ids = torch.arange(5).repeat_interleave(w.long())
 
     def k(a, b):
@@ -108,35 +113,33 @@ def test_a_dropped_mode_costs_recall_and_not_precision():
 
 
 def test_classifier_score_is_one_for_doubt_and_the_number_of_classes_for_certainty_and_variety():
-    assert math.isclose(metrics.classifier_score(torch.full((8, 4), 0.25).double().log()), 1)
+    assert math.isclose(classifier_score(torch.full((8, 4), 0.25).double().log()), 1)
     certain = torch.full((8, 4), -800.0).double()
     certain[torch.arange(8), torch.arange(8) % 4] = 0
-    assert math.isclose(metrics.classifier_score(certain), 4)
-    assert math.isclose(metrics.classifier_score(certain[::4]), 1)  # one class alone has no variety
-    assert math.isclose(metrics.effective_classes(certain), 4) and math.isclose(
-        metrics.effective_classes(certain[::4]), 1
-    )
-    assert metrics.label_accuracy(certain, torch.tensor([0, 1, 2, 3, 0, 1, 0, 0])) == 0.75
+    assert math.isclose(classifier_score(certain), 4)
+    assert math.isclose(classifier_score(certain[::4]), 1)  # one class alone has no variety
+    assert math.isclose(effective_classes(certain), 4) and math.isclose(effective_classes(certain[::4]), 1)
+    assert label_accuracy(certain, torch.tensor([0, 1, 2, 3, 0, 1, 0, 0])) == 0.75
 
 
 def test_copies_of_training_images_are_found_and_new_ones_are_not():
     train, held_out = normal(300, 1, 4, 4), normal(300, 1, 4, 4, seed=1)
-    assert metrics.copies(train[:50] + 0.01, held_out, train).share == 1
-    assert metrics.copies(normal(300, 1, 4, 4, seed=2), held_out, train).share < 0.05
+    assert copies(train[:50] + 0.01, held_out, train).share == 1
+    assert copies(normal(300, 1, 4, 4, seed=2), held_out, train).share < 0.05
 
 
 def test_bias_in_the_number_of_rows_is_seen_where_there_is_one():
     real, x = moments(normal(20_000, 8)), normal(4000, 8, seed=1)
     other = normal(1000, 8, seed=2)
     sizes = (250, 1000, 4000)
-    frechet = metrics.by_size(lambda rows: frechet_distance(real, x[rows]), 4000, sizes)
+    frechet = by_size(lambda rows: frechet_distance(real, x[rows]), 4000, sizes)
     assert frechet[250].value > 2 * frechet[1000].value > 4 * frechet[4000].value  # falls as 1/n
     assert math.isclose(frechet[250].value / frechet[1000].value, 4, rel_tol=0.3)
-    kernel = metrics.by_size(lambda rows: kernel_distance(other, x[rows]), 4000, sizes)
+    kernel = by_size(lambda rows: kernel_distance(other, x[rows]), 4000, sizes)
     assert abs(kernel[250].value - kernel[4000].value) < kernel[250].high - kernel[250].low
     assert all(e.low <= e.value <= e.high for e in frechet.values())
     with pytest.raises(ValueError, match="sizes must not exceed 10, the number of rows; got 20"):
-        metrics.by_size(lambda rows: 0.0, 10, (5, 20))
+        by_size(lambda rows: 0.0, 10, (5, 20))
 
 
 def test_bootstrap_interval_of_a_mean_has_the_known_width():
@@ -150,8 +153,8 @@ def test_features_are_what_the_class_is_read_off_and_images_are_rounded_to_bytes
     torch.manual_seed(0)
     network = Classifier(width=8, multipliers=(1, 2), blocks=1)
     images = 2.2 * torch.rand(5, 1, 8, 8) - 1.1  # a little outside of the range
-    found = metrics.features(network, images, batch_size=2)
-    again = metrics.features(network, metrics.to_bytes(images))
+    found = features(network, images, batch_size=2)
+    again = features(network, to_bytes(images))
     assert isinstance(found, Features) and torch.allclose(found.vectors, again.vectors, atol=1e-6)
     logits = network.last(found.vectors.float()).detach()
     assert torch.allclose(found.log_probs, logits.log_softmax(-1).double(), atol=1e-5)

@@ -5,18 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets import (
-    MLP,
-    ChannelNorm,
-    Classifier,
-    ConditionEmbedding,
-    ResidualBlock,
-    SelfAttention,
-    UNet,
-    sinusoidal_embedding,
-)
-from course_lib.nets.blocks import attend
-from course_lib.nets.classifier import accuracy
+from course_lib.nets.blocks import ResidualBlock, SelfAttention, attend
+from course_lib.nets.classifier import Classifier, accuracy
+from course_lib.nets.embeddings import ConditionEmbedding, sinusoidal_embedding
+from course_lib.nets.mlp import MLP
+from course_lib.nets.norms import ChannelNorm
+from course_lib.nets.unet import UNet
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

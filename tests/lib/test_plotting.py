@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import plotting
+from course_lib.pages import plotting
 
 RAMP = torch.linspace(-1, 1, 5 * 12).reshape(5, 1, 3, 4)
 

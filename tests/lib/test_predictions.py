@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from course_lib.continuous import EDM, VE, VP, SubVP
-from course_lib.predictions import EPS, FLOW, PREDICTIONS, SCORE, X0, V, denoiser, to_eps, to_score
-from course_lib.schedules import TableSchedule, cosine, linear
+from course_lib.diffusion.continuous import EDM, VE, VP, SubVP
+from course_lib.diffusion.predictions import EPS, FLOW, PREDICTIONS, SCORE, X0, V, denoiser, to_eps, to_score
+from course_lib.diffusion.schedules import TableSchedule, cosine, linear
 from tests.lib.tensors import normal
 
 SCHEDULES = [linear(100), cosine(100), VP(), SubVP(), VE(), EDM()]

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import checkpoints, data, recipes
-from course_lib.classifiers import accuracy_score, classification_loss
-from course_lib.drawing import balanced_classes, draw, draw_batches
-from course_lib.gaussian import GaussianProcess
-from course_lib.predictions import V
-from course_lib.recipes import RECIPES, diffusion_loss, drop_labels
-from course_lib.schedules import cosine
+from course_lib.data import images, sets
+from course_lib.data.images import shifted, to_unit
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.diffusion.predictions import V
+from course_lib.diffusion.schedules import cosine
+from course_lib.models import store
+from course_lib.models.cards import load_card
+from course_lib.recipes import diffusion
+from course_lib.recipes.classifiers import accuracy_score, classification_loss
+from course_lib.recipes.diffusion import RECIPES, diffusion_loss, drop_labels
+from course_lib.sampling.generate import balanced_classes, draw, draw_batches
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -32,7 +36,7 @@ def test_a_tenth_of_the_labels_is_dropped_each_for_itself() -> None:
 
 def test_shift_moves_each_image_for_itself_and_repeats_the_border() -> None:
     image = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4)
-    moved = data.shifted(image.expand(500, 1, 4, 4), 1, generator())
+    moved = shifted(image.expand(500, 1, 4, 4), 1, generator())
     padded = torch.nn.functional.pad(image.float(), (1, 1, 1, 1), mode="replicate").to(torch.uint8)
     windows = {padded[0, 0, i : i + 4, j : j + 4].flatten().tolist().__str__() for i in range(3) for j in range(3)}
     assert {str(x.flatten().tolist()) for x in moved} == windows
@@ -40,7 +44,7 @@ def test_shift_moves_each_image_for_itself_and_repeats_the_border() -> None:
 
 def test_flip_mirrors_half_of_the_images() -> None:
     image = torch.arange(8.0).reshape(1, 1, 2, 4)
-    flipped = data.flipped(image.expand(2000, 1, 2, 4), generator())
+    flipped = images.flipped(image.expand(2000, 1, 2, 4), generator())
     mirrored = (flipped == image.flip(-1)).all((1, 2, 3))
     assert torch.equal(mirrored, ~(flipped == image).all((1, 2, 3)))
     assert abs(mirrored.double().mean() - 0.5) < 4 * 0.5 / 2000**0.5
@@ -62,12 +66,12 @@ def recorder(classifies: bool) -> Recorder:
 
 def test_diffusion_loss_of_a_network_that_says_zero_is_the_mean_square_of_v() -> None:
     process, images = (
-        GaussianProcess(cosine(1000)),
+        GaussianDiffusion(cosine(1000)),
         torch.randint(0, 256, (64, 1, 4, 4), generator=generator()).to(torch.uint8),
     )
     network = recorder(classifies=False)
     value = diffusion_loss(process, V, null=10)(network, (images, torch.arange(64) % 10), generator(1))
-    x0 = data.to_unit(images)
+    x0 = to_unit(images)
     a, b = (f(network.t)[:, None, None, None] for f in (process.schedule.signal, process.schedule.noise))
     eps = (network.x - a * x0) / b
     assert torch.allclose(value.double(), (a * eps - b * x0).square().mean(), rtol=1e-5)
@@ -76,7 +80,7 @@ def test_diffusion_loss_of_a_network_that_says_zero_is_the_mean_square_of_v() ->
 
 
 def test_noisy_classifier_sees_images_at_their_time_and_a_clean_one_does_not() -> None:
-    process, images = GaussianProcess(cosine(1000)), torch.full((256, 1, 4, 4), 255, dtype=torch.uint8)
+    process, images = GaussianDiffusion(cosine(1000)), torch.full((256, 1, 4, 4), 255, dtype=torch.uint8)
     network, batch = recorder(classifies=True), (images, torch.zeros(256).long())
     value = classification_loss(lambda x, generator: x, process)(network, batch, generator())
     assert torch.allclose(value, torch.tensor(10.0).log())  # zeros for logits: each class has a tenth
@@ -92,7 +96,7 @@ def test_noisy_classifier_sees_images_at_their_time_and_a_clean_one_does_not() -
 def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Archives of the three data sets with a few random images each."""
     rng = np.random.default_rng(0)
-    for name, shape in data.SHAPES.items():
+    for name, shape in sets.SHAPES.items():
         arrays = {f"x_{s}": rng.integers(0, 256, (n, *shape), dtype=np.uint8) for s, n in (("train", 40), ("test", 20))}
         arrays |= {f"y_{s}": np.arange(n) % 10 for s, n in (("train", 40), ("test", 20))}
         np.savez(tmp_path / f"{name}.npz", **arrays)
@@ -107,9 +111,9 @@ def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
     def quick(network, prediction, schedule, shape, steps, **options):
         return draw(network, prediction, schedule, shape, 2, **options)
 
-    monkeypatch.setattr(recipes, "draw", quick)
+    monkeypatch.setattr(diffusion, "draw", quick)
     card = RECIPES[recipe](tmp_path / "run", steps=1, batch_size=8)
-    network, loaded = checkpoints.load(tmp_path / "run")
+    network, loaded = store.load(tmp_path / "run")
     assert loaded == card and card.name == recipe and card.images_seen == 8
     assert card.parameters == sum(p.numel() for p in network.parameters()) and 4 * card.parameters < 60e6
     assert json.loads((tmp_path / "run/run.json").read_text())["options"]["recipe"] == recipe
@@ -119,9 +123,9 @@ def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
         assert (tmp_path / "run/samples-000001.png").exists()
 
 
-@pytest.mark.parametrize("name", [n for n in checkpoints.shipped_models() if "classifier" not in n])
+@pytest.mark.parametrize("name", [n for n in store.shipped_models() if "classifier" not in n])
 def test_every_shipped_model_draws_each_class_as_often(name: str) -> None:
-    card = checkpoints.load_card(checkpoints.shipped(f"{name}.json"))
+    card = load_card(store.shipped(f"{name}.json"))
     cond = balanced_classes(card, 10)
     assert cond is None or cond.tolist() == list(range(10))
     images = draw_batches(name, 10, steps=2, sampler="ddim", seed=0, cond=cond, scale=2.0)

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from course_lib.continuous import EDM, VE, VP, SubVP, drift_and_diffusion
-from course_lib.grids import check_decreasing, karras_grid, uniform_grid
-from course_lib.schedules import TableSchedule, cosine, from_betas, linear, log_snr, sigmoid
+from course_lib.diffusion.continuous import EDM, VE, VP, SubVP, drift_and_diffusion
+from course_lib.diffusion.schedules import TableSchedule, cosine, from_betas, linear, log_snr, sigmoid
+from course_lib.sampling.times import check_decreasing, karras_grid, uniform_grid
 
 TABLES = [linear(1000), linear(10, 0.01, 0.5), cosine(1000), cosine(7), sigmoid(1000), sigmoid(9, -2, 4, 0.7)]
 CONTINUOUS = [VP(), VP(0.5, 3.0), SubVP(), VE(), VE(0.1, 5.0), EDM(), EDM(3.0)]

@@ -12,7 +12,7 @@ from benchmarks import accuracy_score, cluster, speed, sweeps
 from benchmarks.contestants import contestants, gflop, parameters
 from benchmarks.grading import named
 from benchmarks.record import machine, measured
-from course_lib.evaluate import by_setting, ledger
+from course_lib.evaluation.ledger import by_setting, ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = {entry["model"]: entry for entry in ledger(ROOT / "results")}

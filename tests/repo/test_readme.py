@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import typer.main
 
-from course_lib.cli import app
+from course.cli import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

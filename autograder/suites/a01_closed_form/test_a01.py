@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from autograder.answers import Wrong, as_number, match, require
-from autograder.suite import Draw, Student, first_wrong_line, follows, line, points
+from autograder.testing.answers import Wrong, as_number, match, require
+from autograder.testing.suite import Draw, Student, first_wrong_line, follows, line, points
 
 # --- helpers ---------------------------------------------------------------------------------------------------------------
 

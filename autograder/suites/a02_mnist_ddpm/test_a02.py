@@ -8,11 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from autograder.answers import Wrong, close, match, require
-from autograder.calls import StudentError
-from autograder.suite import Draw, Files, Student, follows, points
-from course_lib import checkpoints, data, metrics, schedules
-from course_lib.reference import load_reference
+from autograder.sandbox.child import StudentError
+from autograder.testing.answers import Wrong, close, match, require
+from autograder.testing.suite import Draw, Files, Student, follows, points
+from course_lib.data import sets
+from course_lib.data.images import to_unit
+from course_lib.diffusion import schedules
+from course_lib.evaluation.classes import effective_classes
+from course_lib.evaluation.features import Features
+from course_lib.evaluation.frechet import frechet_distance
+from course_lib.evaluation.reference import load_reference
+from course_lib.models import store
 
 T, FILE, DRAWN, COMPARED = 250, "weights.safetensors", 100, 4
 Predict = Callable[[Tensor, Tensor], Tensor]  # from x_t and t to the noise
@@ -326,8 +332,8 @@ def test_sample_is_random_and_within_bounds(student: Student, draw: Draw) -> Non
 def weights(files: Files) -> dict[str, Tensor]:
     """The weights that were handed in. Raises Wrong where they are those of a model that comes with the course."""
     tensors = files.tensors(FILE)
-    for name in checkpoints.shipped_models():
-        shipped = checkpoints.load(name)[0].state_dict().values()
+    for name in store.shipped_models():
+        shipped = store.load(name)[0].state_dict().values()
         require(
             not any(alike(ours, theirs) for ours in tensors.values() for theirs in shipped),
             f"these are weights of {name}, which comes with the course: train a network of your own",
@@ -354,7 +360,7 @@ def predictions(student: Student, weights: dict[str, Tensor], shared_draw: Draw)
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
         return student.tensor("predict", weights, x_t, t, shape=tuple(x_t.shape)).float()
 
-    digits, bar = data.to_unit(data.load("mnist", "test")[0]), alpha_bar()
+    digits, bar = to_unit(sets.load("mnist", "test")[0]), alpha_bar()
     rows = torch.randperm(len(digits), generator=shared_draw.torch)[:200]
     likeness = {name: [] for name in OURS}
     for t, most in ((25, 0.16), (60, 0.06), (120, 0.03)):
@@ -385,7 +391,7 @@ LIKE = 0.99
 @torch.no_grad()
 def shipped_noise(name: str, x_t: Tensor, a: float) -> Tensor:
     """The noise that a model which comes with the course sees in x_t, where alpha_bar is a. (They predict v.)"""
-    network, card = checkpoints.load(name)
+    network, card = store.load(name)
     t = int((card.build_schedule().alpha_bar - a).abs().argmin())
     labels = (torch.full((len(x_t),), card.config["classes"]),) if card.config["classes"] else ()
     v = network(x_t, torch.full((len(x_t),), t), *labels)
@@ -449,13 +455,13 @@ def drawn_without_weights(student: Student, predict: Predict, n: int, seed: int,
 
 
 @pytest.fixture(scope="session")
-def seen(images: Tensor) -> metrics.Features:
+def seen(images: Tensor) -> Features:
     """What the course's classifier sees in them."""
     return features(images)
 
 
 @pytest.fixture(scope="session")
-def redrawn(predictions: Predict, shared_draw: Draw) -> metrics.Features:
+def redrawn(predictions: Predict, shared_draw: Draw) -> Features:
     """What the classifier sees in digits that the grader draws with the submitted network, by DDIM's step in 25 steps."""
     bar, times = alpha_bar(), torch.linspace(T, 0, 26).round().long().tolist()
     x = shared_draw.normal(DRAWN, 1, 28, 28, dtype=torch.float32)
@@ -470,15 +476,15 @@ def redrawn(predictions: Predict, shared_draw: Draw) -> metrics.Features:
 ELSEWHERE = "your digits are far better than those that the grader draws with your network, so they do not come from it"
 
 
-def features(images: Tensor) -> metrics.Features:
+def features(images: Tensor) -> Features:
     """What the course's classifier sees in images."""
-    classifier, _ = checkpoints.load("mnist-classifier")
-    return metrics.features(classifier, images.clamp(-1, 1))  # type: ignore[arg-type]
+    classifier, _ = store.load("mnist-classifier")
+    return features.features(classifier, images.clamp(-1, 1))  # type: ignore[arg-type]
 
 
-def distance(found: metrics.Features) -> float:
+def distance(found: Features) -> float:
     """The Fréchet distance to MNIST."""
-    return metrics.frechet_distance(load_reference("mnist").train, found.vectors)
+    return frechet_distance(load_reference("mnist").train, found.vectors)
 
 
 @points("network", 4)
@@ -491,7 +497,7 @@ def test_network_sees_image_and_time(student: Student, weights: dict[str, Tensor
     require(float((base - other).abs().mean()) > 1e-2, "the network does not look at x_t")
 
 
-def sure(seen: metrics.Features, redrawn: metrics.Features, least: float) -> None:
+def sure(seen: Features, redrawn: Features, least: float) -> None:
     """Raise Wrong unless the classifier is sure of a share of the digits, and of nearly as many of the grader's."""
     share, again = (float((f.log_probs.max(1).values.exp() > 0.9).double().mean()) for f in (seen, redrawn))
     require(share >= least, f"the classifier is sure of {share:.0%} of your digits, and {least:.0%} give these points")
@@ -499,25 +505,25 @@ def sure(seen: metrics.Features, redrawn: metrics.Features, least: float) -> Non
 
 
 @points("digits", 3)
-def test_some_digits_are_recognised(seen: metrics.Features, redrawn: metrics.Features) -> None:
+def test_some_digits_are_recognised(seen: Features, redrawn: Features) -> None:
     sure(seen, redrawn, 0.45)
 
 
 @points("digits", 4)
-def test_most_digits_are_recognised(seen: metrics.Features, redrawn: metrics.Features) -> None:
+def test_most_digits_are_recognised(seen: Features, redrawn: Features) -> None:
     sure(seen, redrawn, 0.65)
 
 
 @points("digits", 5)
-def test_all_ten_digits_occur(seen: metrics.Features, redrawn: metrics.Features) -> None:
+def test_all_ten_digits_occur(seen: Features, redrawn: Features) -> None:
     counts = torch.bincount(seen.log_probs.argmax(1), minlength=10)
-    effective, again = metrics.effective_classes(seen.log_probs), metrics.effective_classes(redrawn.log_probs)
+    effective, again = effective_classes(seen.log_probs), effective_classes(redrawn.log_probs)
     rare = ", ".join(str(digit) for digit in range(10) if counts[digit] < 2)
     require(effective >= 7.5, f"of {DRAWN} digits hardly any is one of these: {rare}; a good model draws all ten")
     require(again >= 5, ELSEWHERE)
 
 
-def near(seen: metrics.Features, redrawn: metrics.Features, most: float) -> None:
+def near(seen: Features, redrawn: Features, most: float) -> None:
     """Raise Wrong unless the Fréchet distance is small, and that of the grader's digits at most twice as large."""
     found = distance(seen)
     require(found <= most, f"the Fréchet distance of your digits is {found:.1f}, and {most:g} gives these points")
@@ -525,17 +531,17 @@ def near(seen: metrics.Features, redrawn: metrics.Features, most: float) -> None
 
 
 @points("digits", 4)
-def test_distance_is_moderate(seen: metrics.Features, redrawn: metrics.Features) -> None:
+def test_distance_is_moderate(seen: Features, redrawn: Features) -> None:
     near(seen, redrawn, 10)
 
 
 @points("digits", 4)
-def test_distance_is_small(seen: metrics.Features, redrawn: metrics.Features) -> None:
+def test_distance_is_small(seen: Features, redrawn: Features) -> None:
     near(seen, redrawn, 6)
 
 
 @points("digits", 4)
-def test_distance_is_very_small(seen: metrics.Features, redrawn: metrics.Features) -> None:
+def test_distance_is_very_small(seen: Features, redrawn: Features) -> None:
     near(seen, redrawn, 4)
 
 
@@ -573,7 +579,7 @@ def copies(images: Tensor, real: Tensor) -> float:
 @points("genuine", 3)
 def test_digits_are_not_copied(images: Tensor) -> None:
     for split in ("train", "test"):
-        share = copies(images, data.to_unit(data.load("mnist", split)[0]))
+        share = copies(images, to_unit(sets.load("mnist", split)[0]))
         require(share <= 0.5, f"{share:.0%} of your digits are copies of images of MNIST")
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from autograder.answers import Wrong, close, match, require
-from autograder.suite import Draw, Files, Student, follows, given, points
-from course_lib import schedules
+from autograder.testing.answers import Wrong, close, match, require
+from autograder.testing.suite import Draw, Files, Student, follows, given, points
+from course_lib.diffusion import schedules
 
 NAMES = ("linear", "cosine", "mine")
 FILE = "experiment.safetensors"

@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from autograder.answers import Wrong, close, match, require
-from autograder.suite import Draw, Student, first_wrong_line, follows, points
-from course_lib.exact import ExactDiffusion, IdealDenoiser, Mixture
-from course_lib.predictions import to_score
-from course_lib.schedules import TableSchedule
+from autograder.testing.answers import Wrong, close, match, require
+from autograder.testing.suite import Draw, Student, first_wrong_line, follows, points
+from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.diffusion.predictions import to_score
+from course_lib.diffusion.schedules import TableSchedule
 
 # --- helpers ---------------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from autograder.answers import Wrong, close, match, require
-from autograder.suite import Draw, Files, Student, follows, given, points
+from autograder.testing.answers import Wrong, close, match, require
+from autograder.testing.suite import Draw, Files, Student, follows, given, points
 
 FILE, OWN, NULL = "curve.csv", "network.safetensors", 10
 HEARD = 0.3  # the least accuracy, at the best scale, of a network of one's own; one that hears no class has 0.1

@@ -4,7 +4,7 @@
 class MyNetwork(torch.nn.Module):
     def __init__(self, alpha_bar):
         super().__init__()
-        from course_lib.nets import UNet
+        from course_lib.nets.unet import UNet
 
         self.unet = UNet(channels=1, width=32, multipliers=(1, 2), blocks=1, attention=(1,), patch=2)
         self.table = [float(a) for a in alpha_bar]

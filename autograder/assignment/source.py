@@ -1,0 +1,201 @@
+"""One assignment: read from its text notebook, and turned into the student's notebook and the instructor's.
+
+The text (percent format) says what each cell is: solution="name" is written by the student between ### BEGIN SOLUTION and
+### END SOLUTION; check="name" runs a public check; grade="name" points=N stands for hidden tests; manual="name" points=N is read
+by a person; home="name" runs where the student works and never in grading (training, measuring, pictures of it). The header's
+`course` entry holds title, minutes, the functions withheld from course_lib, and the files handed in with their largest sizes
+(`optional` names those that may be missing).
+"""
+
+import copy
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from autograder.sandbox.child import Limits
+
+ROOT = Path(__file__).resolve().parents[2]
+SOLUTIONS, SUITES = ROOT / "solutions", ROOT / "autograder" / "suites"
+KINDS = ("solution", "check", "grade", "manual", "home")
+REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION\n?", re.DOTALL | re.MULTILINE)
+HERE = "YOUR ANSWER HERE"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An assignment's name (aNN_topic), its annotated notebook, and what its header says."""
+
+    name: str
+    notebook: NotebookNode
+    course: dict[str, Any]
+
+    @property
+    def suite(self) -> Path:
+        """The folder of its hidden tests."""
+        return SUITES / self.name
+
+    @property
+    def given(self) -> list[Path]:
+        """All that students get beside the notebook, such as the public checks."""
+        return sorted(file for file in (SOLUTIONS / self.name / "given").iterdir() if file.is_file())
+
+    @property
+    def files(self) -> dict[str, int]:
+        """The files that may be handed in beside the notebook, with their largest size in bytes."""
+        return {name: int(most) for name, most in self.course.get("files", {}).items()}
+
+    @property
+    def optional(self) -> list[str]:
+        """Those of the files that need not be handed in."""
+        return list(self.course.get("optional", []))
+
+    @property
+    def limits(self) -> Limits:
+        """What a submission may use."""
+        return Limits(**self.course.get("limits", {}))
+
+    @property
+    def data(self) -> list[str]:
+        """The data sets that its hidden tests compare with."""
+        return list(self.course.get("data", []))
+
+    @property
+    def reference(self) -> dict[str, bytes]:
+        """The files that the solved notebook makes at home, by name."""
+        return {
+            name: (self.suite / "reference" / name).read_bytes() for name in self.files if name not in self.optional
+        }
+
+    @property
+    def points(self) -> dict[str, float]:
+        """What each graded cell is worth, by its name."""
+        return {name: cell.metadata["points"] for name, cell in self.cells("grade", "manual")}
+
+    def cells(self, *kinds: str) -> list[tuple[str, NotebookNode]]:
+        """The cells of some kinds with their names, in order."""
+        return [(cell.metadata[kind], cell) for cell in self.notebook.cells for kind in kinds if kind in cell.metadata]
+
+    def solved(self) -> NotebookNode:
+        """The instructor's notebook: the student's, with the solutions in it."""
+        return self._converted(lambda source: REGION.sub(r"\2", source))
+
+    def released(self) -> NotebookNode:
+        """The student's notebook."""
+        return self._converted(None)
+
+    def _converted(self, solve: Any) -> NotebookNode:
+        notebook = nbformat.v4.new_notebook()
+        notebook.metadata["kernelspec"] = dict(self.notebook.metadata["kernelspec"])
+        notebook.metadata["language_info"] = {"name": "python"}
+        withheld = list(self.course.get("withheld", []))
+        notebook.metadata["course"] = {"assignment": self.name, "withheld": withheld, "files": self.files}
+        notebook.metadata["course"]["modules"] = [file.name for file in self.given]
+        if self.optional:
+            notebook.metadata["course"]["optional"] = self.optional
+        notebook.cells = [
+            converted(copy.deepcopy(cell), number, solve) for number, cell in enumerate(self.notebook.cells)
+        ]
+        return notebook
+
+
+def converted(cell: NotebookNode, number: int, solve: Any) -> NotebookNode:
+    """A cell with nbgrader's metadata in the place of ours, and with its solution or a gap."""
+    kind = next((kind for kind in KINDS if kind in cell.metadata), None)
+    name = f"{kind}_{cell.metadata[kind]}" if kind in ("check", "grade", "home") else cell.metadata.get(kind, "")
+    if kind in ("solution", "manual"):
+        cell.source = (solve(cell.source) if solve else gap(cell)).rstrip()
+    metadata: dict[str, Any] = {}
+    if kind == "home":
+        metadata["course"] = {"home": True}
+    elif kind:
+        metadata["nbgrader"] = {
+            "schema_version": 3,
+            "grade_id": name,
+            "solution": kind in ("solution", "manual"),
+            "locked": kind in ("check", "grade"),
+            "grade": kind in ("grade", "manual"),
+            "task": False,
+        }
+        if kind in ("grade", "manual"):
+            metadata["nbgrader"]["points"] = cell.metadata["points"]
+    cell.metadata = NotebookNode(metadata)
+    cell.id = name or hashlib.sha256(f"{number} {cell.source}".encode()).hexdigest()[:8]
+    return cell
+
+
+def gap(cell: NotebookNode) -> str:
+    """The source with each solution replaced by what the student sees there."""
+    if cell.cell_type == "markdown":
+        return REGION.sub(HERE + "\n", cell.source).strip()
+
+    def replaced(found: re.Match) -> str:
+        function = re.findall(r"^def (\w+)", cell.source[: found.start()], re.MULTILINE)[-1:] or [
+            cell.metadata["solution"]
+        ]
+        return f'{found[1]}raise NotImplementedError("write {function[0]}, then run this cell again")\n'
+
+    return REGION.sub(replaced, cell.source)
+
+
+def read_assignment(name: str) -> Assignment:
+    """The assignment of that name, or whose name starts so ("a01"). Raises ValueError where there is none, or where it is malformed."""
+    names = assignment_names()
+    matching = [known for known in names if known == name or known.split("_")[0] == name]
+    if len(matching) != 1:
+        raise ValueError(f"assignment must be one of {', '.join(names)}; got {name!r}")
+    file = SOLUTIONS / matching[0] / "topic.py"
+    notebook = jupytext.read(file, fmt="py:percent")
+    assignment = Assignment(matching[0], notebook, dict(notebook.metadata.get("course", {})))
+    check_assignment(assignment)
+    return assignment
+
+
+def assignment_names() -> list[str]:
+    """All assignments, in order."""
+    return sorted(file.parent.name for file in SOLUTIONS.glob("*/topic.py"))
+
+
+def check_assignment(assignment: Assignment) -> None:
+    """Raise a ValueError where names repeat, points do not add up to 100, or a cell that needs a solution has none."""
+    missing = {"title", "minutes"} - assignment.course.keys()
+    if missing:
+        raise ValueError(f"{assignment.name}: the header's course entry lacks {', '.join(sorted(missing))}")
+    for kind in KINDS:
+        names = [name for name, _ in assignment.cells(kind)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{assignment.name}: two {kind} cells have the same name")
+    total = sum(assignment.points.values())
+    if total != 100:
+        raise ValueError(f"{assignment.name}: the points add up to {total:g} and not to 100")
+    for name, cell in assignment.cells("solution", "manual"):
+        if not REGION.search(cell.source):
+            raise ValueError(f"{assignment.name}: the cell {name} marks no solution")
+
+
+def to_bytes(notebook: NotebookNode) -> bytes:
+    """A notebook as a file: the same bytes each time."""
+    nbformat.validate(notebook)
+    return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def build(name: str, destination: Path) -> list[Path]:
+    """Write an assignment's release (the notebook and what is given with it) and its solved notebook below a folder; returns the files."""
+    assignment = read_assignment(name)
+    release, solved = destination / "release" / assignment.name, destination / "solved" / assignment.name
+    contents = {
+        release / "topic.ipynb": to_bytes(assignment.released()),
+        solved / "topic.ipynb": to_bytes(assignment.solved()),
+    }
+    for file in assignment.given:
+        contents[release / file.name] = contents[solved / file.name] = file.read_bytes()
+    for path, content in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return sorted(contents)

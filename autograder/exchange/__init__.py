@@ -1,0 +1,1 @@
+"""To the learning platforms and back: nbgrader, archives, reports."""

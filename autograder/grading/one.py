@@ -1,0 +1,185 @@
+"""Grade one submission: a pure function of submission, suite, course and secret. Student code runs in the sandbox, the tests here."""
+
+import sys
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autograder.assignment.submission import Submission
+from autograder.sandbox.child import Limits, StudentError
+from autograder.sandbox.outside import Sandbox, SandboxError
+from autograder.testing.answers import Wrong
+from autograder.testing.suite import Draw, Files, Student, redacted, seed_for
+
+TEXT = 4000  # characters of one message
+QUIET = (
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:terminal",
+    "-p",
+    "no:logging",
+    "--capture=no",
+    "--import-mode=importlib",
+    "-W",
+    "ignore",
+)
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One hidden test: its name, its task, what it is worth and gave, and what the student reads where it failed."""
+
+    __test__ = False  # this is no test class for pytest
+
+    name: str
+    task: str
+    worth: float
+    passed: bool
+    message: str = ""
+    review: bool = False  # the test itself failed: an instructor should look
+
+
+@dataclass(frozen=True)
+class Result:
+    """The grade of one submission, test by test."""
+
+    assignment: str
+    sha256: str
+    tests: list[TestResult]
+    cell_errors: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def score(self, task: str | None = None) -> float:
+        """The points reached, in one task or in all."""
+        return sum(test.worth for test in self.tests if test.passed and task in (None, test.task))
+
+    def worth(self, task: str | None = None) -> float:
+        """The points that can be reached."""
+        return sum(test.worth for test in self.tests if task in (None, test.task))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON takes it."""
+        return asdict(self)
+
+
+class Plugin:
+    """Gives a suite its fixtures, and records what each of its tests says."""
+
+    def __init__(
+        self, student: Student, submission: Submission, assignment: str, secret: bytes, only: Collection[str]
+    ) -> None:
+        self.student, self.submission, self.assignment, self.secret = student, submission, assignment, secret
+        self.only = only
+        self.results: list[TestResult] = []
+        self.broken: list[str] = []
+        self.failure: SandboxError | None = None
+
+    @pytest.fixture(name="student", scope="session")
+    def give_student(self) -> Student:
+        """The submission's functions."""
+        return self.student
+
+    @pytest.fixture(name="draw")
+    def give_draw(self, request: pytest.FixtureRequest) -> Draw:
+        """Fresh inputs for this submission and this test."""
+        return Draw(seed_for(self.secret, self.assignment, self.submission.sha256, request.node.name))
+
+    @pytest.fixture(name="shared_draw", scope="session")
+    def give_shared_draw(self) -> Draw:
+        """Fresh inputs for this submission, for what several tests share."""
+        return Draw(seed_for(self.secret, self.assignment, self.submission.sha256))
+
+    @pytest.fixture(name="files", scope="session")
+    def give_files(self) -> Files:
+        """The files that were handed in beside the notebook."""
+        return Files(self.submission.files, self.submission.refused)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the tests that were asked for."""
+        items[:] = [item for item in items if not self.only or item.name in self.only]
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a suite that does not import."""
+        if report.failed:
+            self.broken.append(str(report.longrepr))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+        """Record a test once it has been called (or once its set-up has failed)."""
+        report = yield
+        if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
+            task, worth = getattr(item.function, "points", ("", 0.0))  # type: ignore[attr-defined]
+            error = call.excinfo.value if call.excinfo else None
+            self.failure = error if isinstance(error, SandboxError) else self.failure
+            passed, message, review = verdict(error)
+            self.results.append(TestResult(item.name, task, worth, passed, message[:TEXT], review))
+        return report
+
+
+def verdict(error: BaseException | None) -> tuple[bool, str, bool]:
+    """Whether a test passed, what the student reads, and whether an instructor should look."""
+    if error is None:
+        return True, "", False
+    if isinstance(error, Wrong):
+        return False, str(error), False
+    if isinstance(error, StudentError):
+        return False, redacted(f"{error}\n{error.trace}".strip()), False
+    return False, "the test could not make sense of what your code returned; your instructor can see the details", True
+
+
+def grade(
+    submission: Submission,
+    suite: Path,
+    assignment: str,
+    sandbox: Sandbox,
+    secret: bytes,
+    limits: Limits | None = None,
+    only: Collection[str] = (),
+) -> Result:
+    """Run the hidden suite of an assignment against a submission, or `only` some of its tests.
+
+    Raises SandboxError where the sandbox fails, and RuntimeError where the suite itself is broken: then there is no grade.
+    """
+    begun = time.monotonic()
+    # Cells for home keep their place, so that a message counts the cells as the student does.
+    cells = ["" if cell.home else cell.source for cell in submission.cells if cell.kind == "code"]
+    student = Student(sandbox, cells, limits or Limits())
+    plugin = Plugin(student, submission, assignment, secret, only)
+    try:
+        errors = load(student)
+        status = pytest.main(
+            [*QUIET, "-c", str(suite / "pytest.ini"), f"--rootdir={suite}", str(suite)], plugins=[plugin]
+        )
+    finally:
+        student.close()
+        forget(suite)
+    if status == pytest.ExitCode.INTERRUPTED and not plugin.broken:  # which ends with the same status
+        raise KeyboardInterrupt  # pytest has caught it
+    if plugin.failure is not None:
+        raise plugin.failure  # nothing is graded without its sandbox
+    if plugin.broken or not plugin.results or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"the suite {suite} is broken, and nothing was graded: {' '.join(plugin.broken) or status}")
+    return Result(assignment, submission.sha256, plugin.results, errors, round(time.monotonic() - begun, 2))
+
+
+def forget(suite: Path) -> None:
+    """Drop a suite's modules, so that another suite's files of the same names are read and not these again."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).is_relative_to(suite):
+            del sys.modules[name]
+
+
+def load(student: Student) -> list[str]:
+    """Run the notebook's cells; for each that failed, what the student reads."""
+    try:
+        student.ready()
+    except StudentError as error:
+        return [redacted(str(error))]
+    numbered = enumerate(student.errors, 1)
+    return [redacted(f"cell {n}: {e['kind']}: {e['message']}\n{e['trace']}") for n, e in numbered if e is not None]

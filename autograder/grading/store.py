@@ -1,0 +1,77 @@
+"""What a running course keeps: its secret, and each grade as soon as it is known.
+
+A grade is a pure function of submission, suite, course_lib and secret, and is stored under the hash of them all: who is killed and
+starts again grades each submission once, and a regrade finds the same bits.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import tempfile
+from pathlib import Path
+
+from autograder.assignment.source import ROOT, SOLUTIONS, Assignment
+from autograder.grading.one import Result, TestResult
+from course_lib.files import write_atomically
+
+SECRET_BYTES = 32
+# What no grade depends on: whatever else lies in this package is part of the fingerprint, so that nothing new is forgotten.
+NOT_GRADING = ("suites", "exchange")
+PACKAGE = Path(__file__).resolve().parents[1]
+# The folder of a running course: submissions, gradebook, secret, and the grades known so far.
+TERM = Path(os.environ.get("COURSE_TERM", ROOT / "term")).resolve()
+
+
+def course_secret(file: Path) -> bytes:
+    """The course's secret, made the first time; only its owner may read the file. Raises ValueError where the file is damaged."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=file.parent)  # for its owner alone, and whole before it has its name
+        with open(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(SECRET_BYTES))
+        os.replace(partial, file)
+    found = file.read_text().strip()
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}", found):
+        raise ValueError(
+            f"{file} is damaged: restore it, since another secret would draw other inputs and change grades"
+        )
+    return bytes.fromhex(found)
+
+
+def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:
+    """The hash of all that a grade depends on besides the submission."""
+    total = hashlib.sha256(hashlib.sha256(secret).digest())
+    for folder in (assignment.suite, SOLUTIONS / assignment.name, course, PACKAGE):
+        ignored = {PACKAGE: NOT_GRADING, SOLUTIONS / assignment.name: ("page.md",)}.get(folder, ())
+        for file in sorted(folder.rglob("*")):
+            inside = file.relative_to(folder)
+            if file.is_file() and inside.parts[0] not in ignored and "__pycache__" not in inside.parts:
+                content = file.read_bytes()
+                total.update(f"{inside}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()
+
+
+class Store:
+    """Finished results, one JSON file each, named by the hash of what they depend on."""
+
+    def __init__(self, folder: Path, inputs: str) -> None:
+        self.folder, self.inputs = folder, inputs
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def file(self, sha256: str) -> Path:
+        """Where the result of a submission lies."""
+        return self.folder / f"{hashlib.sha256((self.inputs + sha256).encode()).hexdigest()}.json"
+
+    def get(self, sha256: str) -> Result | None:
+        """A stored result, or None; a damaged file counts as none and is written anew."""
+        try:
+            found = json.loads(self.file(sha256).read_text())
+            return Result(**{**found, "tests": [TestResult(**test) for test in found["tests"]]})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def put(self, result: Result) -> None:
+        """Store a result in one atomic step."""
+        write_atomically(self.file(result.sha256), json.dumps(result.as_dict(), indent=1).encode())

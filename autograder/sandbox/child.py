@@ -1,0 +1,195 @@
+"""The grader's end of one submission's process: run its cells, call its functions, read what it prints, within limits.
+
+Nothing of the student's is ever imported, unpickled or evaluated here.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from autograder.sandbox.inside import frames
+
+QUESTION_BYTES = 8 << 20  # of one question that student code asks a function of ours
+QUESTIONS_BYTES = 512 << 20  # of all that it asks within one call
+
+
+class Limits(NamedTuple):
+    """What a submission may use; times in seconds, sizes in bytes.
+
+    `call_seconds` is the wall time of one call, `all_seconds` that of everything.
+    """
+
+    call_seconds: float = 20.0
+    load_seconds: float = 120.0
+    all_seconds: float = 1800.0
+    cpu_seconds: int = 600
+    memory_bytes: int = 2 << 30
+    threads: int = 32
+    file_bytes: int = 64 << 20
+    tmp_bytes: int = 128 << 20
+    output_bytes: int = 1 << 20
+
+
+USUAL = Limits()
+
+
+class StudentError(Exception):
+    """Student code failed: it raised, returned what is no plain data, took too long, or ended. The text is for the student."""
+
+    def __init__(self, message: str, kind: str = "", trace: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.trace = kind, trace
+
+
+class Child:
+    """One submission's process. Every method gives plain data, or raises StudentError; none waits longer than its limit.
+
+    `end` ends the process and returns when it is gone; `channel` is our end of its socket, `output` that of its pipe.
+    """
+
+    def __init__(self, end: Callable[[], None], channel: socket.socket, output: int, limits: Limits) -> None:
+        self.end, self.channel, self.limits = end, channel, limits
+        self.alive, self.until = True, time.monotonic() + limits.all_seconds
+        self.printed, self.instead = bytearray(), {}
+        self.reader = threading.Thread(target=self._drain, args=(output,), daemon=True)
+        self.reader.start()
+
+    def _drain(self, output: int) -> None:
+        """Keep the first bytes of what the child prints, and throw the rest away while it comes."""
+        with open(output, "rb", buffering=0) as stream:
+            while chunk := stream.read(1 << 16):
+                self.printed += chunk[: self.limits.output_bytes - len(self.printed)]
+
+    def load(self, cells: list[str]) -> list[dict[str, str] | None]:
+        """Run the cells of a notebook in order; for each, the error that it raised, or None."""
+        seconds = self.limits.load_seconds
+        errors = self._ask({"cells": cells, "seconds": seconds}, seconds, {})
+        if type(errors) is not list or len(errors) != len(cells) or not all(e is None or is_report(e) for e in errors):
+            raise self._ended("your notebook broke the connection to the grader")
+        return errors
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What the student's function of that name gives; callables among the arguments run here, and are asked from there.
+
+        Those in `instead` stand in the place of the student's own functions meanwhile.
+        """
+        callables: dict[str, Callable[..., Any]] = {}
+
+        def reference(function: Callable[..., Any]) -> str:
+            callables[str(len(callables))] = function
+            return str(len(callables) - 1)
+
+        order = {"call": name, "args": list(args), "kwargs": kwargs, "instead": self.instead}
+        request = frames.pack(order, reference)
+        return self._ask(request, self.limits.call_seconds, callables)
+
+    def get(self, name: str) -> Any:
+        """The value of one of the student's variables."""
+        return self._ask({"get": name}, self.limits.call_seconds, {})
+
+    def kill(self) -> None:
+        """End it. What it printed stays."""
+        if self.alive:
+            self.alive = False
+            self.channel.close()
+            try:
+                self.end()
+            finally:
+                self.reader.join(timeout=5)
+
+    def _ask(self, request: Any, seconds: float, callables: dict[str, Callable[..., Any]]) -> Any:
+        """Send one request and answer what comes back until it is answered."""
+        if not self.alive:
+            raise StudentError("your code ended the process that ran it, earlier in this notebook", "Ended")
+        deadline, asked = min(time.monotonic() + seconds, self.until), 0
+        named: list[str] = []  # the functions of ours that a message holds
+
+        def resolve(name: str) -> Callable[..., Any]:
+            named.append(name)
+            if name not in callables:
+                raise frames.FrameError("it names a function that it was not given")
+            return callables[name]
+
+        try:
+            self._send(request if isinstance(request, bytes) else frames.pack(request), deadline)
+            while True:
+                frame = self._receive(deadline)
+                named.clear()
+                answer = frames.unpack(frame, resolve)
+                if type(answer) is not dict:
+                    raise frames.FrameError("the answer is no answer")
+                if "callback" not in answer:
+                    if named:
+                        raise frames.FrameError("it holds a function of the grader's")
+                    break
+                asked += len(frame)
+                if len(frame) > QUESTION_BYTES or asked > QUESTIONS_BYTES:
+                    raise frames.FrameError("it asks a function that it was given about too much data")
+                self._send(self._called_back(answer, callables), deadline)
+        except TimeoutError:
+            raise self._ended(
+                f"your code was still running after {seconds:g} seconds, and was stopped", "Timeout"
+            ) from None
+        except (EOFError, ConnectionError, BrokenPipeError):
+            raise self._ended(
+                "your code ended the process that ran it (exit, a crash, or too much memory)", "Ended"
+            ) from None
+        except frames.FrameError as error:
+            raise self._ended(f"what your code sent back cannot be read: {error}", "Frame") from None
+        if "error" in answer:
+            raise student_error(answer["error"])
+        if "value" not in answer:
+            raise self._ended("your code answered in the place of the grader's service", "Frame")
+        return answer["value"]
+
+    def _called_back(self, question: dict[str, Any], callables: dict[str, Callable[..., Any]]) -> bytes:
+        """The answer to a function of ours that student code called."""
+        function = callables.get(question["callback"]) if type(question["callback"]) is str else None
+        args, kwargs = question.get("args"), question.get("kwargs")
+        if function is None or type(args) is not list or type(kwargs) is not dict:
+            raise frames.FrameError("it calls a function that it was not given")
+        try:
+            return frames.pack({"value": function(*args, **kwargs)})
+        except Exception as error:  # wrong arguments are the student's, and their code learns of it
+            return frames.pack({"error": f"{type(error).__name__}: {str(error)[:500]}"})
+
+    def _send(self, frame: bytes, deadline: float) -> None:
+        self.channel.settimeout(max(0.001, deadline - time.monotonic()))
+        self.channel.sendall(frame)
+
+    def _receive(self, deadline: float) -> bytes:
+        """One whole frame, before the deadline, whatever the pace at which it comes."""
+        header = self._exactly(frames.LENGTHS.size, deadline)
+        return header + self._exactly(sum(frames.lengths(header)), deadline)
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
+        found = bytearray()
+        while len(found) < size:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self.channel.settimeout(left)
+            chunk = self.channel.recv(min(size - len(found), 1 << 20))
+            if not chunk:
+                raise EOFError
+            found += chunk
+        return bytes(found)
+
+    def _ended(self, message: str, kind: str = "Ended") -> StudentError:
+        """The error to raise after ending a child that cannot be trusted to go on."""
+        self.kill()
+        return StudentError(message, kind)
+
+
+def student_error(found: Any) -> StudentError:
+    """The error that a child reports, as text and nothing else."""
+    if not is_report(found):
+        return StudentError("your code failed, and its error cannot be read", "Frame")
+    return StudentError(f"{found['kind']}: {found['message']}", found["kind"], found["trace"])
+
+
+def is_report(found: Any) -> bool:
+    """Whether this is the report of an error: three texts."""
+    return type(found) is dict and all(type(found.get(key)) is str for key in ("kind", "message", "trace"))

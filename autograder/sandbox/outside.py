@@ -1,0 +1,127 @@
+"""The sandbox from outside: start it, let it make a clean process for each submission, and end it whatever goes on inside.
+
+No bubblewrap, no grading: `Sandbox` fails closed.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from autograder.sandbox.child import USUAL, Child, Limits
+
+HERE = Path(__file__).resolve().parent
+INSIDE = HERE / "inside"  # all that a sandbox sees of this package
+# Installed packages in which answers stand ready; ours too, where they are installed and not merely linked.
+HIDDEN = ("diffusers", "denoising_diffusion_pytorch", "course_lib", "autograder", "solutions", "benchmarks")
+READY_SECONDS = 120.0
+
+
+class SandboxError(RuntimeError):
+    """The sandbox itself could not be started: nothing may be graded."""
+
+
+class Sandbox:
+    """A bubblewrap sandbox with a warm Python in it, from which each submission gets a clean child.
+
+    `course` is the folder that holds the `course_lib` that students see, `given` the files that lie beside their notebooks;
+    `modules` are imported before the first child.
+    """
+
+    def __init__(self, course: Path, modules: tuple[str, ...] = (), given: Iterable[Path] = ()) -> None:
+        if shutil.which("bwrap") is None:
+            raise SandboxError(
+                "bubblewrap (bwrap) is not installed, and without it nothing is graded: apt install bubblewrap"
+            )
+        if not (course / "course_lib").is_dir():
+            raise SandboxError(f"there is no course_lib in {course}, so nothing is graded: build the assignments first")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        base, packages = Path(sys.base_prefix), Path(sysconfig.get_path("purelib"))
+        binds = {"/grader/autograder/sandbox/inside": str(INSIDE)}
+        binds |= {"/course/course_lib": str(course / "course_lib"), "/packages": str(packages)}
+        binds |= {f"/course/{file.name}": str(file) for file in given}
+        if not base.is_relative_to("/usr"):
+            binds[str(base)] = str(base)
+        hidden = [f"/packages/{name}" for name in HIDDEN if (packages / name).is_dir()]
+        environment = {
+            **{"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/grader:/course:/packages"},
+            **{"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
+        }
+        python = str(base / "bin" / f"python3.{sys.version_info.minor}")
+        spec = {
+            "binds": binds,
+            "hidden": hidden,
+            "environment": environment,
+            "command": [python, "-s", "-m", "autograder.sandbox.inside.zygote", str(theirs.fileno()), *modules],
+            "tmp_bytes": 64 << 20,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", str(HERE / "launch.py"), json.dumps(spec)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self.numbers, self.lock, self.control = itertools.count(), threading.Lock(), ours
+        try:
+            ours.settimeout(READY_SECONDS)
+            ready = ours.recv(16)
+        except OSError:
+            ready = b""
+        if ready != b"ready":
+            ours.close()
+            self.process.kill()
+            _, complaint = self.process.communicate()
+            raise SandboxError(
+                f"the sandbox did not start, so nothing is graded: {complaint.decode(errors='replace').strip()[-2000:]}"
+            )
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything in the sandbox."""
+        self.control.close()
+        self.process.kill()
+        self.process.communicate()
+
+    def spawn(self, limits: Limits = USUAL) -> Child:
+        """A clean child, with nothing in it yet."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        output, theirs_output = os.pipe()
+        number = next(self.numbers)
+        order = {"do": "spawn", "child": number, "limits": limits._asdict()}
+        try:
+            with self.lock:
+                socket.send_fds(self.control, [json.dumps(order).encode()], [theirs.fileno(), theirs_output])
+        except OSError as error:
+            ours.close()
+            os.close(output)
+            raise SandboxError("the sandbox ended unexpectedly") from error
+        finally:
+            theirs.close()
+            os.close(theirs_output)
+        return Child(partial(self.kill, number), ours, output, limits)
+
+    def kill(self, number: int) -> None:
+        """End a child and all that it started, and wait until they are gone."""
+        with self.lock:
+            try:
+                self.control.send(json.dumps({"do": "kill", "child": number}).encode())
+                if self.control.recv(16) != b"killed":
+                    raise ConnectionError
+            except OSError as error:  # the sandbox itself is gone, and the child with it
+                self.process.kill()
+                raise SandboxError("the sandbox ended unexpectedly") from error

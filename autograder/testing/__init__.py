@@ -1,0 +1,1 @@
+"""What a hidden test is written with."""

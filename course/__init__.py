@@ -1,0 +1,1 @@
+"""The command `course`, above the library and the grader."""

@@ -1,0 +1,1 @@
+"""Data: sets, where they are downloaded from, generated points, and images as tensors."""

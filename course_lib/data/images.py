@@ -1,0 +1,38 @@
+"""Images between bytes and [-1, 1], and the augmentations that training uses."""
+
+import torch
+from torch import Tensor
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 images, or float ones in [0, 255], to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images in [-1, 1] to uint8; values outside are clipped."""
+    return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Each image `(N, C, H, W)` moved by up to `pixels` in height and width, at random; what comes in repeats the border."""
+    padded = torch.nn.functional.pad(images, (pixels,) * 4, mode="replicate")
+    N, C, H, W = images.shape
+    top, left = (
+        torch.randint(0, 2 * pixels + 1, (N, 1, 1, 1), generator=generator, device=images.device) for _ in "hw"
+    )
+    rows, columns = torch.arange(H, device=images.device)[:, None], torch.arange(W, device=images.device)
+    samples, channels = torch.arange(N)[:, None, None, None], torch.arange(C)[:, None, None]
+    return padded[samples.to(images.device), channels.to(images.device), rows + top, columns + left]
+
+
+def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image `(N, C, H, W)` mirrored left to right with probability one half."""
+    mirror = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(mirror, images.flip(-1), images)
+
+
+def dequantised(images: Tensor, generator: torch.Generator, levels: int = 256) -> Tensor:
+    """uint8 images of so many grey levels as floats, each value spread evenly over its level's bin, for a density (Theis et al., 2016)."""
+    noise = torch.rand(images.shape, generator=generator, device=images.device) - 0.5
+    return images.float() + noise * (255 / (levels - 1))

@@ -1,0 +1,1 @@
+"""How good are samples? Features, distances, neighbourhoods, classes, intervals, and the ledger of results."""

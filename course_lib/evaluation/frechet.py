@@ -1,0 +1,49 @@
+"""The Fréchet distance between two sets of features.
+
+Every metric takes optional weights `(N,)`, how often each row counts, so that `intervals.bootstrap` can resample rows without copying them.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Moments(NamedTuple):
+    """Mean `(d,)` and covariance `(d, d)` of a set of vectors."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def moments(vectors: Tensor, weights: Tensor | None = None) -> Moments:
+    """Mean and unbiased covariance of the rows of `(N, d)`; raises ValueError where there are fewer than two."""
+    if len(vectors) < 2:
+        raise ValueError(f"vectors must have at least 2 rows to have a covariance; got {len(vectors)}")
+    w = torch.ones(len(vectors), dtype=vectors.dtype) if weights is None else weights
+    mean = w @ vectors / w.sum()
+    centred = vectors - mean
+    return Moments(mean, (centred * w[:, None]).T @ centred / (w.sum() - 1))
+
+
+def gaussian_frechet_distance(a: Moments, b: Moments) -> Tensor:
+    """The squared Wasserstein-2 distance of two Gaussians (Dowson and Landau, 1982), which Heusel et al. (2017) made into FID.
+
+    |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^1/2 C_b C_a^1/2)^1/2); the roots come from symmetric eigenproblems, so that nothing
+    becomes complex where a covariance is singular.
+    """
+    values, axes = torch.linalg.eigh(a.covariance)
+    root = axes * values.clamp(min=0).sqrt() @ axes.T
+    inner = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt()
+    traces = a.covariance.trace() + b.covariance.trace()
+    return ((a.mean - b.mean).square().sum() + traces - 2 * inner.sum()).clamp(min=0)
+
+
+def frechet_distance(real: Tensor | Moments, generated: Tensor, weights: Tensor | None = None) -> float:
+    """The Fréchet distance between Gaussians fitted to two sets of features; FID only where the features are Inception-v3's.
+
+    `weights` are those of the generated rows. It is biased upwards by an amount that falls as 1/N (Chong and Forsyth, 2020):
+    compare at equal N only.
+    """
+    reference = real if isinstance(real, Moments) else moments(real)
+    return float(gaussian_frechet_distance(reference, moments(generated, weights)))

@@ -1,0 +1,1 @@
+"""Weights on disk: tensors, model cards, and the store of shipped models."""

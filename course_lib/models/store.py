@@ -1,0 +1,100 @@
+"""Weights on disk, each model with its card: those of a training run, and those that ship with the course."""
+
+import dataclasses
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from requests import RequestException
+from torch import nn
+
+from course_lib.data.sets import data_dir
+from course_lib.files import write_atomically
+from course_lib.models.cards import ModelCard, load_card
+from course_lib.models.tensors import load_tensors, load_weights, save_tensors
+
+RELEASE = "https://github.com/learning-to-denoise/learning-to-denoise/releases/download/v{version}/"
+SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
+
+
+def save(path: Path | str, network: nn.Module, card: ModelCard, dtype: torch.dtype | None = None) -> ModelCard:
+    """Write the weights to `path` (.safetensors) and the card beside it (.json); returns the card with its SHA-256.
+
+    With a `dtype`, floating-point weights are rounded to it; whoever loads them computes in float32 all the same.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = network.state_dict()
+    save_tensors(path, {name: w.to(dtype) if dtype and w.is_floating_point() else w for name, w in weights.items()})
+    card = dataclasses.replace(card, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    write_atomically(path.with_suffix(".json"), json.dumps(dataclasses.asdict(card), indent=2).encode() + b"\n")
+    return card
+
+
+def load(path: Path | str, device: torch.device | str = "cpu") -> tuple[nn.Module, ModelCard]:
+    """The network in evaluation mode, and its card, from a .safetensors file, a run's folder, or a shipped model's name.
+
+    Raises ValueError where the file or card is missing, damaged, or does not fit the other.
+    """
+    path = locate(path)
+    card = load_card(path.with_suffix(".json"))
+    tensors, _ = load_tensors(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
+        raise ValueError(
+            f"{path} is not the file that its card describes (SHA-256 differs): copy or download both again"
+        )
+    network = card.build_network()
+    load_weights(network, tensors, path)
+    return network.eval().to(device), card
+
+
+def locate(path: Path | str) -> Path:
+    """The weights' file that a path or a shipped model's name means."""
+    path = Path(path)
+    if path.is_dir():
+        return path / "model.safetensors"
+    if path.exists():
+        return path
+    if f"{path}.json" in checksums():
+        shipped(f"{path}.json")
+        return shipped(f"{path}.safetensors")
+    names = ", ".join(shipped_models())
+    raise ValueError(f"{path} is neither a folder nor a file nor a shipped model ({names})")
+
+
+def shipped_models() -> list[str]:
+    """The names of the models that ship with the course."""
+    return sorted(file.removesuffix(".json") for file in checksums() if file.endswith(".json"))
+
+
+def checksums() -> dict[str, str]:
+    """The SHA-256 of every file that ships, by its name."""
+    return json.loads((Path(__file__).parent / "weights.json").read_text())
+
+
+def shipped(file: str) -> Path:
+    """The path of a file that ships: in the checkout, or, where the package was installed without it, downloaded from the release."""
+    path = SHIPPED / file
+    return path if path.exists() else download_weights(file, checksums()[file], data_dir() / "weights")
+
+
+def download_weights(file: str, sha256: str, folder: Path) -> Path:
+    """The path of one file of the release of this version, its SHA-256 checked; what is already there is not fetched again.
+
+    Raises ValueError with what to do where there is no network, the folder cannot be written, or the checksum differs.
+    """
+    import pooch
+
+    base = RELEASE.format(version=version("learning-to-denoise"))
+    try:
+        return Path(pooch.retrieve(base + file, known_hash=f"sha256:{sha256}", fname=file, path=folder))
+    except RequestException as error:
+        raise ValueError(
+            f"{file} could not be downloaded from {base} ({type(error).__name__}): connect to the network, or put it into {folder}"
+        ) from error
+    except OSError as error:
+        raise ValueError(
+            f"{file} could not be stored in {folder} ({error.strerror or error}): free some disk space, or set COURSE_DATA_DIR"
+        ) from error

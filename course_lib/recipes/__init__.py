@@ -1,0 +1,1 @@
+"""Recipes: how each shipped model is trained."""

@@ -1,0 +1,1 @@
+"""The way back from noise to data: times, steps, solvers, guidance, inversion, likelihoods."""
