@@ -16,7 +16,6 @@ from benchmarks.record import machine, write
 from course_lib.data import sets
 from course_lib.data.images import to_bytes
 from course_lib.models import store
-from course_lib.models.cards import load_card
 from course_lib.recipes.classifiers import accuracy_score
 from course_lib.sampling.generate import balanced_classes, draw_batches
 
@@ -33,9 +32,10 @@ def real(n: int) -> tuple[Tensor, Tensor]:
 
 def drawn(n: int, scale: float) -> tuple[Tensor, Tensor]:
     """n digits that the model draws when it is asked for each class equally often, and what was asked for."""
-    cond = balanced_classes(load_card(store.locate(MODEL).with_suffix(".json")), n)
+    model, _ = store.load_denoising(MODEL)
+    cond = balanced_classes(model.takes, n)
     assert cond is not None
-    return to_bytes(draw_batches(MODEL, n, STEPS, "ddim", seed=0, cond=cond, scale=scale)), cond
+    return to_bytes(draw_batches(model, n, STEPS, "ddim", seed=0, cond=cond, scale=scale)), cond
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from course_lib.diffusion import schedules
 from course_lib.diffusion.predictions import V
 from course_lib.evaluation.evaluate import compare
 from course_lib.hardware import bf16_is_fast
-from course_lib.sampling.generate import draw
+from course_lib.sampling.generate import Denoising, draw
 from course_lib.training.loop import averaged
 
 STEPS = 50
@@ -55,7 +55,7 @@ def drawn(contestant: Contestant, network: nn.Module, n: int, mode: Mode) -> Ten
 
 def ours(network: nn.Module, n: int) -> Tensor:
     """The course's sampler."""
-    return draw(network, V, schedules.cosine(), (n, 1, 28, 28), STEPS)
+    return draw(Denoising(network, V, schedules.cosine(), (1, 28, 28)), n, STEPS)
 
 
 def diffusers_ddim(network: nn.Module, n: int) -> Tensor:

@@ -21,7 +21,6 @@ from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import EPS, denoiser
 from course_lib.hardware import bf16_is_fast
 from course_lib.sampling.steps import ddim, last, sample
-from course_lib.sampling.times import uniform_grid
 from course_lib.types import Cond
 
 
@@ -34,7 +33,7 @@ def ours(unet: Any, n: int, steps: int) -> Any:
         return unet(x, t).sample.float()
 
     denoise = denoiser(network, EPS, schedule, clip=1.0)
-    x = last(sample(ddim(denoise, process), process.prior((n, 1, 28, 28)), uniform_grid(schedule, steps)))
+    x = last(sample(ddim(denoise, process), process.prior((n, 1, 28, 28)), schedule.grid(steps)))
     return (x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 

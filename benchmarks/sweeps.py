@@ -24,11 +24,9 @@ from course_lib.evaluation.evaluate import compare
 from course_lib.evaluation.intervals import bootstrap
 from course_lib.hardware import bf16_is_fast
 from course_lib.models import store
-from course_lib.models.cards import load_card
 from course_lib.sampling.generate import balanced_classes, draw_batches
 from course_lib.sampling.guidance import classifier_free, classifier_guided, dynamic_threshold, rescaled, within
 from course_lib.sampling.steps import ddim, last, sample
-from course_lib.sampling.times import uniform_grid
 from course_lib.types import Denoiser
 
 Setting = tuple[str, Callable[[int], tuple[str, Tensor, Tensor | None]]]  # its name; n -> (data set, images, classes)
@@ -36,10 +34,11 @@ Setting = tuple[str, Callable[[int], tuple[str, Tensor, Tensor | None]]]  # its 
 
 def samplers() -> Iterator[Setting]:
     """Four samplers at the same number of network evaluations, on mnist-ddpm (chapter 3)."""
+    model, _ = store.load_denoising("mnist-ddpm")
 
     def setting(sampler: str, evaluations: int, steps: int) -> Setting:
         def draw(n):
-            return ("mnist", draw_batches("mnist-ddpm", n, steps, sampler, seed=0, batch_size=250), None)
+            return ("mnist", draw_batches(model, n, steps, sampler, seed=0, batch_size=250), None)
 
         return f"{sampler}, {evaluations} evaluations", draw
 
@@ -64,7 +63,7 @@ def classifier() -> Iterator[Setting]:
             x = process.prior((len(wanted), *card.image_shape), generator)
             step = ddim(classifier_guided(denoise, guide, schedule, wanted, scale, clip=1.0), process)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
-                batches.append(last(sample(step, x, uniform_grid(schedule, 25))))
+                batches.append(last(sample(step, x, schedule.grid(25))))
         return "mnist", torch.cat(batches), cond
 
     for scale in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
@@ -73,14 +72,12 @@ def classifier() -> Iterator[Setting]:
 
 def free_scales(model: str, steps: int, scales: tuple[float, ...]) -> Iterator[Setting]:
     """Classifier-free guidance at rising scales (chapter 6)."""
-    name, card = (
-        ("mnist" if model == "mnist-cfg" else "cifar10"),
-        load_card(store.locate(model).with_suffix(".json")),
-    )
+    name = "mnist" if model == "mnist-cfg" else "cifar10"
+    drawing, _ = store.load_denoising(model)
 
     def drawn(n: int, scale: float) -> tuple[str, Tensor, Tensor | None]:
-        cond = balanced_classes(card, n)
-        return name, draw_batches(model, n, steps, "ddim", seed=0, batch_size=250, cond=cond, scale=scale), cond
+        cond = balanced_classes(drawing.takes, n)
+        return name, draw_batches(drawing, n, steps, "ddim", seed=0, batch_size=250, cond=cond, scale=scale), cond
 
     for scale in scales:
         yield f"scale {scale:g}", partial(drawn, scale=scale)
@@ -110,7 +107,7 @@ def remedies() -> Iterator[Setting]:
         for labels in cond.split(125):
             x = process.prior((len(labels), *card.image_shape), generator)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
-                batches.append(last(sample(ddim(ways[way](labels), process), x, uniform_grid(schedule, 20))))
+                batches.append(last(sample(ddim(ways[way](labels), process), x, schedule.grid(20))))
         return "cifar10", torch.cat(batches), cond
 
     for way in ways:

@@ -124,14 +124,14 @@ def sample(
     """Draw images from a trained model and write them as one picture."""
     import torch
 
+    from course_lib import hardware
     from course_lib.models import store
-    from course_lib.models.cards import load_card
     from course_lib.pages.plotting import save_grid
     from course_lib.sampling.generate import balanced_classes, draw_batches
 
-    card = load_card(store.locate(model).with_suffix(".json"))
-    cond = balanced_classes(card, n) if label is None else torch.full((n,), label)
-    images = draw_batches(model, n, steps, sampler.value, seed, cond=cond, scale=scale)
+    drawing, _ = store.load_denoising(model, hardware.device())
+    cond = balanced_classes(drawing.takes, n) if label is None else torch.full((n,), label)
+    images = draw_batches(drawing, n, steps, sampler.value, seed, cond=cond, scale=scale)
     save_grid(out, images)
     console.print(f"{len(images)} images from {model} by {sampler.value}, {steps} steps -> {out}")
 

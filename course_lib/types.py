@@ -1,18 +1,19 @@
-"""The few types that every other module composes."""
+"""The few types that every other module composes, and checks of arguments."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-Cond = Tensor | None
+Condition = Tensor | Mapping[str, Tensor]  # one condition, or several by name; each has one row a sample
+Cond = Condition | None
 Network = Callable[[Tensor, Tensor, Cond], Tensor]  # (x_t, t, cond) -> raw output
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> prediction of x_0
 Velocity = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> dx/dt
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, t, s) -> x_s with s < t
-NoiseSource = Callable[[Tensor], Tensor]  # x -> standard normal noise like x
+Variance = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> Var[x_0 | x_t], () or (B,) or of the shape of x_t
 
 
 @runtime_checkable
@@ -32,37 +33,72 @@ class Schedule(Protocol):
         """The coefficient of eps (a standard deviation) at time t, of the shape of t."""
         ...
 
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The derivatives of signal and noise in time at t, each of the shape of t. Raises ValueError where there are none."""
+        ...
+
+    def times(
+        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> Tensor:
+        """n times `(n,)` to train at, drawn as the schedule's authors draw them."""
+        ...
+
+    def grid(self, steps: int | None = None, end: float = 0.0) -> Tensor:
+        """`steps + 1` times that fall from T to `end`, on the CPU; None asks for all the steps that the schedule has."""
+        ...
+
 
 class Process(Protocol):
-    """A way to destroy data that has a known reversal given the data."""
+    """A way to destroy data that has a known reversal given the data: Gaussian noise, flipped bits, erased symbols."""
 
     def prior(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-        """Draw x_T."""
+        """Draw x_T of a shape `(B, ...)`."""
         ...
 
-    def diffuse(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Jump from x_0 to x_t."""
+    def forward(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw from q(x_t | x_0) for data `(B, ...)` at times t `()` or `(B,)`."""
         ...
 
-    def bridge(self, x0: Tensor, x_t: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of q(x_s | x_t, x_0)."""
+    def backward(
+        self, x0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw from q(x_s | x_t, x_0), s < t, where x_0 may be a model's expectation of it."""
         ...
 
 
 def per_sample(coefficient: Tensor, x: Tensor) -> Tensor:
-    """Reshape a coefficient `()` or `(B,)` so that it multiplies each sample of x `(B, ...)`, in x's dtype and device.
+    """Reshape a coefficient `()` or `(B,)` so that it multiplies each sample of x `(B, ...)`, in x's dtype.
 
+    One number stays on the CPU, where every device takes it from without a copy; others go to x's device.
     Raises ValueError where the coefficient has neither one entry nor one for each sample.
     """
-    coefficient = coefficient.to(device=x.device, dtype=x.dtype)
+    coefficient = coefficient.to(x.dtype)
     if coefficient.ndim == 0:
         return coefficient
     if coefficient.ndim == 1 and x.ndim >= 1 and coefficient.shape[0] in (1, x.shape[0]):
-        return coefficient.reshape(-1, *[1] * (x.ndim - 1))
+        return coefficient.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
     raise ValueError(
         f"t must have shape () or (B,) with B = {x.shape[0] if x.ndim else 1}, the batch size of x {tuple(x.shape)}; "
         f"got shape {tuple(coefficient.shape)}"
     )
+
+
+def per_entry(coefficient: Tensor, x: Tensor) -> Tensor:
+    """A coefficient of the shape of x `(B, ...)`, one for each entry, in x's dtype; any other is taken as by `per_sample`."""
+    return coefficient.to(x) if coefficient.shape == x.shape else per_sample(coefficient, x)
+
+
+def on_device(t: Tensor | float, x: Tensor) -> Tensor:
+    """Times t `()` or `(B,)` as `(B,)` beside x `(B, ...)`: one number from the CPU is written there without a copy."""
+    t = torch.as_tensor(t)
+    if t.ndim == 0 and t.device.type == "cpu":
+        return torch.full((len(x),), t.item(), dtype=t.dtype, device=x.device)
+    return t.to(x.device).expand(len(x))
+
+
+def anywhere(condition: Tensor) -> bool:
+    """Whether a condition holds somewhere, as far as the CPU knows: to ask another device would be to wait for it, so there it is False."""
+    return condition.device.type == "cpu" and bool(condition.any())
 
 
 def check_same_shape(**tensors: Tensor) -> None:
@@ -73,13 +109,14 @@ def check_same_shape(**tensors: Tensor) -> None:
         raise ValueError(f"{' and '.join(shapes)} must have the same shape; got {listing}")
 
 
-def standard_normal(generator: torch.Generator | None = None) -> NoiseSource:
-    """A source of standard normal noise that draws from `generator`, in the shape, dtype and device of its argument."""
-
-    def draw(x: Tensor) -> Tensor:
-        return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-
-    return draw
+def check_decreasing(times: Tensor) -> Tensor:
+    """The times themselves; raises ValueError unless they are one strictly decreasing row of at least two."""
+    times = torch.as_tensor(times)
+    if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
+        raise ValueError(
+            f"times must be one row that falls strictly, from noise (T) to data (0); got {times.tolist()[:8]}"
+        )
+    return times
 
 
 def check_name(argument: str, name: str, known: Iterable[str]) -> None:

@@ -16,7 +16,6 @@ from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import cosine, from_betas, linear, log_snr, sigmoid
 from course_lib.pages import plotting
 from course_lib.sampling.steps import ancestral, last, sample
-from course_lib.sampling.times import uniform_grid
 
 SCHEDULES = {"linear": linear(), "cosine": cosine(), "sigmoid": sigmoid()}
 LINES = {"linear": "-", "cosine": "--", "sigmoid": ":"}
@@ -225,7 +224,7 @@ def reverse_run(steps: int, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     schedule = SCHEDULES["cosine"]
     process, generator = GaussianDiffusion(schedule), torch.Generator().manual_seed(seed)
     denoise = ExactDiffusion(three_bumps(), schedule).denoise
-    times = uniform_grid(schedule, steps)
+    times = schedule.grid(steps)
     start = process.prior((n, 2), generator, torch.float64)
     return times, torch.stack(list(sample(ancestral(denoise, process, generator=generator), start, times)))
 
@@ -291,7 +290,7 @@ def buggy_samples() -> dict[str, Tensor]:
     """Samples of the exact reverse process, right and with three classic mistakes in one line."""
     schedule = SCHEDULES["linear"]
     process, exact = GaussianDiffusion(schedule), ExactDiffusion(three_bumps(), schedule)
-    times = uniform_grid(schedule, 1000)
+    times = schedule.grid(1000)
 
     def run(step: Callable[[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
         generator = torch.Generator().manual_seed(2)

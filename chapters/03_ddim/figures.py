@@ -15,7 +15,6 @@ from course_lib.evaluation.ledger import by_setting
 from course_lib.pages.plotting import closed, curves
 from course_lib.sampling.ode import angle_heun, dpm_solver
 from course_lib.sampling.steps import ancestral, ddim, last, sample
-from course_lib.sampling.times import uniform_grid
 
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "heun": "Heun", "dpm-solver": "DPM-Solver++"}
 LINES = {"DDPM": "o-", "DDIM": "s--", "Heun": "^-.", "DPM-Solver++": "D:"}
@@ -38,7 +37,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def paths(exact: ExactDiffusion, count: int = 10, steps: int = 200) -> Figure:
     """The ways of a few points from noise to data, by DDPM and by DDIM, over the density of x_t."""
     schedule = exact.schedule
-    process, times = GaussianDiffusion(schedule), uniform_grid(schedule, steps)
+    process, times = GaussianDiffusion(schedule), schedule.grid(steps)
     start = torch.linspace(-1.8, 1.8, count, dtype=torch.float64)[:, None]
     ways = {
         "DDPM": ancestral(exact.denoise, process, generator=torch.Generator().manual_seed(1)),

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.types import Denoiser, per_sample
+from course_lib.diffusion.gaussian import GaussianDiffusion, widened
+from course_lib.types import Denoiser, Variance, check_decreasing, per_entry
 
 Decoder = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x0, mean, variance) -> log p(x0 | x1), (B,)
 
@@ -36,45 +37,35 @@ def variational_bound(
     x0: Tensor,
     process: GaussianDiffusion,
     decoder: Decoder,
-    x0_variance: Callable[[Tensor, Tensor], Tensor] | None = None,
+    x0_variance: Variance | None = None,
     generator: torch.Generator | None = None,
+    times: Tensor | None = None,
 ) -> Bound:
-    """One Monte-Carlo draw of all T + 1 terms of the bound (Ho et al., 2020, equation 5) for data `(B, ...)`.
+    """One Monte-Carlo draw of all terms of the bound (Ho et al., 2020, equation 5) for data `(B, ...)`.
 
-    The model's reverse step has the posterior's mean at x_0-hat and the variance of `samplers.ancestral`. `decoder` scores
-    x_0 under p(x_0 | x_1): `gaussian_log_prob` for real data, `discretised_log_prob` for 8-bit images.
-    Raises ValueError for a continuous schedule, which has no steps to count.
+    The model steps along the falling `times`, from noise to 0: those of a table's T steps by default. Its reverse step has the
+    posterior's mean at x_0-hat and the variance of `sampling.steps.ancestral`. `decoder` scores x_0 under p(x_0 | x_1), x_1 being the
+    state before the last: `gaussian_log_prob` for real data, `discretised_log_prob` for 8-bit images. The prior is that of data with
+    unit variance, N(0, (signal^2 + noise^2) I) at the first time. Raises ValueError for a continuous schedule without times.
     """
-    if not hasattr(process.schedule, "alpha_bar"):
-        raise ValueError("process must have a table schedule: the bound has one term for each of its T steps")
-    schedule, T = process.schedule, int(process.schedule.T)
+    schedule = process.schedule
+    times = check_decreasing(schedule.grid() if times is None else times)
 
     def diffused(t: Tensor) -> Tensor:
-        noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device)
-        return process.diffuse(x0, t, noise)
+        return process.forward(x0, t, generator)
 
-    end = torch.tensor(T)
-    prior = gaussian_kl(
-        schedule.signal(end).to(x0) * x0,
-        schedule.noise(end).to(x0) ** 2,
-        torch.zeros_like(x0),
-        torch.ones((), dtype=x0.dtype),
-    )
+    signal, noise = schedule.signal(times[0]).to(x0.dtype), schedule.noise(times[0]).to(x0.dtype)
+    prior = gaussian_kl(signal * x0, noise**2, torch.zeros_like(x0), signal**2 + noise**2)
+    (zero, first), *others = pairwise(times.flip(0))
     steps = []
-    for t in torch.arange(2, T + 1):
+    for s, t in others:
         x_t = diffused(t)
-        mean, variance, model_mean, model_variance = _reverse_pair(denoise, process, x0, x_t, t, x0_variance)
-        steps.append(gaussian_kl(mean, variance.to(x0), model_mean, model_variance.to(x0)))
-    one = torch.tensor(1)
-    x_1 = diffused(one)
-    x0_hat = denoise(x_1, one)
-    spread = (x0_variance or _first_step_variance(process))(x_1, one)
-    return Bound(prior, torch.stack(steps) if steps else x0.new_zeros(0, len(x0)), -decoder(x0, x0_hat, spread.to(x0)))
-
-
-def _first_step_variance(process: GaussianDiffusion) -> Callable[[Tensor, Tensor], Tensor]:
-    """beta_1 as the decoder's variance: the posterior's own, beta-tilde_1, is 0."""
-    return lambda x_t, t: process.transition(t - 1, t)[1]
+        steps.append(gaussian_kl(*_reverse_pair(denoise, process, x0, x_t, t, s, x0_variance)))
+    x_1 = diffused(first)
+    x0_hat = denoise(x_1, first)
+    # Without one of its own, the last step has the chain's variance, such as beta_1: the posterior's, beta-tilde_1, is 0.
+    spread = process.transition(zero, first)[1] if x0_variance is None else x0_variance(x_1, first)
+    return Bound(prior, torch.stack(steps) if steps else x0.new_zeros(0, len(x0)), -decoder(x0, x0_hat, spread))
 
 
 def _reverse_pair(
@@ -83,26 +74,34 @@ def _reverse_pair(
     x0: Tensor,
     x_t: Tensor,
     t: Tensor,
-    x0_variance: Callable[[Tensor, Tensor], Tensor] | None,
+    s: Tensor,
+    x0_variance: Variance | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean and variance of the true posterior, then of the model's reverse step, from t to t - 1."""
-    weight_x0, _, variance = process.posterior_weights(t, t - 1)
-    mean, _ = process.posterior(x0, x_t, t, t - 1)
-    model_mean, _ = process.posterior(denoise(x_t, t), x_t, t, t - 1)
-    extra = 0 if x0_variance is None else weight_x0**2 * x0_variance(x_t, t)
-    return mean, variance, model_mean, variance + extra
+    """Mean and variance of the true posterior, then of the model's reverse step, from t to s."""
+    weight_x0, _, variance = process.posterior_weights(t, s)
+    mean, _ = process.posterior(x0, x_t, t, s)
+    model_mean, _ = process.posterior(denoise(x_t, t), x_t, t, s)
+    own = variance if x0_variance is None else widened(variance, weight_x0, x0_variance(x_t, t), x_t)
+    return mean, variance, model_mean, own
 
 
 def gaussian_kl(mean_q: Tensor, variance_q: Tensor, mean_p: Tensor, variance_p: Tensor) -> Tensor:
-    """KL(N(mean_q, variance_q I) || N(mean_p, variance_p I)) of each sample, summed over its dimensions, `(B,)`, in nats."""
-    ratio = per_sample(variance_q / variance_p, mean_q)
-    terms = ratio - 1 - ratio.log() + (mean_q - mean_p).square() / per_sample(variance_p, mean_q)
+    """KL(N(mean_q, variance_q) || N(mean_p, variance_p)) of each sample, summed over its dimensions, `(B,)`, in nats.
+
+    The means are `(B, ...)`; a variance is one number `()`, one a sample `(B,)`, or one an entry `(B, ...)`.
+    """
+    variance_q, variance_p = per_entry(variance_q, mean_q), per_entry(variance_p, mean_q)
+    ratio = variance_q / variance_p
+    terms = ratio - 1 - ratio.log() + (mean_q - mean_p).square() / variance_p
     return terms.flatten(1).sum(1) / 2
 
 
 def gaussian_log_prob(x0: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """log N(x_0; mean, variance I) of each sample, `(B,)`, in nats: the decoder for real-valued data."""
-    variance = per_sample(variance, x0)
+    """log N(x_0; mean, variance) of each sample, `(B,)`, in nats: the decoder for real-valued data.
+
+    x_0 and the mean are `(B, ...)`, the variance `()`, `(B,)` or of their shape.
+    """
+    variance = per_entry(variance, x0)
     terms = (x0 - mean).square() / variance + variance.log() + math.log(2 * math.pi)
     return -terms.flatten(1).sum(1) / 2
 
@@ -110,9 +109,10 @@ def gaussian_log_prob(x0: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 def discretised_log_prob(x0: Tensor, mean: Tensor, variance: Tensor, levels: int = 256) -> Tensor:
     """log of the Gaussian's mass in the bin of x_0, for data of `levels` values in [-1, 1] (Ho et al., 2020, equation 13).
 
+    x_0 and the mean are `(B, ...)`, the variance `()`, `(B,)` or of their shape; the result is `(B,)`, in nats.
     The outermost bins reach to minus and plus infinity, so that all bins together hold probability 1.
     """
-    half, spread = 1 / (levels - 1), per_sample(variance, x0).sqrt()
+    half, spread = 1 / (levels - 1), per_entry(variance, x0).sqrt()
     normal = torch.special.log_ndtr
     upper, lower = (x0 + half - mean) / spread, (x0 - half - mean) / spread
     # In a far tail both ends round to the same value; by symmetry the tail is taken on the side where it is small.

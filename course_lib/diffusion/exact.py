@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.types import Schedule, per_sample
+from course_lib.draws import categories, normal
+from course_lib.types import Schedule, anywhere, per_sample
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,15 @@ class Mixture:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """n draws `(n, D)` and the component `(n,)` that each came from."""
-        component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        component = categories(self.weights, n, generator)
         values, vectors = torch.linalg.eigh(self.covariances)
         factor = vectors * values.clamp(min=0).sqrt().unsqueeze(-2)  # (K, D, D), factor factor^T = covariance
-        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
+        z = normal((n, self.means.shape[1]), generator, self.means.dtype, self.means.device)
         return self.means[component] + torch.einsum("nij,nj->ni", factor[component], z), component
+
+    def to(self, device: torch.device | str) -> "Mixture":
+        """The mixture on a device."""
+        return Mixture(self.weights.to(device), self.means.to(device), self.covariances.to(device))
 
     def mean(self) -> Tensor:
         """The mean of the whole mixture, `(D,)`."""
@@ -67,6 +72,12 @@ class ExactDiffusion:
         self.mixture, self.schedule = mixture, schedule
         self.eigenvalues, self.eigenvectors = torch.linalg.eigh(mixture.covariances)  # (K, D), (K, D, D)
         self.eigenvalues = self.eigenvalues.clamp(min=0)
+
+    def _follow(self, x: Tensor) -> None:
+        """Bring the mixture to the device of x, once."""
+        if self.mixture.means.device != x.device:
+            self.mixture = self.mixture.to(x.device)
+            self.eigenvalues, self.eigenvectors = self.eigenvalues.to(x.device), self.eigenvectors.to(x.device)
 
     def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
         """log q(x_t), `(B,)`, in nats."""
@@ -112,6 +123,7 @@ class ExactDiffusion:
 
     def _rotate(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x - a mu_k in the components' eigenbases and the variances there, both `(B, K, D)`; a and b as `(B or 1, 1, 1)`."""
+        self._follow(x)
         if x.ndim != 2 or x.shape[1] != self.mixture.means.shape[1]:
             raise ValueError(f"x must have shape (B, {self.mixture.means.shape[1]}); got {tuple(x.shape)}")
         t = torch.as_tensor(t)
@@ -120,7 +132,7 @@ class ExactDiffusion:
         noise = per_sample(self.schedule.noise(t), three)
         rotated = torch.einsum("kji,bkj->bki", self.eigenvectors, three - signal * self.mixture.means)
         variances = signal**2 * self.eigenvalues + noise**2
-        if bool((variances == 0).any()):
+        if anywhere(variances == 0):
             raise ValueError(
                 "t must have noise(t) > 0 for a mixture with a component that has no covariance in some direction"
             )
@@ -158,7 +170,7 @@ class IdealDenoiser:
             )
         t = torch.as_tensor(t)
         signal, noise = self.schedule.signal(t), self.schedule.noise(t)
-        if bool((noise == 0).any()):
+        if anywhere(noise == 0):
             raise ValueError("t must have noise(t) > 0: without noise there is nothing to denoise")
         flat = x.flatten(1)
         centres = self.data.flatten(1).to(flat)

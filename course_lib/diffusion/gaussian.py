@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.types import Schedule, check_same_shape, per_sample
+from course_lib.draws import normal, normal_like
+from course_lib.types import Schedule, anywhere, check_same_shape, per_sample
 
 
 @dataclass(frozen=True)
@@ -15,26 +16,43 @@ class GaussianDiffusion:
     schedule: Schedule
 
     def prior(
-        self, shape: tuple[int, ...], generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32
+        self,
+        shape: tuple[int, ...],
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
     ) -> Tensor:
-        """Draw x_T from N(0, noise(T)^2 I)."""
-        level = self.schedule.noise(torch.tensor(self.schedule.T)).to(dtype)
-        return level * torch.randn(shape, generator=generator, dtype=dtype)
+        """Draw x_T of a shape `(B, ...)` from N(0, noise(T)^2 I)."""
+        return self.schedule.noise(torch.tensor(self.schedule.T)).to(dtype) * normal(shape, generator, dtype, device)
+
+    def forward(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw x_t from q(x_t | x_0) for data `(B, ...)`."""
+        return self.diffuse(x0, t, normal_like(x0, generator))
+
+    def backward(
+        self, x0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw x_s from q(x_s | x_t, x_0), s < t, of the shape of x_t `(B, ...)`; at s = 0, where nothing is left to chance, its mean."""
+        mean, variance = self.posterior(x0, x_t, t, s)
+        return mean if is_end(s) else mean + per_sample(variance.sqrt(), x_t) * normal_like(x_t, generator)
 
     def diffuse(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Jump from x_0 to x_t in one step (Ho et al., 2020, equation 4)."""
+        """Jump from x_0 to x_t, both `(B, ...)` as the noise is, in one step (Ho et al., 2020, equation 4)."""
         check_same_shape(x0=x0, noise=noise)
         t = torch.as_tensor(t)
         return per_sample(self.schedule.signal(t), x0) * x0 + per_sample(self.schedule.noise(t), x0) * noise
 
     def advance(self, x_s: Tensor, s: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Go forward from x_s to x_t, s < t: a draw of q(x_t | x_s). With s = t - 1 it is one step of the chain."""
+        """Go forward from x_s to x_t, s < t, both `(B, ...)`: a draw of q(x_t | x_s). With s = t - 1 it is one step of the chain."""
         check_same_shape(x_s=x_s, noise=noise)
         ratio, variance = self.transition(torch.as_tensor(s), torch.as_tensor(t))
         return per_sample(ratio, x_s) * x_s + per_sample(variance.sqrt(), x_s) * noise
 
     def transition(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The coefficient of x_s and the variance in q(x_t | x_s), s < t: signal_t / signal_s and what the noise needs."""
+        """The coefficient of x_s and the variance in q(x_t | x_s), s < t, `()` or `(B,)`: signal_t / signal_s and what the noise needs.
+
+        Raises ValueError where s is not earlier than t, as do all that use it.
+        """
         check_order(s, t)
         ratio = self.schedule.signal(t) / self.schedule.signal(s)
         return ratio, (self.schedule.noise(t) ** 2 - (ratio * self.schedule.noise(s)) ** 2).clamp(min=0)
@@ -61,6 +79,7 @@ class GaussianDiffusion:
         """Mean `(B, ...)` and variance of the family q_eta(x_s | x_t, x_0), s < t, whose marginals do not depend on eta.
 
         eta = 1 is the posterior (DDPM), eta = 0 is deterministic (DDIM): equations 7 and 16 of Song et al. (2021, DDIM).
+        The variance is `()` or `(B,)`. Raises ValueError where eta is outside [0, 1].
         """
         check_same_shape(x0=x0, x_t=x_t)
         if not 0 <= eta <= 1:
@@ -74,9 +93,24 @@ class GaussianDiffusion:
         return per_sample(self.schedule.signal(s), x_t) * x0 + per_sample(direction, x_t) * eps, variance
 
 
+def widened(variance: Tensor, weight_x0: Tensor, spread: Tensor, x: Tensor) -> Tensor:
+    """A reverse variance `()` or `(B,)` plus weight_x0^2 times x_0's own variance, `()`, `(B,)` or of the shape of x `(B, ...)`.
+
+    The mean of q(x_s | x_t, x_0) moves by weight_x0 with x_0, so what is not known of x_0 adds to the variance (law of total variance).
+    """
+    if spread.shape == x.shape:
+        return per_sample(variance, x) + per_sample(weight_x0, x) ** 2 * spread
+    return variance + weight_x0**2 * spread
+
+
 def check_order(s: Tensor, t: Tensor) -> None:
     """Raise ValueError unless s < t everywhere: time grows from data to noise."""
-    if not bool((s < t).all()):
+    if anywhere(s >= t):
         raise ValueError(
             f"s must be earlier than t (time grows from data to noise); got s = {s.tolist()}, t = {t.tolist()}"
         )
+
+
+def is_end(s: Tensor) -> bool:
+    """Whether s `()` or `(B,)` is time 0, the data: the last step adds no noise (line 3 of Ho et al.'s Algorithm 2)."""
+    return bool((torch.as_tensor(s) == 0).all())

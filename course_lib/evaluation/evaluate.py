@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib import hardware
 from course_lib.data import sets
 from course_lib.data.images import to_unit
 from course_lib.evaluation.classes import classifier_score, effective_classes, label_accuracy
@@ -40,8 +41,9 @@ def evaluate(
         name = data_set(card)
         if not 100 <= n <= ROWS:
             raise ValueError(f"n must lie in [100, {ROWS}], the number of real images in the reference; got {n}")
-        cond = balanced_classes(card, n)
-        images = draw_batches(model, n, steps, sampler, seed, cond=cond, scale=scale)
+        drawing, _ = store.load_denoising(model, hardware.device())
+        cond = balanced_classes(drawing.takes, n)
+        images = draw_batches(drawing, n, steps, sampler, seed, cond=cond, scale=scale)
         options = {"n": n, "steps": steps, "sampler": sampler, "scale": scale, "seed": seed}
         measured = compare(name, images, cond)
     return {

@@ -11,9 +11,11 @@ from requests import RequestException
 from torch import nn
 
 from course_lib.data.sets import data_dir
+from course_lib.diffusion.predictions import PREDICTIONS
 from course_lib.files import write_atomically
 from course_lib.models.cards import ModelCard, load_card
 from course_lib.models.tensors import load_tensors, load_weights, save_tensors
+from course_lib.sampling.generate import Denoising
 
 RELEASE = "https://github.com/learning-to-denoise/learning-to-denoise/releases/download/v{version}/"
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -48,6 +50,17 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> tuple[nn.Modul
     network = card.build_network()
     load_weights(network, tensors, path)
     return network.eval().to(device), card
+
+
+def load_denoising(path: Path | str, device: torch.device | str = "cpu") -> tuple[Denoising, ModelCard]:
+    """A model that draws, ready for `sampling.generate`, and its card; the path is as for `load`.
+
+    Raises ValueError where `load` does, and where the model is a classifier.
+    """
+    network, card = load(path, device)
+    if card.prediction not in PREDICTIONS:
+        raise ValueError(f"{card.name} is a classifier, which draws nothing: choose a diffusion model")
+    return Denoising(network, PREDICTIONS[card.prediction], card.build_schedule(), tuple(card.image_shape)), card
 
 
 def locate(path: Path | str) -> Path:

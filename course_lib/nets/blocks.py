@@ -104,6 +104,17 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
+def let_through(out: Tensor, gain: nn.Linear, condition: Tensor, x: Tensor) -> Tensor:
+    """The output `(B, C', H, W)` plus the input x `(B, C, H, W)` in its first C channels, as much of it as the condition `(B, width)` says.
+
+    A norm forgets how long the channels' vectors are; near pure noise the answer is the input, length and all.
+    """
+    passed = gain(F.silu(condition))[:, :, None, None] * x
+    if out.shape == x.shape:
+        return out + passed
+    return torch.cat([out[:, : x.shape[1]] + passed, out[:, x.shape[1] :]], dim=1)
+
+
 def check_image(x: Tensor, channels: int, factor: int) -> None:
     """Raise a ValueError unless x is `(B, channels, H, W)` with sides that the network can divide by `factor`."""
     if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % factor or x.shape[3] % factor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from course_lib.nets.blocks import Downsample, ResidualBlock
 from course_lib.nets.embeddings import ConditionEmbedding
 from course_lib.nets.norms import ChannelNorm
+from course_lib.nets.recorded import recorded
 
 
 class Classifier(nn.Module):
@@ -20,6 +21,9 @@ class Classifier(nn.Module):
     images is asked at t = 0, the default. `multipliers`, `blocks` and `patch` mean what they mean for `UNet`.
     """
 
+    config: dict[str, Any]
+
+    @recorded
     def __init__(
         self,
         channels: int = 1,
@@ -31,15 +35,6 @@ class Classifier(nn.Module):
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            "channels": channels,
-            "width": width,
-            "multipliers": list(multipliers),
-            "blocks": blocks,
-            "patch": patch,
-            "classes": classes,
-            "time_scale": time_scale,
-        }
         sizes = [width * multiplier for multiplier in multipliers]
         self.condition = ConditionEmbedding(2 * width, time_scale=time_scale)
         self.split = nn.PixelUnshuffle(patch)
@@ -73,9 +68,11 @@ class ConvClassifier(nn.Module):
     It is for classes that a mirror does not change: in evaluation mode it averages the features of an image and of its mirror image.
     """
 
+    config: dict[str, Any]
+
+    @recorded
     def __init__(self, channels: int = 3, widths: tuple[int, ...] = (64, 256, 256), classes: int = 10) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {"channels": channels, "widths": list(widths), "classes": classes}
         sizes = [24, *widths]
         self.first = nn.Conv2d(channels, sizes[0], 2)
         self.stages = nn.Sequential(*(Stage(inner, outer) for inner, outer in pairwise(sizes)))

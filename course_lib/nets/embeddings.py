@@ -67,8 +67,11 @@ class LabelEmbedding(nn.Embedding):
         super().__init__(classes + 1, width)
         self.null = classes
 
-    def forward(self, cond: Cond, like: Tensor | None = None) -> Tensor:
-        """Embed classes cond `(B,)`; None asks for the null token, as often as `like` `(B,)` is long."""
+    def forward(self, cond: Tensor | None, like: Tensor | None = None) -> Tensor:
+        """Embed classes cond `(B,)` as `(B, width)`; None asks for the null token, as often as `like` `(B,)` is long.
+
+        Raises ValueError where both are None.
+        """
         if cond is None:
             if like is None:
                 raise ValueError("like must be given where cond is None: it says for how many samples")
@@ -88,7 +91,9 @@ class ConditionEmbedding(nn.Module):
         self.label = LabelEmbedding(width, classes) if classes is not None else None
 
     def forward(self, t: Tensor, cond: Cond = None) -> Tensor:
-        """Embed times t `(B,)` and classes cond `(B,)` or None."""
+        """Embed times t `(B,)` and classes cond `(B,)` or None as `(B, width)`; raises ValueError where there is no place for cond."""
+        if cond is not None and not isinstance(cond, Tensor):
+            raise ValueError(f"cond must be one tensor of classes (B,); got a mapping with {sorted(cond)}")
         embedding = self.time(t)
         if self.label is not None:
             return embedding + self.label(cond, like=t)

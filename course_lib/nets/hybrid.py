@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets.blocks import Downsample, ResidualBlock, Upsample, check_image, zero_initialised
+from course_lib.nets.blocks import Downsample, ResidualBlock, Upsample, check_image, let_through, zero_initialised
+from course_lib.nets.conditions import Labels
 from course_lib.nets.embeddings import ConditionEmbedding, position_embedding
 from course_lib.nets.norms import ChannelNorm
+from course_lib.nets.recorded import recorded
 from course_lib.nets.transformers import TransformerBlock
 from course_lib.types import Cond
 
@@ -21,6 +23,9 @@ class Hybrid(nn.Module):
     the last those of the tokens. Sides must be multiples of patch * 2^(resolutions - 1). As in `UNet`, a gain lets the input through.
     """
 
+    config: dict[str, Any]
+
+    @recorded
     def __init__(
         self,
         channels: int = 1,
@@ -33,16 +38,8 @@ class Hybrid(nn.Module):
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            "channels": channels,
-            "width": width,
-            "multipliers": list(multipliers),
-            "depth": depth,
-            "heads": heads,
-            "patch": patch,
-            "classes": classes,
-            "time_scale": time_scale,
-        }
+        self.channels, self.factor = channels, patch * 2 ** (len(multipliers) - 1)
+        self.takes = None if classes is None else Labels(classes)
         sizes, condition_width = [width * multiplier for multiplier in multipliers], 4 * width
         self.condition = ConditionEmbedding(condition_width, classes, time_scale)
         self.split, self.join = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
@@ -58,7 +55,7 @@ class Hybrid(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to the shape of x."""
-        check_image(x, self.config["channels"], self.config["patch"] * 2 ** (len(self.config["multipliers"]) - 1))
+        check_image(x, self.channels, self.factor)
         condition = self.condition(t, cond)
         h, skips = self.first(self.split(x)), []
         for block, shrink in zip(self.down, self.shrink, strict=True):
@@ -71,4 +68,4 @@ class Hybrid(nn.Module):
         for grow, block in zip(self.grow, self.up, strict=True):
             h = block(torch.cat([grow(h), skips.pop()], dim=1), condition)
         out = self.join(self.last(F.silu(self.norm(h))))
-        return out + self.input_gain(F.silu(condition))[:, :, None, None] * x
+        return let_through(out, self.input_gain, condition, x)

@@ -4,24 +4,23 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from course_lib.nets.conditions import Labels
 from course_lib.nets.embeddings import ConditionEmbedding
+from course_lib.nets.recorded import recorded
 from course_lib.types import Cond
 
 
 class MLP(nn.Module):
     """A residual MLP on points `(B, dim)`, told time and class at every layer."""
 
+    config: dict[str, Any]
+
+    @recorded
     def __init__(
         self, dim: int = 2, width: int = 128, depth: int = 3, classes: int | None = None, time_scale: float = 1.0
     ):
         super().__init__()
-        self.config: dict[str, Any] = {
-            "dim": dim,
-            "width": width,
-            "depth": depth,
-            "classes": classes,
-            "time_scale": time_scale,
-        }
+        self.takes = None if classes is None else Labels(classes)
         self.condition = ConditionEmbedding(width, classes, time_scale)
         self.first = nn.Linear(dim, width)
         self.layers = nn.ModuleList(

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.nets.blocks import check_image, multi_head, zero_initialised
+from course_lib.nets.blocks import check_image, let_through, multi_head, zero_initialised
+from course_lib.nets.conditions import Labels
 from course_lib.nets.embeddings import ConditionEmbedding, position_embedding
 from course_lib.nets.norms import ChannelNorm
+from course_lib.nets.recorded import recorded
 from course_lib.types import Cond
 
 
@@ -86,6 +88,9 @@ class DiT(nn.Module):
     As in `UNet`, a gain that depends on the time lets the input through; an untrained transformer predicts 0.
     """
 
+    config: dict[str, Any]
+
+    @recorded
     def __init__(
         self,
         channels: int = 1,
@@ -98,16 +103,8 @@ class DiT(nn.Module):
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            "channels": channels,
-            "patch": patch,
-            "width": width,
-            "depth": depth,
-            "heads": heads,
-            "window": window,
-            "classes": classes,
-            "time_scale": time_scale,
-        }
+        self.channels, self.factor = channels, patch * (window or 1)
+        self.takes = None if classes is None else Labels(classes)
         self.condition = ConditionEmbedding(width, classes, time_scale)
         self.first = nn.Conv2d(channels, width, patch, stride=patch)
         shifts = [0 if window is None else (i % 2) * (window // 2) for i in range(depth)]
@@ -120,7 +117,7 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to the shape of x."""
-        check_image(x, self.config["channels"], self.config["patch"] * (self.config["window"] or 1))
+        check_image(x, self.channels, self.factor)
         condition = self.condition(t, cond)
         h = self.first(x)
         h = h + position_embedding(h)
@@ -128,4 +125,4 @@ class DiT(nn.Module):
             h = block(h, condition)
         shift, scale = self.modulation(F.silu(condition))[:, :, None, None].chunk(2, dim=1)
         out = self.join(self.last(torch.addcmul(shift, self.norm(h), 1 + scale)))
-        return out + self.input_gain(F.silu(condition))[:, :, None, None] * x
+        return let_through(out, self.input_gain, condition, x)

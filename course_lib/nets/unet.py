@@ -13,10 +13,13 @@ from course_lib.nets.blocks import (
     SelfAttention,
     Upsample,
     check_image,
+    let_through,
     zero_initialised,
 )
+from course_lib.nets.conditions import Labels
 from course_lib.nets.embeddings import ConditionEmbedding
 from course_lib.nets.norms import ChannelNorm, build_norm
+from course_lib.nets.recorded import recorded
 from course_lib.nets.transformers import TransformerBlock
 from course_lib.types import Cond
 
@@ -46,8 +49,13 @@ class UNet(nn.Module):
     squares of pixels, each one a vector of channels (Shi et al., 2016), which saves the costliest layers. The image's sides must
     be divisible by patch * 2^(resolutions - 1). `condition_width` is that of the vector for time and class (None: 4 * width).
     A gain that depends on the time lets the input through to the output; it starts at 0, so an untrained U-Net predicts 0.
+    `outputs` (None: `channels`) are the channels of the output; twice as many as the input's say the variance of each pixel, too.
+    Raises ValueError where `attention` or `transformer` lists a resolution that is not there.
     """
 
+    config: dict[str, Any]
+
+    @recorded
     def __init__(
         self,
         channels: int = 1,
@@ -61,24 +69,18 @@ class UNet(nn.Module):
         transformer: tuple[int, ...] = (),
         norm: str = "channel",
         condition_width: int | None = None,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         condition_width = 4 * width if condition_width is None else condition_width
-        self.config: dict[str, Any] = {
-            "channels": channels,
-            "width": width,
-            "multipliers": list(multipliers),
-            "blocks": blocks,
-            "attention": list(attention),
-            "patch": patch,
-            "classes": classes,
-            "time_scale": time_scale,
-            "transformer": list(transformer),
-            "norm": norm,
-            "condition_width": condition_width,
-        }
+        self.channels, self.factor = channels, patch * 2 ** (len(multipliers) - 1)
+        self.takes = None if classes is None else Labels(classes)
         sizes = [width * multiplier for multiplier in multipliers]
         lowest = len(sizes) - 1
+        if not {*attention, *transformer} <= {*range(len(sizes))}:
+            raise ValueError(
+                f"attention and transformer must list resolutions from 0 to {lowest}; got {attention} and {transformer}"
+            )
 
         def block(channels_in: int, level: int) -> Block:
             return Block(channels_in, sizes[level], condition_width, level in attention, level in transformer, norm)
@@ -106,12 +108,13 @@ class UNet(nn.Module):
                 self.up.append(Upsample(size, sizes[level - 1]))
 
         self.last_norm = build_norm(norm, sizes[0])
-        self.last = zero_initialised(nn.Conv2d(sizes[0], channels * patch**2, 3, padding=1))
+        outputs = channels if outputs is None else outputs
+        self.last = zero_initialised(nn.Conv2d(sizes[0], outputs * patch**2, 3, padding=1))
         self.input_gain = zero_initialised(nn.Linear(condition_width, 1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
-        """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to the shape of x."""
-        check_image(x, self.config["channels"], self.config["patch"] * 2 ** (len(self.config["multipliers"]) - 1))
+        """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to `(B, outputs, H, W)`."""
+        check_image(x, self.channels, self.factor)
         condition = self.condition(t, cond)
         h = self.first(self.split(x))
         skips = [h]
@@ -122,8 +125,7 @@ class UNet(nn.Module):
         for layer in self.up:  # every block on the way up also sees the output of its mirror image on the way down
             h = layer(torch.cat([h, skips.pop()], dim=1), condition) if isinstance(layer, Block) else layer(h)
         out = self.join(self.last(F.silu(self.last_norm(h))))
-        # The norm forgets how long the channels' vectors are; near pure noise the answer is the input, length and all.
-        return out + self.input_gain(F.silu(condition))[:, :, None, None] * x
+        return let_through(out, self.input_gain, condition, x)
 
 
 class BasicUNet(nn.Module):
@@ -133,6 +135,9 @@ class BasicUNet(nn.Module):
     connection, the scale, attention, patches and the input's gain.
     """
 
+    config: dict[str, Any]
+
+    @recorded
     def __init__(
         self,
         channels: int = 1,
@@ -142,13 +147,8 @@ class BasicUNet(nn.Module):
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            "channels": channels,
-            "width": width,
-            "multipliers": list(multipliers),
-            "classes": classes,
-            "time_scale": time_scale,
-        }
+        self.channels, self.factor = channels, 2 ** (len(multipliers) - 1)
+        self.takes = None if classes is None else Labels(classes)
         sizes = [width * multiplier for multiplier in multipliers]
         self.condition = ConditionEmbedding(4 * width, classes, time_scale)
         self.down = nn.ModuleList(
@@ -161,7 +161,7 @@ class BasicUNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to the shape of x."""
-        check_image(x, self.config["channels"], 2 ** (len(self.config["multipliers"]) - 1))
+        check_image(x, self.channels, self.factor)
         condition = self.condition(t, cond)
         *levels, lowest = self.down
         skips = []

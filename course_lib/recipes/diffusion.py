@@ -20,7 +20,7 @@ from course_lib.models.cards import ModelCard, build_schedule
 from course_lib.nets.unet import UNet
 from course_lib.pages.plotting import save_grid
 from course_lib.recipes.classifiers import CLASSIFIER_RECIPES, Augment, prepare
-from course_lib.sampling.generate import draw
+from course_lib.sampling.generate import Denoising, draw
 from course_lib.training.loop import Batch, Loss, fit
 from course_lib.training.progress import progress
 from course_lib.training.runs import Run
@@ -175,18 +175,18 @@ def train_diffusion(
     schedule, classes = build_schedule(schedule_card), network.config["classes"]
     loss = diffusion_loss(GaussianDiffusion(schedule), prediction, null=classes, augment=augment)
     cond = None if classes is None else torch.arange(classes).repeat_interleave(6)
-    shape = (36 if cond is None else len(cond), *batch[0].shape[1:])
+    n, shape = 36 if cond is None else len(cond), tuple(batch[0].shape[1:])
     states = fit(network, loss, batch, steps, batch_size, learning_rate, seed=seed, resume=run.state_file, **options)
     for state in run.keep(progress(states, steps), save_every):
         if state.step % max(1, steps // 10) == 0 and run.writes:
             generator = torch.Generator().manual_seed(seed)
-            average = state.ema.module
-            drawn = draw(average, prediction, schedule, shape, 50, generator=generator, cond=cond, scale=2.0)
+            model = Denoising(state.ema.module, prediction, schedule, shape)
+            drawn = draw(model, n, 50, generator=generator, cond=cond, scale=2.0)
             save_grid(run.folder / f"samples-{state.step:06d}.png", drawn, columns=6)
     return run.finish(
         state,
         prediction=prediction.name,
         schedule=dict(schedule_card),
-        image_shape=list(shape[1:]),
+        image_shape=list(shape),
         data=description,
     )

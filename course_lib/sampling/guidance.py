@@ -7,30 +7,35 @@ from torch import Tensor
 
 from course_lib.diffusion.predictions import Prediction, denoiser
 from course_lib.nets.classifier import log_probabilities
-from course_lib.types import Denoiser, Network, Schedule, per_sample
+from course_lib.nets.conditions import joined, moved
+from course_lib.types import Cond, Condition, Denoiser, Network, Schedule, on_device, per_sample
 
 
 def classifier_free(
     network: Network,
     prediction: Prediction,
     schedule: Schedule,
-    cond: Tensor,
-    null: int,
+    cond: Condition,
+    null: int | Condition,
     scale: float,
     clip: float | None = None,
 ) -> Denoiser:
-    """Classifier-free guidance (Ho and Salimans, 2022) to the classes cond `(B,)`: x0(null) + scale (x0(cond) - x0(null)).
+    """Classifier-free guidance (Ho and Salimans, 2022) to the condition: x0(null) + scale (x0(cond) - x0(null)).
 
     scale = 1 is the conditional model and 0 the unconditional one; the paper's w is scale - 1. x_0, eps, v and score are linear
     in one another at a given x_t, so guiding any of them is the same. Both answers come from one batch of 2B; where one has
-    the weight 0 it is not asked for. `null` is the token for "no class"; `clip` bounds the guided x_0 to [-clip, clip].
+    the weight 0 it is not asked for. `cond` is `(B,)` classes or any other condition with one row a sample, and `null` the token for
+    "no class", or what the network takes for no condition, as `conditions.null_of` gives it; `clip` bounds the guided x_0 to [-clip, clip].
     """
-    if scale in (0.0, 1.0):
-        return denoiser(network, prediction, schedule, cond if scale else torch.full_like(cond, null), clip)
-    both = denoiser(network, prediction, schedule, torch.cat([cond, torch.full_like(cond, null)]))
+    nothing: Condition = torch.full_like(cond, null) if isinstance(null, int) else null  # type: ignore[arg-type]
+    one: Cond = nothing if scale == 0 else cond if scale == 1 else None
+    if one is not None:
+        return lambda x_t, t: denoiser(network, prediction, schedule, moved(one, x_t.device), clip)(x_t, t)
+    pair = joined(cond, nothing)
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        t = torch.as_tensor(t, device=x_t.device)
+        both = denoiser(network, prediction, schedule, moved(pair, x_t.device))
+        t = torch.as_tensor(t)
         conditional, unconditional = both(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t).chunk(2)
         x0 = torch.lerp(unconditional, conditional, scale)
         return x0 if clip is None else x0.clamp(-clip, clip)
@@ -97,8 +102,8 @@ def classifier_guided(
     """
 
     def guided(x_t: Tensor, t: Tensor) -> Tensor:
-        t = torch.as_tensor(t, device=x_t.device)
-        x0, gradient = denoise(x_t, t), class_score(classifier, x_t, t.expand(len(x_t)), cond)
+        t = torch.as_tensor(t)
+        x0, gradient = denoise(x_t, t), class_score(classifier, x_t, on_device(t, x_t), cond)
         a, b = (per_sample(level, x_t) for level in (schedule.signal(t), schedule.noise(t)))
         x0 = x0 + scale * b**2 / a * gradient
         return x0 if clip is None else x0.clamp(-clip, clip)
@@ -107,8 +112,12 @@ def classifier_guided(
 
 
 def class_score(classifier: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-    """The gradient of log p(cond | x_t) with respect to x_t, in the shape of x_t; t and cond are `(B,)`."""
+    """The gradient of log p(cond | x_t) with respect to x_t, in the shape of x_t `(B, ...)`; t and cond are `(B,)`.
+
+    Where x_t is differentiated itself, as for a likelihood, so is the gradient.
+    """
+    wanted = torch.is_grad_enabled() and x_t.requires_grad
     with torch.enable_grad():
-        x = x_t.detach().requires_grad_()
-        chosen = log_probabilities(classifier, x, t).gather(1, cond[:, None]).sum()
-        return torch.autograd.grad(chosen, x)[0]
+        x = x_t if wanted else x_t.detach().requires_grad_()
+        chosen = log_probabilities(classifier, x, t).gather(1, cond.to(x.device)[:, None]).sum()
+        return torch.autograd.grad(chosen, x, create_graph=wanted)[0]

@@ -5,9 +5,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from course_lib.diffusion.gaussian import is_end
+from course_lib.diffusion.predictions import to_eps
 from course_lib.sampling.ode import angle, angle_velocity
-from course_lib.sampling.times import check_decreasing
-from course_lib.types import Denoiser, Schedule, per_sample
+from course_lib.types import Denoiser, Schedule, check_decreasing, per_sample
 
 
 @torch.no_grad()
@@ -22,12 +23,30 @@ def invert(denoise: Denoiser, schedule: Schedule, x0: Tensor, times: Tensor, eva
     if evaluations < 1:
         raise ValueError(f"evaluations must be at least 1 a step; got {evaluations}")
     field, x = angle_velocity(denoise, schedule), x0
-    for s, t in pairwise(check_decreasing(times).flip(0)):
+    for s, t in pairwise(check_decreasing(times).cpu().flip(0)):
         turn = per_sample(angle(schedule, t) - angle(schedule, s), x)
         guess = x
         for _ in range(evaluations):
             guess = (x + turn.sin() * field(guess, t)) / turn.cos()
         x = guess
+    return x
+
+
+@torch.no_grad()
+def invert_ddim(denoise: Denoiser, schedule: Schedule, x0: Tensor, times: Tensor) -> Tensor:
+    """The usual inversion of DDIM for images x0 `(B, ...)`, of any schedule (Dhariwal and Nichol, 2021, appendix F; Mokady et al., 2023).
+
+    Each step from s up to t goes by DDIM's formula, with the x_0-hat and the noise that the model finds at s. At 0 there is no noise
+    to find: the first step asks at its end t. `invert` solves for the exact inverse, and this is off by terms of first order.
+    Raises ValueError unless the times are one strictly falling row.
+    """
+    x = x0
+    for s, t in pairwise(check_decreasing(times).cpu().flip(0)):
+        asked = t if is_end(s) else s
+        clean = denoise(x, asked)
+        eps = to_eps(clean, x, asked, schedule)
+        clean = x if is_end(s) else clean
+        x = per_sample(schedule.signal(t), x) * clean + per_sample(schedule.noise(t), x) * eps
     return x
 
 
@@ -47,7 +66,7 @@ def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     if bool((cosine.abs() > 1 - 1e-9).any()):
         raise ValueError("a and b must not be parallel: no single great circle joins them")
     angle = torch.arccos(cosine)  # (B,)
-    turned = share.double()[:, None] * angle  # (S, B)
+    turned = share.to(angle)[:, None] * angle  # (S, B)
     weight_a, weight_b = torch.sin(angle - turned) / torch.sin(angle), torch.sin(turned) / torch.sin(angle)
     shape = (len(share), len(a), *[1] * (a.ndim - 1))
     return weight_a.reshape(shape).to(a) * a + weight_b.reshape(shape).to(a) * b

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from course_lib.sampling.steps import is_end
-from course_lib.types import NoiseSource, Schedule, Step, per_sample, standard_normal
+from course_lib.diffusion.gaussian import is_end
+from course_lib.draws import NoiseSource, standard_normal
+from course_lib.types import Schedule, Step, per_sample
 
 Score = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> the gradient of log q(x_t)
 
 
 def langevin_step(x: Tensor, score: Tensor, size: Tensor | float, noise: Tensor) -> Tensor:
-    """x + size score + sqrt(2 size) noise: one step of the (unadjusted) Langevin algorithm; size is a number, or `(B,)`."""
+    """x + size score + sqrt(2 size) noise, `(B, ...)`: one step of the (unadjusted) Langevin algorithm; size is a number, or `(B,)`."""
     size = per_sample(torch.as_tensor(size, dtype=torch.float64), x)
     return x + size * score + (2 * size).sqrt() * noise
 
@@ -46,19 +47,30 @@ def corrected(
     ratio: float = 0.16,
     generator: torch.Generator | None = None,
     noise: NoiseSource | None = None,
+    schedule: Schedule | None = None,
 ) -> Step:
     """The predictor's step from t to s, then `corrections` Langevin steps at s (Song et al., 2021, algorithms 2 to 5).
 
-    A correction has the size 2 (ratio |noise| / |score|)^2, of the norms' means over the batch; at time 0 there is none.
+    A correction has the size 2 alpha (ratio |noise| / |score|)^2, of the norms' means over the batch of states `(B, ...)`. Without a
+    schedule alpha is 1, as in algorithm 4; with one it is the share of the signal's square that a step as long as this one, ending at s,
+    leaves: alpha_s of algorithm 5, for schedules whose signal fades. At time 0 there is no correction.
     """
     noise = noise or standard_normal(generator)
 
     def step(x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         x = predictor(x_t, t, s)
-        for _ in range(0 if is_end(s) else corrections):
+        if is_end(s):
+            return x
+        alpha = (
+            torch.ones(())
+            if schedule is None
+            else (schedule.signal(s) / schedule.signal((2 * s - t).clamp(min=0))) ** 2
+        )
+        for _ in range(corrections):
             slope, z = score(x, s), noise(x)
             lengths = [v.flatten(1).norm(dim=1).mean() for v in (z, slope)]
-            x = langevin_step(x, slope, 2 * (ratio * lengths[0] / lengths[1]) ** 2, z)
+            size = 2 * alpha.to(x.device) * (ratio * lengths[0] / lengths[1]) ** 2
+            x = langevin_step(x, slope, size, z)
         return x
 
     return step

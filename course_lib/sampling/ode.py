@@ -2,18 +2,21 @@
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from course_lib.diffusion.continuous import coefficients_and_rates
+from course_lib.diffusion.gaussian import is_end
 from course_lib.diffusion.predictions import V, to_eps
-from course_lib.sampling.steps import is_end
-from course_lib.types import Denoiser, Schedule, Step, Velocity, per_sample
+from course_lib.types import Denoiser, Schedule, Step, Velocity, anywhere, per_sample
 
 
 def velocity(denoise: Denoiser, schedule: Schedule) -> Velocity:
-    """The probability-flow ODE dx/dt = signal' x_0-hat + noise' eps-hat of a continuous schedule (Song et al., 2021, section 4.3)."""
+    """The probability-flow ODE dx/dt = signal' x_0-hat + noise' eps-hat of a continuous schedule (Song et al., 2021, section 4.3).
+
+    States are `(B, ...)`. Raises ValueError where it is asked at t = 0, or of a table, which has no derivatives.
+    """
 
     def field(x_t: Tensor, t: Tensor) -> Tensor:
-        _, _, signal_rate, noise_rate = coefficients_and_rates(schedule, t)
+        signal_rate, noise_rate = schedule.rates(t)
         x0 = denoise(x_t, t)
         return per_sample(signal_rate, x_t) * x0 + per_sample(noise_rate, x_t) * to_eps(x0, x_t, t, schedule)
 
@@ -46,12 +49,12 @@ def heun(field: Velocity, end: float = 0.0) -> Step:
 
 
 def angle(schedule: Schedule, t: Tensor) -> Tensor:
-    """phi with signal = cos phi and noise = sin phi, from 0 at the data to pi / 2 at pure noise (Salimans and Ho, 2022, appendix D).
+    """phi, of the shape of t, with signal = cos phi and noise = sin phi (Salimans and Ho, 2022, appendix D).
 
-    Raises ValueError unless the schedule is variance-preserving.
+    It grows from 0 at the data to pi / 2 at pure noise. Raises ValueError unless the schedule is variance-preserving.
     """
     signal, noise = schedule.signal(t), schedule.noise(t)
-    if bool(((signal**2 + noise**2 - 1).abs() > 1e-6).any()):
+    if anywhere((signal**2 + noise**2 - 1).abs() > 1e-6):
         raise ValueError("schedule must be variance-preserving: signal^2 + noise^2 = 1 at every time")
     return torch.atan2(noise, signal)
 
@@ -86,24 +89,28 @@ def angle_heun(denoise: Denoiser, schedule: Schedule) -> Step:
 def dpm_solver(denoise: Denoiser, schedule: Schedule) -> Step:
     """DPM-Solver++(2M), order 2 in log(signal / noise): one evaluation a step (Lu et al., 2025, algorithm 2).
 
-    The answers at this time and at the last one give a line through x_0-hat. The step remembers the last answer, and uses it only where
-    this step begins at the time at which the last one ended. The first step and the step to time 0 are DDIM's.
+    The answers at this time and at the last one give a line through x_0-hat. The step remembers each state that it returned, with the
+    answer that led there, so that several chains may share it; a state that it does not know begins anew. The first step and the step to
+    time 0 are DDIM's.
     """
-    memory: tuple[Tensor, Tensor, Tensor] | None = None  # where the last step began, where it ended, and its x_0-hat
+    memory = (
+        WeakTensorKeyDictionary()
+    )  # a state -> where the step to it began, and its x_0-hat; forgotten with the state
 
     def half_log_snr(t: Tensor) -> Tensor:
         return (schedule.signal(t) / schedule.noise(t)).log()
 
     def step(x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        nonlocal memory
         x0 = denoise(x_t, t)
         line = x0
-        if memory is not None and torch.equal(memory[1], t) and not is_end(s):
-            ratio = (half_log_snr(s) - half_log_snr(t)) / (half_log_snr(t) - half_log_snr(memory[0]))
-            line = x0 + per_sample(ratio / 2, x_t) * (x0 - memory[2])
-        memory = t, s, x0
+        if x_t in memory and not is_end(s):
+            before, x0_before = memory[x_t]
+            ratio = (half_log_snr(s) - half_log_snr(t)) / (half_log_snr(t) - half_log_snr(before))
+            line = x0 + per_sample(ratio / 2, x_t) * (x0 - x0_before)
         kept = schedule.noise(s) / schedule.noise(t)
         gained = schedule.signal(s) - kept * schedule.signal(t)
-        return per_sample(kept, x_t) * x_t + per_sample(gained, x_t) * line
+        x_s = per_sample(kept, x_t) * x_t + per_sample(gained, x_t) * line
+        memory[x_s] = t, x0
+        return x_s
 
     return step

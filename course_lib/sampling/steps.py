@@ -1,24 +1,25 @@
 """A sampler is a Step (x_t, t, s) -> x_s, and `sample` takes steps along a decreasing grid of times: DDPM's and DDIM's steps."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.sampling.times import check_decreasing
-from course_lib.types import Denoiser, NoiseSource, Schedule, Step, per_sample, standard_normal
+from course_lib.diffusion.gaussian import GaussianDiffusion, is_end, widened
+from course_lib.draws import NoiseSource, standard_normal
+from course_lib.types import Denoiser, Process, Schedule, Step, Variance, check_decreasing, per_entry, per_sample
 
 
 @torch.no_grad()
 def sample(step: Step, x: Tensor, times: Tensor) -> Iterator[Tensor]:
     """Yield x at every time of the decreasing grid `times`, beginning with the x `(B, ...)` that is given at times[0].
 
-    The caller decides what to do on the way: plot, save, stop early, or take only the `last`.
+    The caller decides what to do on the way: plot, save, stop early, or take only the `last`. The times stay on the CPU, so that no step
+    waits for another device. Raises ValueError unless the times are one strictly falling row.
     """
-    times = check_decreasing(times)
+    times = check_decreasing(times).cpu()
     yield x
     for t, s in pairwise(times):
         x = step(x, t, s)
@@ -30,17 +31,30 @@ def last(states: Iterable[Tensor]) -> Tensor:
     return deque(states, maxlen=1).pop()
 
 
+def reverse(denoise: Denoiser, process: Process, generator: torch.Generator | None = None) -> Step:
+    """Draw x_s from q(x_s | x_t, x_0) at the model's x_0-hat, for any process: Gaussian, binomial, absorbing (Austin et al., 2021).
+
+    For a Gaussian process it is `ancestral`. Where x_0 is 0 or 1, or one of several symbols, x_0-hat is its probability.
+    """
+
+    def step(x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        return process.backward(denoise(x_t, t), x_t, t, s, generator)
+
+    return step
+
+
 def ancestral(
     denoise: Denoiser,
     process: GaussianDiffusion,
-    x0_variance: Callable[[Tensor, Tensor], Tensor] | None = None,
+    x0_variance: Variance | None = None,
     generator: torch.Generator | None = None,
     noise: NoiseSource | None = None,
 ) -> Step:
     """Algorithm 2 of Ho et al. (2020), for any pair of times s < t.
 
-    The reverse variance is the posterior's (beta-tilde) plus the share of x_0's own uncertainty, `x0_variance(x_t, t)`:
-    0 by default; `unit_variance` gives the paper's other choice, beta_t.
+    The reverse variance is the posterior's (beta-tilde) plus the share of x_0's own uncertainty, `x0_variance(x_t, t)`, `()`, `(B,)` or
+    of the shape of x_t `(B, ...)`: 0 by default; `unit_variance` gives the paper's other choice, beta_t, and
+    `sampling.variance.learned_variance` what a network has learned.
     """
     noise = noise or standard_normal(generator)
 
@@ -48,25 +62,20 @@ def ancestral(
         weight_x0, weight_xt, variance = process.posterior_weights(t, s)
         mean = per_sample(weight_x0, x_t) * denoise(x_t, t) + per_sample(weight_xt, x_t) * x_t
         if x0_variance is not None:
-            variance = variance + weight_x0**2 * x0_variance(x_t, t)
-        return mean if is_end(s) else mean + per_sample(variance.sqrt(), x_t) * noise(x_t)
+            variance = widened(variance, weight_x0, x0_variance(x_t, t), x_t)
+        return mean if is_end(s) else mean + per_entry(variance.sqrt(), x_t) * noise(x_t)
 
     return step
 
 
-def unit_variance(schedule: Schedule) -> Callable[[Tensor, Tensor], Tensor]:
-    """Var[x_0 | x_t] for data N(0, I): noise^2 / (signal^2 + noise^2). It turns the reverse variance into beta_t."""
+def unit_variance(schedule: Schedule) -> Variance:
+    """Var[x_0 | x_t] for data N(0, I), of the shape of t: noise^2 / (signal^2 + noise^2). It turns the reverse variance into beta_t."""
 
     def x0_variance(x_t: Tensor, t: Tensor) -> Tensor:
         signal, noise = schedule.signal(t), schedule.noise(t)
         return noise**2 / (signal**2 + noise**2)
 
     return x0_variance
-
-
-def is_end(s: Tensor) -> bool:
-    """Whether s is time 0, the data: the last step adds no noise (line 3 of Algorithm 2)."""
-    return bool((s == 0).all())
 
 
 def ddim(

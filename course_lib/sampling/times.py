@@ -1,32 +1,48 @@
-"""Time grids: the decreasing times at which a sampler stops."""
+"""Time grids beside a schedule's own `grid`: the decreasing times at which a sampler stops.
+
+A table's own grid is the spacing that diffusers calls "trailing": evenly spaced from T down to 0.
+"""
 
 import torch
 from torch import Tensor
 
-from course_lib.types import Schedule
+from course_lib.diffusion.continuous import Interpolated
+from course_lib.diffusion.schedules import TableSchedule, check_grid
 
 
-def uniform_grid(schedule: Schedule, steps: int, end: float = 0.0) -> Tensor:
-    """`steps + 1` evenly spaced times from T down to `end`: whole ones for a table, float64 for a continuous schedule.
+def leading_grid(schedule: TableSchedule, steps: int, offset: int = 0) -> Tensor:
+    """`steps + 1` whole times that rise from 1 + offset in strides of floor(T / steps), seen from above, then 0.
 
-    Raises ValueError where `end` is not in [0, T), or a table has fewer steps than asked for.
+    The spacing of DDIM's authors, which diffusers calls "leading". It leaves out the noisiest times: the first is below T, but x is
+    drawn as if it were T (Lin et al., 2024). Raises ValueError where the table has too few steps.
     """
-    if int(steps) != steps or steps < 1:
-        raise ValueError(f"steps must be a whole number, at least 1; got {steps}")
-    if not 0 <= end < schedule.T:
-        raise ValueError(f"end must lie in [0, {schedule.T:g}), before the last time; got {end}")
-    times = torch.linspace(float(schedule.T), end, int(steps) + 1, dtype=torch.float64)
-    if not hasattr(schedule, "alpha_bar"):
-        return times
-    if steps > schedule.T - end:
+    steps = check_grid(schedule, steps, 0)
+    stride = schedule.T // steps
+    times = torch.arange(steps) * stride + 1 + offset
+    if stride < 1 or offset < 0 or int(times[-1]) > schedule.T:
         raise ValueError(
-            f"steps must be at most {int(schedule.T - end)}, the number of steps in the table; got {steps}"
+            f"steps and offset must leave the times within 1..{schedule.T}; got {steps} steps and offset {offset}"
         )
-    return times.round().long()
+    return torch.cat([times.flip(0), torch.zeros(1, dtype=torch.int64)])
+
+
+def linspace_grid(schedule: TableSchedule, steps: int) -> Tensor:
+    """`steps` whole times, evenly spaced from T to 1 up to rounding, then 0: the spacing that diffusers calls "linspace".
+
+    Raises ValueError where the table has fewer steps.
+    """
+    steps = check_grid(schedule, steps, 0)
+    if steps > schedule.T:
+        raise ValueError(f"steps must be at most {schedule.T}, the number of steps in the table; got {steps}")
+    times = torch.linspace(1, schedule.T, steps, dtype=torch.float64).round().long()
+    return torch.cat([times.flip(0) if steps > 1 else torch.tensor([schedule.T]), torch.zeros(1, dtype=torch.int64)])
 
 
 def karras_grid(sigma_min: float = 0.002, sigma_max: float = 80.0, steps: int = 18, rho: float = 7.0) -> Tensor:
-    """`steps` noise levels from sigma_max to sigma_min, evenly spaced in sigma^(1/rho), and a last 0 (Karras et al., 2022, equation 5)."""
+    """`steps` noise levels from sigma_max to sigma_min, evenly spaced in sigma^(1/rho), and a last 0 (Karras et al., 2022, equation 5).
+
+    The times of `EDM`, `(steps + 1,)`, float64. Raises ValueError where the levels are not positive and rising, or steps below 2.
+    """
     if not 0 < sigma_min < sigma_max or steps < 2 or rho <= 0:
         raise ValueError(
             "karras_grid needs 0 < sigma_min < sigma_max, steps >= 2 and rho > 0; "
@@ -38,11 +54,13 @@ def karras_grid(sigma_min: float = 0.002, sigma_max: float = 80.0, steps: int = 
     return torch.cat([levels.clamp(max=sigma_max), torch.zeros(1, dtype=torch.float64)])
 
 
-def check_decreasing(times: Tensor) -> Tensor:
-    """The times themselves; raises ValueError unless they are one strictly decreasing row of at least two."""
-    times = torch.as_tensor(times)
-    if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
-        raise ValueError(
-            f"times must be one row that falls strictly, from noise (T) to data (0); got {times.tolist()[:8]}"
-        )
+def karras_times(schedule: Interpolated, steps: int, rho: float = 7.0) -> Tensor:
+    """The real times `(steps + 1,)` at which a table's noise / signal takes Karras' levels between its entries at 1 and T, then 0.
+
+    For a network that was trained on the table: `karras_times(Interpolated(table), steps)`. Raises ValueError as `karras_grid` does.
+    """
+    ends = schedule.levels[[0, -1]].exp()
+    levels = karras_grid(float(ends[0]), float(ends[1]), steps, rho)
+    times = schedule.time_at(levels)
+    times[0], times[-2] = schedule.T, 1.0  # exactly
     return times

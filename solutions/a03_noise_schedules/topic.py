@@ -12,7 +12,10 @@
 #     - diffusion.schedules.sigmoid
 #     - diffusion.schedules.from_clipped
 #     - diffusion.schedules.log_snr
-#     - sampling.times.uniform_grid
+#     - diffusion.schedules.TableSchedule.grid
+#     - diffusion.continuous.Continuous.grid
+#     - sampling.times.leading_grid
+#     - sampling.times.linspace_grid
 #     - diffusion.gaussian.GaussianDiffusion.diffuse
 #     - diffusion.gaussian.GaussianDiffusion.advance
 #     - diffusion.gaussian.GaussianDiffusion.transition

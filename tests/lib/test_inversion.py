@@ -8,7 +8,6 @@ from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import cosine
 from course_lib.sampling.inversion import invert, lerp, slerp
 from course_lib.sampling.steps import ddim, last, sample
-from course_lib.sampling.times import uniform_grid
 from tests.lib.tensors import double, normal
 
 SCHEDULE = cosine(200)
@@ -23,7 +22,7 @@ HALF = torch.tensor([0.0, 0.3, 1.0])
 
 def returned(x0, steps, evaluations):
     """The images that DDIM draws from their own codes."""
-    times = uniform_grid(SCHEDULE, steps)
+    times = SCHEDULE.grid(steps)
     code = invert(DENOISE, SCHEDULE, x0, times, evaluations)
     return last(sample(ddim(DENOISE, GaussianDiffusion(SCHEDULE)), code, times))
 
@@ -41,14 +40,14 @@ def test_one_evaluation_comes_back_closer_with_more_steps():
 
 def test_the_codes_of_data_are_standard_normal():
     x0, _ = MIXTURE.sample(4000, torch.Generator().manual_seed(0))
-    code = invert(DENOISE, SCHEDULE, x0, uniform_grid(SCHEDULE, 200), 3)
+    code = invert(DENOISE, SCHEDULE, x0, SCHEDULE.grid(200), 3)
     assert code.mean(0).abs().max() < 0.06
     assert (torch.cov(code.T) - torch.eye(2)).abs().max() < 0.08
 
 
 def test_fewer_than_one_evaluation_is_refused():
     with pytest.raises(ValueError, match="evaluations must be at least 1 a step; got 0"):
-        invert(DENOISE, SCHEDULE, normal(1, 2), uniform_grid(SCHEDULE, 4), 0)
+        invert(DENOISE, SCHEDULE, normal(1, 2), SCHEDULE.grid(4), 0)
 
 
 @pytest.mark.parametrize("way", [lerp, slerp])

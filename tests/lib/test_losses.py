@@ -137,7 +137,7 @@ TIMES = torch.tensor([1, 2, 3, 4])
         ),
         (
             lambda: variational_bound(lambda x, t: x, DATA, GaussianDiffusion(VP()), gaussian_log_prob),
-            r"process must have a table schedule",
+            r"steps must be given: a continuous schedule has no steps to count",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from course_lib.diffusion.schedules import from_betas
 from course_lib.sampling.ode import angle_heun, dpm_solver, euler, heun, velocity
 from course_lib.sampling.sde import euler_maruyama
 from course_lib.sampling.steps import ancestral, ddim, last, sample, unit_variance
-from course_lib.sampling.times import karras_grid, uniform_grid
+from course_lib.sampling.times import karras_grid
 from tests.lib.tensors import CONTINUOUS, MIXTURE, double, normal
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -76,7 +76,7 @@ def drawn(name):
     schedule, steps, make = SAMPLERS[name]
     generator = torch.Generator().manual_seed(0)
     x = GaussianDiffusion(schedule).prior((COUNT, 2), generator, torch.float64)
-    x = last(sample(make(ExactDiffusion(MIXTURE, schedule).denoise, generator), x, uniform_grid(schedule, steps)))
+    x = last(sample(make(ExactDiffusion(MIXTURE, schedule).denoise, generator), x, schedule.grid(steps)))
     return x, torch.cdist(x, MIXTURE.means).argmin(1)
 
 

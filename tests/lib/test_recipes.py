@@ -13,7 +13,6 @@ from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import V
 from course_lib.diffusion.schedules import cosine
 from course_lib.models import store
-from course_lib.models.cards import load_card
 from course_lib.recipes import diffusion
 from course_lib.recipes.classifiers import accuracy_score, classification_loss
 from course_lib.recipes.diffusion import RECIPES, diffusion_loss, drop_labels
@@ -108,8 +107,8 @@ def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def quick(network, prediction, schedule, shape, steps, **options):
-        return draw(network, prediction, schedule, shape, 2, **options)
+    def quick(model, n, steps, **options):
+        return draw(model, n, 2, **options)
 
     monkeypatch.setattr(diffusion, "draw", quick)
     card = RECIPES[recipe](tmp_path / "run", steps=1, batch_size=8)
@@ -125,10 +124,10 @@ def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
 
 @pytest.mark.parametrize("name", [n for n in store.shipped_models() if "classifier" not in n])
 def test_every_shipped_model_draws_each_class_as_often(name: str) -> None:
-    card = load_card(store.shipped(f"{name}.json"))
-    cond = balanced_classes(card, 10)
+    model, card = store.load_denoising(name)
+    cond = balanced_classes(model.takes, 10)
     assert cond is None or cond.tolist() == list(range(10))
-    images = draw_batches(name, 10, steps=2, sampler="ddim", seed=0, cond=cond, scale=2.0)
+    images = draw_batches(model, 10, steps=2, sampler="ddim", seed=0, cond=cond, scale=2.0)
     assert images.shape == (10, *card.image_shape)
     assert images.abs().max() <= 1 and images.std() > 0.1
 

@@ -8,7 +8,8 @@ import torch
 
 from course_lib.diffusion.continuous import EDM, VE, VP, SubVP, drift_and_diffusion
 from course_lib.diffusion.schedules import TableSchedule, cosine, from_betas, linear, log_snr, sigmoid
-from course_lib.sampling.times import check_decreasing, karras_grid, uniform_grid
+from course_lib.sampling.times import karras_grid
+from course_lib.types import check_decreasing
 
 TABLES = [linear(1000), linear(10, 0.01, 0.5), cosine(1000), cosine(7), sigmoid(1000), sigmoid(9, -2, 4, 0.7)]
 CONTINUOUS = [VP(), VP(0.5, 3.0), SubVP(), VE(), VE(0.1, 5.0), EDM(), EDM(3.0)]
@@ -148,7 +149,7 @@ def test_karras_defaults_are_the_papers():
 @pytest.mark.parametrize("schedule", [*TABLES, *CONTINUOUS])
 @pytest.mark.parametrize("steps", [1, 5, 7])
 def test_uniform_grid_falls_from_T_to_0(schedule, steps):
-    grid = uniform_grid(schedule, steps)
+    grid = schedule.grid(steps)
     assert grid.shape == (steps + 1,)
     assert (grid[0], grid[-1]) == (schedule.T, 0)
     assert all(t > s for t, s in pairwise(grid.tolist()))
@@ -157,7 +158,7 @@ def test_uniform_grid_falls_from_T_to_0(schedule, steps):
 
 @pytest.mark.parametrize("steps", [1, 3, 7, 50, 999, 1000])
 def test_uniform_grid_of_a_table_holds_the_nearest_whole_times(steps):
-    grid = uniform_grid(linear(1000), steps)
+    grid = linear(1000).grid(steps)
     assert grid.dtype == torch.int64
     assert all(abs(t - 1000 * (1 - i / steps)) <= 0.5 + 1e-9 for i, t in enumerate(grid.tolist()))
     assert len(set(grid.tolist())) == steps + 1
@@ -165,7 +166,7 @@ def test_uniform_grid_of_a_table_holds_the_nearest_whole_times(steps):
 
 @pytest.mark.parametrize("schedule", CONTINUOUS)
 def test_uniform_grid_is_even_and_ends_where_asked(schedule):
-    grid = uniform_grid(schedule, 8, end=0.01)
+    grid = schedule.grid(8, end=0.01)
     assert grid.dtype == torch.float64
     torch.testing.assert_close(grid.diff(), torch.full((8,), (0.01 - schedule.T) / 8, dtype=torch.float64))
 
@@ -198,18 +199,21 @@ def test_uniform_grid_is_even_and_ends_where_asked(schedule):
         (lambda: karras_grid(2.0, 1.0), r"0 < sigma_min < sigma_max, .* sigma_max = 1.0"),
         (lambda: karras_grid(steps=1), r"steps >= 2 .* steps = 1"),
         (lambda: karras_grid(rho=0), r"rho > 0; .* rho = 0"),
-        (lambda: uniform_grid(linear(10), 11), r"steps must be at most 10, .* got 11"),
-        (lambda: uniform_grid(VP(), 0), r"steps must be a whole number, at least 1; got 0"),
-        (lambda: uniform_grid(VP(), 1.5), r"steps must be a whole number, at least 1; got 1.5"),
-        (lambda: uniform_grid(VP(), 10, end=1.0), r"end must lie in \[0, 1\), before the last time; got 1"),
-        (lambda: uniform_grid(linear(10), 2, end=-1), r"end must lie in \[0, 10\), before the last time; got -1"),
+        (lambda: linear(10).grid(11), r"steps must be at most 10, .* got 11"),
+        (lambda: VP().grid(0), r"steps must be a whole number, at least 1; got 0"),
+        (lambda: VP().grid(1.5), r"steps must be a whole number, at least 1; got 1.5"),
+        (lambda: VP().grid(10, end=1.0), r"end must lie in \[0, 1\), before the last time; got 1"),
+        (lambda: linear(10).grid(2, end=-1), r"end must lie in \[0, 10\), before the last time; got -1"),
         (
             lambda: check_decreasing(torch.tensor([0.0, 0.5, 1.0])),
             r"times must .* falls strictly.* got \[0.0, 0.5, 1.0\]",
         ),
         (lambda: check_decreasing(torch.tensor([3, 1, 1])), r"times must .* falls strictly.* got \[3, 1, 1\]"),
         (lambda: check_decreasing(torch.tensor([3])), r"times must be one row that falls strictly"),
-        (lambda: drift_and_diffusion(linear(), torch.tensor(3)), r"schedule must be continuous \(VP, SubVP, VE, EDM\)"),
+        (
+            lambda: drift_and_diffusion(linear(), torch.tensor(3)),
+            r"schedule must be continuous \(VP, SubVP, VE, EDM, Straight",
+        ),
     ],
 )
 def test_bad_input_is_named(make, message):
