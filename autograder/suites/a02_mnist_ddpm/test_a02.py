@@ -15,7 +15,7 @@ from course_lib.data import sets
 from course_lib.data.images import to_unit
 from course_lib.diffusion import schedules
 from course_lib.evaluation.classes import effective_classes
-from course_lib.evaluation.features import Features
+from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.frechet import frechet_distance
 from course_lib.evaluation.reference import load_reference
 from course_lib.models import store
@@ -457,7 +457,7 @@ def drawn_without_weights(student: Student, predict: Predict, n: int, seed: int,
 @pytest.fixture(scope="session")
 def seen(images: Tensor) -> Features:
     """What the course's classifier sees in them."""
-    return features(images)
+    return look(images)
 
 
 @pytest.fixture(scope="session")
@@ -470,16 +470,16 @@ def redrawn(predictions: Predict, shared_draw: Draw) -> Features:
         eps = predictions(x, torch.full((DRAWN,), t))
         x0 = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-1, 1)
         x = before.sqrt() * x0 + (1 - before).sqrt() * (x - a.sqrt() * x0) / (1 - a).sqrt()
-    return features(x)
+    return look(x)
 
 
 ELSEWHERE = "your digits are far better than those that the grader draws with your network, so they do not come from it"
 
 
-def features(images: Tensor) -> Features:
+def look(images: Tensor) -> Features:
     """What the course's classifier sees in images."""
     classifier, _ = store.load("mnist-classifier")
-    return features.features(classifier, images.clamp(-1, 1))  # type: ignore[arg-type]
+    return features(classifier, images.clamp(-1, 1))  # type: ignore[arg-type]
 
 
 def distance(found: Features) -> float:
@@ -592,7 +592,7 @@ def test_digits_come_from_the_weights(student: Student, weights: dict[str, Tenso
         if error.kind == "NotFinite":
             return  # these are no digits
         raise
-    before, after = distance(features(images[:50])), distance(features(found))
+    before, after = distance(look(images[:50])), distance(look(found))
     require(
         after > 3 * before and after > 10,
         "with all weights set to 0 your model still draws digits, so they do not come from the weights",
