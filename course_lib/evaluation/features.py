@@ -19,6 +19,11 @@ class Features(NamedTuple):
         return Features(self.vectors[rows], self.log_probs[rows])  # type: ignore[index]
 
 
+def row_weights(rows: Tensor, weights: Tensor | None) -> Tensor:
+    """The weights `(N,)` of rows `(N, d)`, in their dtype and on their device; None is 1 for each."""
+    return rows.new_ones(len(rows)) if weights is None else weights.to(rows)
+
+
 @torch.no_grad()
 def features(classifier: Classifier | ConvClassifier, images: Tensor, batch_size: int = 500) -> Features:
     """The features of images `(N, C, H, W)`, uint8 or in [-1, 1]; the latter are rounded to 8 bits first, as real images are.

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from course_lib.evaluation.features import row_weights
+
 
 class Moments(NamedTuple):
     """Mean `(d,)` and covariance `(d, d)` of a set of vectors."""
@@ -20,7 +22,7 @@ def moments(vectors: Tensor, weights: Tensor | None = None) -> Moments:
     """Mean and unbiased covariance of the rows of `(N, d)`; raises ValueError where there are fewer than two."""
     if len(vectors) < 2:
         raise ValueError(f"vectors must have at least 2 rows to have a covariance; got {len(vectors)}")
-    w = torch.ones(len(vectors), dtype=vectors.dtype) if weights is None else weights
+    w = row_weights(vectors, weights)
     mean = w @ vectors / w.sum()
     centred = vectors - mean
     return Moments(mean, (centred * w[:, None]).T @ centred / (w.sum() - 1))
@@ -40,10 +42,12 @@ def gaussian_frechet_distance(a: Moments, b: Moments) -> Tensor:
 
 
 def frechet_distance(real: Tensor | Moments, generated: Tensor, weights: Tensor | None = None) -> float:
-    """The Fréchet distance between Gaussians fitted to two sets of features; FID only where the features are Inception-v3's.
+    """The Fréchet distance between Gaussians fitted to two sets of features `(N, d)`; FID only where the features are Inception-v3's.
 
-    `weights` are those of the generated rows. It is biased upwards by an amount that falls as 1/N (Chong and Forsyth, 2020):
+    `weights` `(N,)` are those of the generated rows, on whose device it is computed. It is biased upwards by an amount that falls as 1/N (Chong and Forsyth, 2020):
     compare at equal N only.
     """
-    reference = real if isinstance(real, Moments) else moments(real)
-    return float(gaussian_frechet_distance(reference, moments(generated, weights)))
+    mean, covariance = real if isinstance(real, Moments) else moments(real)
+    return float(
+        gaussian_frechet_distance(Moments(mean.to(generated), covariance.to(generated)), moments(generated, weights))
+    )

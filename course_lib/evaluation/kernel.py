@@ -5,18 +5,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from course_lib.evaluation.features import row_weights
+
 
 def kernel_distance(real: Tensor, generated: Tensor, weights: Tensor | None = None) -> float:
-    """The unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 (KID; Binkowski et al., 2018).
+    """The unbiased squared maximum mean discrepancy of features `(N, d)` and `(M, d)`, kernel (x.y / d + 1)^3 (KID; Binkowski et al., 2018).
 
-    `weights` are those of the generated rows. It may be negative: its expectation, and not its value, is 0 for equal
+    `weights` `(M,)` are those of the generated rows, on whose device it is computed. It may be negative: its expectation, and not its value, is 0 for equal
     distributions. Memory grows as the square of the number of generated rows (200 MB for 5,000).
     """
     return kernel_statistic(real, generated)(weights)
 
 
 def kernel_statistic(real: Tensor, generated: Tensor) -> Callable[[Tensor | None], float]:
-    """`kernel_distance` as a function of the weights alone: the kernels are computed once, for all of a bootstrap's draws."""
+    """`kernel_distance` of features `(N, d)` and `(M, d)` as a function of the weights `(M,)`: the kernels are computed once."""
+    real = real.to(generated)
     d, n = real.shape[1], len(real)
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -31,7 +34,7 @@ def kernel_statistic(real: Tensor, generated: Tensor) -> Callable[[Tensor | None
     among_generated, itself = kernel(generated, generated), diagonal(generated)
 
     def statistic(weights: Tensor | None = None) -> float:
-        w = torch.ones_like(itself) if weights is None else weights
+        w = row_weights(generated, weights)
         pairs = w @ among_generated @ w - w.square() @ itself
         return float(among_real + pairs / (w.sum() ** 2 - w.square().sum()) - 2 * (w @ across) / w.sum())
 

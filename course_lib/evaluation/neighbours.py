@@ -19,12 +19,17 @@ class Manifold(NamedTuple):
 def manifold(real: Tensor, generated: Tensor, k: int = 3) -> Manifold:
     """Compare features `(N, d)` and `(M, d)` by neighbourhoods (Kynkäänniemi et al., 2019; Naeem et al., 2020).
 
-    The means of the four fields are precision, recall, density and coverage. Raises ValueError where a set has at most k rows.
+    The means of the four fields are precision, recall, density and coverage; all are computed on the device of `generated`.
+    Raises ValueError where a set has at most k rows, or holds numbers that are not finite.
     """
     if min(len(real), len(generated)) <= k:
         raise ValueError(f"k must be smaller than both sets; got k = {k} for {len(real)} and {len(generated)} rows")
+    real = real.to(generated)
+    if not (bool(real.isfinite().all()) and bool(generated.isfinite().all())):
+        raise ValueError("features must be finite: some row holds NaN or infinity, which is near nothing")
     real_radius, generated_radius = radii(real, k), radii(generated, k)
-    precise, dense, recalled, covered = [], [], torch.zeros(len(real)).bool(), torch.zeros(len(real)).bool()
+    precise, dense = [], []
+    recalled, covered = real.new_zeros(2, len(real), dtype=torch.bool)
     for rows, radius in zip(generated.split(1000), generated_radius.split(1000), strict=True):
         distance = torch.cdist(rows, real)  # (rows, N)
         inside = distance <= real_radius
@@ -62,7 +67,7 @@ def copies(generated: Tensor, held_out: Tensor, train: Tensor) -> Copies:
     flat = train.flatten(1).float()
 
     def nearest(images: Tensor) -> Tensor:
-        rows = images.flatten(1).float()
+        rows = images.flatten(1).to(flat)
         distances = [torch.cdist(part, flat).min(1).values for part in rows.split(200)]
         return torch.cat(distances) / math.sqrt(rows.shape[1])
 
