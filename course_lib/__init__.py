@@ -3,5 +3,3 @@
 A diffusion model is a composition of small parts: a schedule, a process, a prediction, a denoiser, a step.
 Each part lives in a module of its own, and each chapter of the book shows the code that it derives.
 """
-
-__version__ = "0.1.0"

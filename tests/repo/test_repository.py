@@ -65,9 +65,10 @@ def test_the_tests_run_with_the_pinned_versions() -> None:
     assert different == {}
 
 
-def test_pins_are_sorted() -> None:
+def test_pins_are_sorted_and_none_is_repeated() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert lines == sorted(lines, key=lambda line: line.split("==")[0].lower())
+    assert len(lines) == len(pins())
 
 
 @pytest.mark.parametrize("text", TEXTS_WITH_COMMANDS, ids=lambda path: path.name)
@@ -86,21 +87,30 @@ def test_every_target_is_phony() -> None:
     assert targets == set(phony[1].split())
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_have_triggers_and_steps(path: Path) -> None:
-    workflow = yaml.safe_load(path.read_text())
-    assert workflow[True], "no trigger: YAML reads the key `on` as true"
-    for job in workflow["jobs"].values():
-        assert job["steps"][0]["uses"].startswith("actions/checkout@")
-        assert all(("uses" in step) != ("run" in step) for step in job["steps"])
-
-
 def test_licences_are_present_and_named() -> None:
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
     text_licence = (ROOT / "LICENSE-TEXT").read_text()
     assert "Attribution 4.0 International" in text_licence
     assert "Section 8 -- Interpretation." in text_licence, "the legal code is not complete"
     assert PROJECT["license"] == "MIT AND CC-BY-4.0"
+
+
+def test_the_installed_package_has_the_version_of_the_project() -> None:
+    assert version(PROJECT["name"]) == PROJECT["version"], (
+        "pyproject.toml was edited after the installation: make setup"
+    )
+
+
+def test_no_other_text_states_another_version() -> None:
+    """Neither as a constant in code, nor beside the project's name or in a release's address."""
+    name = re.sub(r"[-_ ]", "[-_ ]", PROJECT["name"])
+    stated = re.compile(
+        rf"__version__ *= *|{name}(?: |-|==|@| version )v?(\d[\w.]*\w)|releases/(?:tag|download)/v(\d[\w.]*\w)"
+    )
+    for path in tracked_files():
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".cff", ".txt"} and path != Path(__file__):
+            found = {match[1] or match[2] for match in stated.finditer(path.read_text())}
+            assert found <= {PROJECT["version"]}, f"{path.relative_to(ROOT)} states a version: {found}"
 
 
 def test_citation_agrees_with_the_package() -> None:
