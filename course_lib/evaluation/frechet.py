@@ -44,7 +44,8 @@ def gaussian_frechet_distance(a: Moments, b: Moments) -> Tensor:
 def frechet_distance(real: Tensor | Moments, generated: Tensor, weights: Tensor | None = None) -> float:
     """The Fréchet distance between Gaussians fitted to two sets of features `(N, d)`; FID only where the features are Inception-v3's.
 
-    `weights` `(N,)` are those of the generated rows, on whose device it is computed. It is biased upwards by an amount that falls as 1/N (Chong and Forsyth, 2020):
+    `weights` `(N,)` are those of the generated rows, on whose device it is computed.
+    It is biased upwards by an amount that falls as 1/N (Chong and Forsyth, 2020):
     compare at equal N only.
     """
     mean, covariance = real if isinstance(real, Moments) else moments(real)

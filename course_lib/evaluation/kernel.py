@@ -9,9 +9,10 @@ from course_lib.evaluation.features import row_weights
 
 
 def kernel_distance(real: Tensor, generated: Tensor, weights: Tensor | None = None) -> float:
-    """The unbiased squared maximum mean discrepancy of features `(N, d)` and `(M, d)`, kernel (x.y / d + 1)^3 (KID; Binkowski et al., 2018).
+    """The unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 (KID; Binkowski et al., 2018).
 
-    `weights` `(M,)` are those of the generated rows, on whose device it is computed. It may be negative: its expectation, and not its value, is 0 for equal
+    Features are `(N, d)` and `(M, d)`; `weights` `(M,)` are those of the generated rows, on whose device it is computed.
+    It may be negative: its expectation, and not its value, is 0 for equal
     distributions. Memory grows as the square of the number of generated rows (200 MB for 5,000).
     """
     return kernel_statistic(real, generated)(weights)

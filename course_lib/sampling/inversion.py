@@ -34,7 +34,7 @@ def invert(denoise: Denoiser, schedule: Schedule, x0: Tensor, times: Tensor, eva
 
 @torch.no_grad()
 def invert_ddim(denoise: Denoiser, schedule: Schedule, x0: Tensor, times: Tensor) -> Tensor:
-    """The usual inversion of DDIM for images x0 `(B, ...)`, of any schedule (Dhariwal and Nichol, 2021, appendix F; Mokady et al., 2023).
+    """The usual inversion of DDIM for images x0 `(B, ...)`, of any schedule (Mokady et al., 2023, section 3).
 
     Each step from s up to t goes by DDIM's formula, with the x_0-hat and the noise that the model finds at s. At 0 there is no noise
     to find: the first step asks at its end t. `invert` solves for the exact inverse, and this is off by terms of first order.

@@ -34,7 +34,7 @@ def linspace_grid(schedule: TableSchedule, steps: int) -> Tensor:
     steps = check_grid(schedule, steps, 0)
     if steps > schedule.T:
         raise ValueError(f"steps must be at most {schedule.T}, the number of steps in the table; got {steps}")
-    times = torch.linspace(1, schedule.T, steps, dtype=torch.float64).round().long()
+    times = torch.linspace(0, schedule.T - 1, steps, dtype=torch.float64).round().long() + 1
     return torch.cat([times.flip(0) if steps > 1 else torch.tensor([schedule.T]), torch.zeros(1, dtype=torch.int64)])
 
 

@@ -5,8 +5,8 @@ import torch
 
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
 from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.diffusion.schedules import cosine
-from course_lib.sampling.inversion import invert, lerp, slerp
+from course_lib.diffusion.schedules import cosine, linear
+from course_lib.sampling.inversion import invert, invert_ddim, lerp, slerp
 from course_lib.sampling.steps import ddim, last, sample
 from tests.lib.tensors import double, normal
 
@@ -17,6 +17,7 @@ MIXTURE = Mixture(
     double([[[0.2, 0.05], [0.05, 0.1]], [[0.1, 0.0], [0.0, 0.3]]]),
 )
 DENOISE = ExactDiffusion(MIXTURE, SCHEDULE).denoise
+DENOISE_DATA, _ = MIXTURE.sample(20, torch.Generator().manual_seed(0))
 HALF = torch.tensor([0.0, 0.3, 1.0])
 
 
@@ -77,3 +78,41 @@ def test_slerp_refuses_parallel_noises():
     a = normal(2, 5)
     with pytest.raises(ValueError, match="a and b must not be parallel"):
         slerp(a, 2 * a, HALF)
+
+
+def test_the_usual_inversion_is_of_first_order_and_needs_no_iteration():
+    """Drawing from the code comes back to the image, with half the error for twice the steps; a fixed point is exact."""
+    x0 = DENOISE_DATA
+
+    def error(steps):
+        times = SCHEDULE.grid(steps)
+        code = invert_ddim(DENOISE, SCHEDULE, x0, times)
+        return float((last(sample(ddim(DENOISE, GaussianDiffusion(SCHEDULE)), code, times)) - x0).norm())
+
+    assert 1.5 < error(50) / error(100) < 3
+    times = SCHEDULE.grid(50)
+    exact = last(sample(ddim(DENOISE, GaussianDiffusion(SCHEDULE)), invert(DENOISE, SCHEDULE, x0, times, 30), times))
+    assert (exact - x0).norm() < 0.1 * error(50)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs, of NumPy 2
+def test_every_step_of_the_usual_inversion_is_that_of_diffusers():
+    """Its inverse scheduler asks at s for the step from s to t, as we do; its index t - 1 is our t."""
+    inverse = pytest.importorskip("diffusers.schedulers.scheduling_ddim_inverse")
+    table = linear(20, 0.01, 0.3)
+    scheduler = inverse.DDIMInverseScheduler(
+        20, trained_betas=table.beta[1:].tolist(), clip_sample=False, timestep_spacing="trailing"
+    )
+    scheduler.alphas_cumprod = table.alpha_bar[1:]
+    scheduler.set_timesteps(20)
+    x, eps = normal(3, 2), normal(3, 2, seed=1)
+    for s in (4, 11):
+        t = s + 1
+        theirs = scheduler.step(eps, s, x).prev_sample  # from index s - 1 to index s
+        a, b = table.signal(s), table.noise(s)
+        ours = table.signal(t) * (x - b * eps) / a + table.noise(t) * eps
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+        two = invert_ddim(
+            lambda x_s, at: (x_s - table.noise(at) * eps) / table.signal(at), table, x, torch.tensor([t, s])
+        )
+        torch.testing.assert_close(two, ours, rtol=1e-6, atol=1e-6)

@@ -1,10 +1,12 @@
 """Langevin dynamics: its stationary distribution, its failure at one level, and its use as a corrector."""
 
+import pytest
 import torch
 
 from course_lib.diffusion.continuous import VE, VP
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
 from course_lib.diffusion.predictions import to_score
+from course_lib.diffusion.schedules import TableSchedule, linear
 from course_lib.sampling.langevin import annealed_langevin, corrected, langevin_step
 from course_lib.sampling.sde import euler_maruyama
 from course_lib.sampling.steps import last, sample
@@ -67,3 +69,14 @@ def test_no_correction_at_the_data():
     step(normal(2, 3), double(0.5), double(0.2))
     step(normal(2, 3), double(0.2), double(0.0))
     assert asked == [0.2, 0.2]
+
+
+@pytest.mark.parametrize("schedule", [linear(20, 0.01, 0.3), VE(0.02, 6.0)])
+def test_with_a_schedule_a_correction_has_algorithm_5s_factor(schedule):
+    """On an even grid alpha is alpha_s of the table, and 1 where the signal does not fade (algorithm 4)."""
+    z, fixed, x = normal(50, 4), 3 * normal(50, 4, seed=2), normal(50, 4, seed=3)
+    t, s = (torch.tensor(10), torch.tensor(9)) if isinstance(schedule, TableSchedule) else (double(0.5), double(0.4))
+    step = corrected(lambda x, t, s: x, lambda x, t: fixed, 1, 0.2, noise=lambda x: z, schedule=schedule)
+    alpha = schedule.alpha[9] if isinstance(schedule, TableSchedule) else double(1.0)
+    size = 2 * alpha * (0.2 * z.norm(dim=1).mean() / fixed.norm(dim=1).mean()) ** 2
+    torch.testing.assert_close(step(x, t, s), x + size * fixed + (2 * size).sqrt() * z)

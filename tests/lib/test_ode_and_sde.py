@@ -2,6 +2,7 @@
 
 import functools
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from course_lib.diffusion.exact import ExactDiffusion
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import from_betas
 from course_lib.sampling.ode import angle_heun, dpm_solver, euler, heun, velocity
-from course_lib.sampling.sde import euler_maruyama
+from course_lib.sampling.sde import churned, euler_maruyama
 from course_lib.sampling.steps import ancestral, ddim, last, sample, unit_variance
 from course_lib.sampling.times import karras_grid
 from tests.lib.tensors import CONTINUOUS, MIXTURE, double, normal
@@ -239,3 +240,53 @@ def test_a_generator_is_the_source_of_the_noise(make):
 def test_a_grid_that_does_not_fall_is_named(times):
     with pytest.raises(ValueError, match=rf"times must be one row that falls strictly, .* got \[{times[0]}"):
         last(sample(lambda x, t, s: x, torch.zeros(1), torch.tensor(times)))
+
+
+def test_two_chains_may_share_one_step_of_dpm_solver():
+    """The step knows each state by itself: chains that take turns, or begin again from a state, draw what each draws alone."""
+    exact, times = ExactDiffusion(MIXTURE, CHAIN).denoise, CHAIN.grid(10)
+    alone = [list(sample(dpm_solver(exact, CHAIN), x, times)) for x in (normal(4, 2), normal(4, 2, seed=1))]
+    shared = dpm_solver(exact, CHAIN)
+    together = list(zip(*(sample(shared, x, times) for x in (normal(4, 2), normal(4, 2, seed=1)))))
+    for states, pair in zip(zip(*alone), together):
+        assert all(torch.equal(a, b) for a, b in zip(states, pair))
+    x, (t, s) = together[4][0], times[4:6]
+    assert torch.equal(shared(x, t, s), shared(x, t, s))
+
+
+# --- churn ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("churn", [0.0, 3.0, 40.0])
+def test_churned_heun_is_algorithm_2_of_karras_et_al(churn):
+    """The paper's algorithm written out, with the noise of both the same; 40 is above the largest that counts."""
+    schedule, levels = EDM(5.0), karras_grid(0.02, 5.0, 8)
+    exact = ExactDiffusion(MIXTURE, schedule).denoise
+    z = [normal(3, 2, seed=seed) for seed in range(8)]
+
+    def written(x):
+        for i, (t, s) in enumerate(pairwise(levels)):
+            gamma = min(churn / 8, math.sqrt(2) - 1) if 0.1 <= t <= 3 else 0.0
+            raised = t + gamma * t
+            x_hat = x + (raised**2 - t**2).sqrt() * 1.003 * z[i]
+            d = (x_hat - exact(x_hat, raised)) / raised
+            x = x_hat + (s - raised) * d
+            if s > 0:
+                x = x_hat + (s - raised) * (d / 2 + (x - exact(x, s)) / (2 * s))
+        return x
+
+    inner = heun(velocity(exact, schedule))
+    steps = [churned(inner, schedule, churn, 8, 0.1, 3, 1.003, noise=lambda x, i=i: z[i]) for i in range(8)]
+    x = 5.0 * normal(3, 2, seed=20)
+    ours = x
+    for step, (t, s) in zip(steps, pairwise(levels)):
+        ours = step(ours, t, s)
+    torch.testing.assert_close(ours, written(x), rtol=1e-9, atol=1e-9)
+
+
+def test_churn_refuses_what_means_nothing_and_stays_within_the_schedule():
+    step = heun(velocity(ExactDiffusion(MIXTURE, EDM(5.0)).denoise, EDM(5.0)))
+    for wrong in ((-1.0, 8, 0.0, 1.0, 1.0), (1.0, 0, 0.0, 1.0, 1.0), (1.0, 8, 0.0, 1.0, 0.0)):
+        with pytest.raises(ValueError, match="churn must be at least 0, inflation above 0 and steps at least 1"):
+            churned(step, EDM(5.0), *wrong)
+    assert churned(step, EDM(5.0), 40.0, 8)(5 * normal(2, 2), double(5.0), double(4.0)).isfinite().all()

@@ -6,9 +6,18 @@ from itertools import pairwise
 import pytest
 import torch
 
-from course_lib.diffusion.continuous import EDM, VE, VP, SubVP, drift_and_diffusion
-from course_lib.diffusion.schedules import TableSchedule, cosine, from_betas, linear, log_snr, sigmoid
-from course_lib.sampling.times import karras_grid
+from course_lib.diffusion.continuous import EDM, VE, VP, Interpolated, SubVP, drift_and_diffusion
+from course_lib.diffusion.schedules import (
+    TableSchedule,
+    cosine,
+    from_betas,
+    linear,
+    log_snr,
+    scaled_linear,
+    sigmoid,
+    zero_terminal_snr,
+)
+from course_lib.sampling.times import karras_grid, karras_times, leading_grid, linspace_grid
 from course_lib.types import check_decreasing
 
 TABLES = [linear(1000), linear(10, 0.01, 0.5), cosine(1000), cosine(7), sigmoid(1000), sigmoid(9, -2, 4, 0.7)]
@@ -244,3 +253,88 @@ def test_a_time_between_the_steps_of_a_table_is_refused(t):
 
 def test_a_whole_time_may_be_a_float():
     assert linear(10).signal(torch.tensor(3.0)) == linear(10).signal(torch.tensor(3))
+
+
+# --- what diffusers has, too ---------------------------------------------------------------------------------------------
+
+
+def test_scaled_linear_is_that_of_diffusers():
+    ddpm = pytest.importorskip("diffusers.schedulers.scheduling_ddpm")
+    theirs = ddpm.DDPMScheduler(1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    torch.testing.assert_close(scaled_linear(1000).beta[1:].float(), theirs.betas, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("schedule", [linear(1000), cosine(1000), scaled_linear(50)])
+def test_zero_terminal_snr_is_algorithm_1_of_lin_et_al(schedule):
+    ddim = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    ours, theirs = zero_terminal_snr(schedule), ddim.rescale_zero_terminal_snr(schedule.beta[1:])
+    assert ours.alpha_bar[-1] == 0
+    torch.testing.assert_close(ours.beta[1:], theirs, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(ours.signal(1), schedule.signal(1))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 50, 333, 1000])
+@pytest.mark.parametrize(
+    ("spacing", "make"),
+    [("trailing", lambda s, n: s.grid(n)), ("leading", leading_grid), ("linspace", linspace_grid)],
+)
+def test_grids_are_those_of_diffusers(spacing, make, steps):
+    """Its index t - 1 is our t; it rounds halves to even numbers as we do, and has no entry for the last time, 0."""
+    ddim = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    scheduler = ddim.DDIMScheduler(1000, timestep_spacing=spacing, steps_offset=0)
+    scheduler.set_timesteps(steps)
+    ours = make(linear(1000), steps)
+    assert ours[-1] == 0
+    if (
+        spacing == "linspace" and steps == 1
+    ):  # NumPy's linspace of one point is its start, which would be no noise at all
+        assert ours.tolist() == [1000, 0]
+    else:
+        assert (ours[:-1] - 1 - torch.as_tensor(scheduler.timesteps)).abs().max() <= (spacing == "trailing")
+    assert check_decreasing(ours) is ours
+
+
+def test_leading_grid_with_an_offset_is_stable_diffusions():
+    ddim = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    scheduler = ddim.DDIMScheduler(1000, timestep_spacing="leading", steps_offset=1)
+    scheduler.set_timesteps(50)
+    assert (leading_grid(linear(1000), 50, offset=1)[:-1] - 1).tolist() == scheduler.timesteps.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs, of NumPy 2
+def test_karras_levels_on_a_table_are_evenly_spaced_in_their_root():
+    table = linear(1000)
+    between, times = Interpolated(table), karras_times(Interpolated(table), 12)
+    assert (times[0], times[-2], times[-1]) == (1000, 1, 0) and check_decreasing(times) is times
+    levels = (between.noise(times[:-1]) / between.signal(times[:-1])) ** (1 / 7)
+    torch.testing.assert_close(levels.diff(), levels.diff().mean().expand(11), rtol=1e-6, atol=1e-9)
+    whole = torch.tensor(karras_sigmas_of_diffusers(table, 12))
+    torch.testing.assert_close((levels**7).float(), whole.float(), rtol=1e-4, atol=1e-6)
+
+
+def karras_sigmas_of_diffusers(table, steps):
+    euler = pytest.importorskip("diffusers.schedulers.scheduling_euler_discrete")
+    scheduler = euler.EulerDiscreteScheduler(table.T, trained_betas=table.beta[1:].numpy(), use_karras_sigmas=True)
+    scheduler.set_timesteps(steps)
+    return scheduler.sigmas[:-1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: leading_grid(linear(10), 11), r"within 1..10; got 11 steps and offset 0"),
+        (lambda: leading_grid(linear(10), 5, offset=9), r"within 1..10; got 5 steps and offset 9"),
+        (lambda: linspace_grid(linear(10), 11), r"steps must be at most 10, .* got 11"),
+        (lambda: VP().grid(), "steps must be given: a continuous schedule has no steps to count"),
+        (lambda: zero_terminal_snr(linear(1)), "at least 2 steps"),
+        (lambda: scaled_linear(10, 0.0, 0.1), "beta must lie strictly between 0 and 1; got 0.0"),
+    ],
+)
+def test_a_grid_that_cannot_be_made_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_table_without_a_number_of_steps_takes_them_all():
+    assert linear(7).grid().tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert linear(7).grid(end=2).tolist() == [7, 6, 5, 4, 3, 2]
