@@ -39,6 +39,5 @@ def write(path: Path, name: str, options: dict[str, Any], metrics: dict[str, Any
         "minutes": round((time.monotonic() - started) / 60, 2),
         "version": version("learning-to-denoise"),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(entry, indent=2).encode() + b"\n")
     print(f"written to {path}", flush=True)

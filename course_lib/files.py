@@ -1,20 +1,104 @@
-"""Files that are whole or not there: everything that the course writes goes through here."""
+"""Files that are whole or not there: everything that the course writes goes through here, and the JSON that it reads."""
 
+import json
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old contents or the new, never half; a failure leaves the old file as it was."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # two processes may write the same file
+def check_folder(folder: Path) -> None:
+    """Raise a ValueError unless files can be written into a folder; a missing one is made."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+def check_destination(path: Path) -> None:
+    """Raise a ValueError unless a file can be written at `path`, so that long work does not end in vain; a missing folder is made."""
+    with partial_file(path):
+        pass
+
+
+def write_atomically(path: Path, data: bytes | memoryview, mode: int = 0o666) -> None:
+    """Write a file so that a reader sees the old contents or the new, never half; a missing folder is made.
+
+    `mode` are the permissions of the new file, before the user's mask. Raises ValueError where it cannot be written, which leaves
+    the old file as it was.
+    """
+    with partial_file(path, mode) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(file.name, real_file(path))
+
+
+@contextmanager
+def partial_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A new file beside `path`, on the same disk, which is gone after the block; errors are explained as those of `path`."""
+    with explained(path):
+        target = real_file(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")  # two processes may write the same file
+        try:
+            with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+                yield file
+        finally:
+            with suppress(OSError):  # it may have its name by now, and a disk that failed may refuse this too
+                partial.unlink()
+
+
+def real_file(path: Path) -> Path:
+    """The file that a path means, links followed; raises ValueError where something else than a file is there."""
     try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        target = Path(os.path.realpath(path))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} cannot be the name of a file ({error})") from error
+    if target.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file in it")
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is a device or a pipe: give the name of a file")
+    return target
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Inside, an OSError becomes a ValueError that says what could not be written, why, and what to do."""
+    try:
+        yield
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        reason = "one of the folders above it is a file" if isinstance(error, FileExistsError) else error.strerror
         raise ValueError(
-            f"{path} could not be written ({error.strerror}): free some disk space, or choose a folder that you may write to"
+            f"{path} could not be written ({reason or error}): free some disk space, or choose a folder that you may write to"
         ) from error
+
+
+def read_json(path: Path, remedy: str, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+    """The object in a JSON file, which has at least the entries named in `kinds`, each of such a kind.
+
+    Raises ValueError with what is wrong and the `remedy` where the file holds something else, FileNotFoundError where there is none.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:  # no JSON, no text, or brackets without end
+        raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
+    if problem := wrong_entry(found, **kinds):
+        raise ValueError(f"{path} is damaged ({problem}): {remedy}")
+    return found
+
+
+def wrong_entry(found: Any, **kinds: type | tuple[type, ...]) -> str:
+    """What is wrong with JSON that should be an object with such entries; "" where nothing is."""
+    if not isinstance(found, dict):
+        return f"it holds a {type(found).__name__} in the place of named entries"
+    for name, kind in kinds.items():
+        expected = kind if isinstance(kind, tuple) else (kind,)
+        if name not in found:
+            return f"it has no {name}"
+        if type(found[name]) not in expected:  # in JSON, true is no number
+            wanted = " or ".join(one.__name__ for one in expected)
+            return f"its {name} must be of type {wanted}; got {found[name]!r:.60}"
+    return ""

@@ -20,6 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from autograder.sandbox.child import Limits
+from course_lib.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTIONS, SUITES = ROOT / "solutions", ROOT / "autograder" / "suites"
@@ -196,6 +197,5 @@ def build(name: str, destination: Path) -> list[Path]:
     for file in assignment.given:
         contents[release / file.name] = contents[solved / file.name] = file.read_bytes()
     for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_atomically(path, content)
     return sorted(contents)

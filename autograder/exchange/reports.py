@@ -3,11 +3,11 @@
 import html
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autograder.grading.many import Grade
 from autograder.grading.one import Result, TestResult
-from course_lib.files import write_atomically
+from course_lib.files import check_destination, check_folder, write_atomically
 
 
 def plain(text: str) -> str:
@@ -87,23 +87,29 @@ def feedback(grade: Grade, title: str) -> str:
     )
 
 
-def write_reports(
-    grades: list[Grade],
-    title: str,
-    json_file: Path | None = None,
-    feedback_folder: Path | None = None,
-    gradescope_folder: Path | None = None,
-) -> None:
+class Places(NamedTuple):
+    """Where reports go: one JSON file for all, and below a folder each a page and Gradescope's results for each student."""
+
+    json_file: Path | None = None
+    feedback: Path | None = None
+    gradescope: Path | None = None
+
+    def check(self) -> None:
+        """Raise a ValueError where a report could not be written."""
+        if self.json_file:
+            check_destination(self.json_file)
+        for folder in (self.feedback, self.gradescope):
+            if folder:
+                check_folder(folder)
+
+
+def write_reports(grades: list[Grade], title: str, places: Places) -> None:
     """Write what was asked for. A student's name was the name of a folder, so it can be one again."""
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(json_file, as_json(grades))
+    if places.json_file:
+        write_atomically(places.json_file, as_json(grades))
     for grade in grades:
-        if feedback_folder:
-            path = feedback_folder / grade.student / "feedback.html"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, feedback(grade, title).encode())
-        if gradescope_folder and grade.result is not None:
-            path = gradescope_folder / grade.student / "results.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(gradescope(grade.result), indent=1).encode() + b"\n")
+        if places.feedback:
+            write_atomically(places.feedback / grade.student / "feedback.html", feedback(grade, title).encode())
+        if places.gradescope and grade.result is not None:
+            text = json.dumps(gradescope(grade.result), indent=1)
+            write_atomically(places.gradescope / grade.student / "results.json", text.encode() + b"\n")

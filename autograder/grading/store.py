@@ -9,12 +9,11 @@ import json
 import os
 import re
 import secrets
-import tempfile
 from pathlib import Path
 
 from autograder.assignment.source import ROOT, SOLUTIONS, Assignment
 from autograder.grading.one import Result, TestResult
-from course_lib.files import write_atomically
+from course_lib.files import check_folder, write_atomically
 
 SECRET_BYTES = 32
 # What no grade depends on: whatever else lies in this package is part of the fingerprint, so that nothing new is forgotten.
@@ -25,13 +24,12 @@ TERM = Path(os.environ.get("COURSE_TERM", ROOT / "term")).resolve()
 
 
 def course_secret(file: Path) -> bytes:
-    """The course's secret, made the first time; only its owner may read the file. Raises ValueError where the file is damaged."""
+    """The course's secret, made the first time; only its owner may read the file.
+
+    Raises ValueError where it is damaged or cannot be written.
+    """
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=file.parent)  # for its owner alone, and whole before it has its name
-        with open(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(SECRET_BYTES))
-        os.replace(partial, file)
+        write_atomically(file, secrets.token_hex(SECRET_BYTES).encode(), mode=0o600)
     found = file.read_text().strip()
     if not re.fullmatch(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}", found):
         raise ValueError(
@@ -58,7 +56,7 @@ class Store:
 
     def __init__(self, folder: Path, inputs: str) -> None:
         self.folder, self.inputs = folder, inputs
-        folder.mkdir(parents=True, exist_ok=True)
+        check_folder(folder)
 
     def file(self, sha256: str) -> Path:
         """Where the result of a submission lies."""

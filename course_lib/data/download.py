@@ -1,14 +1,17 @@
 """Fetch data sets from their official sources, each converted once to one .npz archive."""
 
-import contextlib
 import gzip
-import os
+import io
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from requests import RequestException
+
+from course_lib.files import check_destination, write_atomically
 
 IDX_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -65,13 +68,11 @@ def download(name: str, archive: Path) -> None:
     Raises ValueError with what to do where there is no network, the folder cannot be written, or a checksum differs.
     """
     source = SOURCES[name]
+    with told_of_data_dir(name):
+        check_destination(archive)
     try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
         files = [Path(fetch(source, file, archive.parent / "downloads")) for file in source.md5]
         arrays = read_cifar10(files[0]) if name == "cifar10" else read_idx_files(files)
-        partial = archive.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)  # pyright: ignore[reportArgumentType]
-        os.replace(partial, archive)
     except RequestException as error:
         raise ValueError(
             f"{name} is not in {archive.parent} and could not be downloaded from {source.base} ({type(error).__name__}): "
@@ -79,12 +80,23 @@ def download(name: str, archive: Path) -> None:
             "or set COURSE_DATA_DIR to a folder that has it"
         ) from error
     except OSError as error:
-        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
-            archive.with_suffix(".partial.npz").unlink(missing_ok=True)
         raise ValueError(
             f"{name} could not be stored in {archive.parent} ({error.strerror or error}): free some disk space, or set COURSE_DATA_DIR "
             "to a folder that you may write to"
         ) from error
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # pyright: ignore[reportArgumentType]
+    with told_of_data_dir(name):
+        write_atomically(archive, packed.getbuffer())
+
+
+@contextmanager
+def told_of_data_dir(name: str) -> Iterator[None]:
+    """Inside, the error of a file that cannot be written says that data may lie elsewhere."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name} could not be stored: {error}, by setting COURSE_DATA_DIR to it") from error
 
 
 def fetch(source: Source, file: str, folder: Path) -> str:

@@ -1,11 +1,12 @@
 """Data sets: those that ship with packages (digits, photographs), and the archives of MNIST, Fashion-MNIST, CIFAR-10.
 
 Images come as uint8 `(N, C, H, W)`; `images.to_unit` maps them to [-1, 1]. The archives are `<data dir>/<name>.npz`; where one is
-missing it is downloaded from its official source (`course_lib.data.sets.download`).
+missing it is downloaded from its official source (`course_lib.data.download`).
 """
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from course_lib.data.images import to_unit
 from course_lib.types import check_name
 
 SHAPES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3)}
+CLASSES = 10  # of each of them
 
 
 def data_dir() -> Path:
@@ -41,11 +43,11 @@ def load(name: str, split: str = "train") -> tuple[Tensor, Tensor]:
 
 
 def read_archive(archive: Path, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays of one split, checked: the zip's own checksums, the shape, the dtype, one label an image."""
+    """The arrays of one split, checked: the zip's own checksums, the shape, the dtype, one label an image, each of a class."""
     try:
         with open(archive, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{archive} is damaged ({error}): delete it, and it is fetched again from {SOURCES[name].page}"
         ) from error
@@ -53,6 +55,11 @@ def read_archive(archive: Path, name: str, split: str) -> tuple[np.ndarray, np.n
         raise ValueError(
             f"{archive} does not hold {name}: expected uint8 images (N, {', '.join(map(str, SHAPES[name]))}) and labels (N,); "
             f"got {images.dtype} {images.shape} and {labels.shape}; delete it, and it is fetched again"
+        )
+    if not len(labels) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= CLASSES:
+        raise ValueError(
+            f"{archive} does not hold {name}: labels must be whole numbers from 0 to {CLASSES - 1}; got "
+            f"{labels.dtype} {np.unique(labels)[: CLASSES + 1]}; delete it, and it is fetched again"
         )
     return images, labels
 

@@ -1,30 +1,24 @@
 """Tensors on disk: safetensors only (never pickle), written atomically, with a digest of their contents."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
+
+from course_lib.files import write_atomically
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors to a safetensors file atomically, with a digest of their contents in its metadata."""
+    """Write tensors to a safetensors file atomically, with a digest of their contents in its metadata.
+
+    Raises ValueError where it cannot be written.
+    """
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file(tensors, partial, {**(metadata or {}), "digest": digest(tensors)})
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise ValueError(
-            f"{path} could not be written ({error}): free some disk space, or choose a folder that you may write to"
-        ) from error
+    write_atomically(path, serialised(tensors, {**(metadata or {}), "digest": digest(tensors)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
