@@ -72,12 +72,15 @@ def classifier() -> Iterator[Setting]:
 
 def free_scales(model: str, steps: int, scales: tuple[float, ...]) -> Iterator[Setting]:
     """Classifier-free guidance at rising scales (chapter 6)."""
-    name = "mnist" if model == "mnist-cfg" else "cifar10"
-    drawing, _ = store.load_denoising(model)
+    drawing, card = store.load_denoising(model)
 
     def drawn(n: int, scale: float) -> tuple[str, Tensor, Tensor | None]:
         cond = balanced_classes(drawing.takes, n)
-        return name, draw_batches(drawing, n, steps, "ddim", seed=0, batch_size=250, cond=cond, scale=scale), cond
+        return (
+            card.dataset,
+            draw_batches(drawing, n, steps, "ddim", seed=0, batch_size=250, cond=cond, scale=scale),
+            cond,
+        )
 
     for scale in scales:
         yield f"scale {scale:g}", partial(drawn, scale=scale)

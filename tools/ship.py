@@ -1,4 +1,4 @@
-"""Take finished runs into checkpoints/, bring the cards up to date with results/, and renew course_lib/weights.json.
+"""Take finished runs into checkpoints/, bring the cards up to date with results/, and renew course_lib/models/weights.json.
 
 .venv/bin/python tools/ship.py [RUN ...] [--bf16]
 
@@ -23,7 +23,7 @@ from course_lib.evaluation.ledger import ledger
 from course_lib.evaluation.reference import CLASSIFIERS, build_reference
 from course_lib.files import write_atomically
 from course_lib.models import store
-from course_lib.models.cards import ModelCard, load_card
+from course_lib.models.cards import ModelCard, load_card, save_card
 
 TOTAL, EACH = 80e6, 15e6  # bytes that may ship
 
@@ -57,8 +57,7 @@ def main() -> None:
     entries = ledger(ROOT / "results")
     for file in sorted(store.SHIPPED.glob("*.json")):
         card = load_card(file)
-        card = dataclasses.replace(card, metrics=measured(card, entries))
-        write_atomically(file, json.dumps(dataclasses.asdict(card), indent=2).encode() + b"\n")
+        save_card(file, dataclasses.replace(card, metrics=measured(card, entries)))
     files = sorted(file for file in store.SHIPPED.iterdir() if file.suffix in {".json", ".safetensors"})
     for file in files:
         file.chmod(0o644)
@@ -66,7 +65,7 @@ def main() -> None:
     if sum(sizes.values()) > TOTAL or max(sizes.values()) > EACH:
         sys.exit(f"too large to ship (80 MB in all, 15 MB each): {sizes}")
     known = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    (ROOT / "course_lib" / "weights.json").write_text(json.dumps(known, indent=2) + "\n")
+    write_atomically(store.CHECKSUMS, json.dumps(known, indent=2).encode() + b"\n")
     print(f"{len(files)} files, {sum(sizes.values()) / 1e6:.1f} MB")
 
 

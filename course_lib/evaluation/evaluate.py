@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib import hardware
 from course_lib.data import sets
@@ -19,9 +19,10 @@ from course_lib.evaluation.kernel import kernel_statistic
 from course_lib.evaluation.neighbours import copies, manifold
 from course_lib.evaluation.reference import CLASSIFIERS, ROWS, Reference, check_classifier, load_reference
 from course_lib.models import store
-from course_lib.models.cards import ModelCard
+from course_lib.models.asking import asked
+from course_lib.models.cards import CLASS, ModelCard
 from course_lib.nets.classifier import Classifier, ConvClassifier, accuracy
-from course_lib.sampling.generate import balanced_classes, draw_batches
+from course_lib.sampling.generate import Denoising, draw_batches
 
 
 def evaluate(
@@ -30,39 +31,44 @@ def evaluate(
     """One entry of the ledger: what was measured, how, and for how long.
 
     A diffusion model draws n images (as many of each class where it takes classes, guided at `scale`); a classifier reads the
-    test set, which must be in the data dir. Raises ValueError where n is more than the reference holds, or the model's data
-    set has no classifier.
+    test set, which must be in the data dir. Raises ValueError where n is more than the reference holds, the model's data
+    set has no classifier, or the model cannot be asked for this.
     """
     started = time.monotonic()
-    _, card = store.load(model)
-    if card.prediction == "class":
-        options, measured = {}, on_test_set(model, card)
+    network, card = store.load(model, hardware.device())
+    if card.prediction == CLASS:
+        options, measured = {}, on_test_set(network, card)
     else:
-        name = data_set(card)
-        if not 100 <= n <= ROWS:
-            raise ValueError(f"n must lie in [100, {ROWS}], the number of real images in the reference; got {n}")
-        drawing, _ = store.load_denoising(model, hardware.device())
-        cond = balanced_classes(drawing.takes, n)
-        images = draw_batches(drawing, n, steps, sampler, seed, cond=cond, scale=scale)
         options = {"n": n, "steps": steps, "sampler": sampler, "scale": scale, "seed": seed}
-        measured = compare(name, images, cond)
+        measured = on_samples(store.denoising(network, card), card, **options)
     return {
         "model": card.name,
         "sha256": card.sha256,
         "options": options,
         "metrics": measured,
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": hardware.device().type,
         "minutes": round((time.monotonic() - started) / 60, 2),
         "version": version("learning-to-denoise"),
     }
 
 
-def data_set(card: ModelCard) -> str:
-    """The name of the data set that a model draws, by its recipe's name; raises ValueError where no classifier knows it."""
-    for name, classifier in CLASSIFIERS.items():
-        if classifier.split("-")[0] == card.name.split("-")[0]:
-            return name
-    raise ValueError(f"{card.name} draws what none of the classifiers knows ({', '.join(CLASSIFIERS.values())})")
+def on_test_set(network: nn.Module, card: ModelCard) -> dict[str, Any]:
+    """The accuracy of a classifier on its test set, with the 95 % interval of a share."""
+    images, labels = (tensor.to(hardware.device()) for tensor in sets.load(card.dataset, "test"))
+    found = share_interval(accuracy(network, to_unit(images), labels), len(labels))
+    return {"test accuracy": {key: round(number, 5) for key, number in found._asdict().items()}}
+
+
+def on_samples(
+    model: Denoising, card: ModelCard, n: int, steps: int, sampler: str, scale: float, seed: int
+) -> dict[str, Any]:
+    """Every metric of n samples of a diffusion model."""
+    if card.dataset not in CLASSIFIERS:
+        raise ValueError(f"{card.name} draws what none of the classifiers knows ({', '.join(CLASSIFIERS.values())})")
+    if not 100 <= n <= ROWS:
+        raise ValueError(f"n must lie in [100, {ROWS}], the number of real images in the reference; got {n}")
+    cond = asked(model, n, scale=scale)
+    return compare(card.dataset, draw_batches(model, n, steps, sampler, seed, cond=cond, scale=scale), cond)
 
 
 def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str
     data dir.
     """
     reference = load_reference(name)
-    network, card = store.load(CLASSIFIERS[name])
+    network, card = store.load(CLASSIFIERS[name], hardware.device())
     check_classifier(reference, card.sha256)
     assert isinstance(network, Classifier | ConvClassifier)
     generated, n = features(network, images), len(images)
@@ -134,11 +140,3 @@ def copied(name: str, images: Tensor, rows: int = 1000) -> Estimate:
     images = to_unit(images[:rows]) if images.dtype == torch.uint8 else images[:rows]
     near = copies(images, test[:rows], train).near
     return bootstrap(lambda w: float(near.mean() if w is None else w @ near / w.sum()), len(near))
-
-
-def on_test_set(model: str, card: ModelCard) -> dict[str, Any]:
-    """The accuracy of a classifier on its test set, with the 95 % interval of a share."""
-    network, _ = store.load(model)
-    images, labels = sets.load(data_set(card), "test")
-    found = share_interval(accuracy(network, to_unit(images), labels), len(labels))
-    return {"test accuracy": {key: round(number, 5) for key, number in found._asdict().items()}}

@@ -31,7 +31,8 @@ def bootstrap(
     """
     generator = torch.Generator().manual_seed(seed)
     value = statistic(None)
-    parts = [torch.arange(rows)] if groups is None else [(groups == group).nonzero()[:, 0] for group in groups.unique()]
+    kinds = torch.zeros(rows) if groups is None else groups.cpu()
+    parts = [(kinds == kind).nonzero()[:, 0] for kind in kinds.unique()]
     drawn = [
         torch.cat([part[torch.randint(0, len(part), (len(part),), generator=generator)] for part in parts])
         for _ in range(repeats)
@@ -42,9 +43,19 @@ def bootstrap(
 
 
 def share_interval(value: float, rows: int) -> Estimate:
-    """A share of `rows` independent images with its 95 % interval, in the normal approximation, within [0, 1]."""
-    spread = 1.96 * (value * (1 - value) / rows) ** 0.5
-    return Estimate(value, max(value - spread, 0.0), min(value + spread, 1.0))
+    """A share of `rows` independent images with its 95 % interval, the score interval of Wilson (1927).
+
+    It holds all shares p that a test of level 5 % does not reject, (value - p)^2 <= z^2 p (1 - p) / rows. Unlike value ± z times its
+    standard error, it has a width where all images are right, and covers near 95 % of the time for few rows (Brown et al., 2001).
+    Raises ValueError where `value` is no share or there are no rows.
+    """
+    if not 0 <= value <= 1 or rows < 1:
+        raise ValueError(f"value must lie in [0, 1] and rows be at least 1; got {value} and {rows}")
+    z = 1.959963984540054  # the 97.5 % point of the standard normal distribution
+    centre = value + z**2 / (2 * rows)
+    spread = z * (value * (1 - value) / rows + z**2 / (4 * rows**2)) ** 0.5
+    low, high = ((centre + side * spread) / (1 + z**2 / rows) for side in (-1, 1))
+    return Estimate(value, min(max(low, 0.0), value), max(min(high, 1.0), value))  # rounding may step over an end
 
 
 def by_size(

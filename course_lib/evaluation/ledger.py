@@ -1,9 +1,13 @@
 """The ledger: one JSON file a measured run, from which the book draws every number."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from course_lib.files import read_json, wrong_entry
+
+REMEDY = "restore it, or measure it again"
+NUMBER = (int, float)
 
 
 def by_setting(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -21,11 +25,26 @@ def by_scale(metrics: Mapping[str, Any]) -> dict[float, dict[str, Any]]:
 
 
 def ledger(folder: Path) -> list[dict[str, Any]]:
-    """All entries of a folder of results, in the order of their files' names; raises ValueError where one is damaged."""
-    entries = []
-    for file in sorted(folder.glob("*.json")):
-        try:
-            entries.append(json.loads(file.read_text()))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} is damaged ({error}): restore it, or measure it again") from error
-    return entries
+    """All entries of a folder of results, in the order of their files' names.
+
+    Raises ValueError where there is no such folder, or an entry is damaged: each has a model's name, options, and metrics with a
+    value, of which some have an interval (low, high) and what real images get (floor).
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder of results: give the one that `course evaluate --out` wrote into")
+    return [read_entry(file) for file in sorted(folder.glob("*.json"))]
+
+
+def read_entry(file: Path) -> dict[str, Any]:
+    """One entry; raises ValueError where it is damaged."""
+    entry = read_json(file, REMEDY, model=str, options=dict, metrics=dict)
+    for name, metric in entry["metrics"].items():
+        if problem := wrong_metric(metric):
+            raise ValueError(f"{file} is damaged (of {name}, {problem}): {REMEDY}")
+    return entry
+
+
+def wrong_metric(metric: Any) -> str:
+    """What is wrong with one metric of an entry; "" where nothing is."""
+    parts = [part for part in ("low", "high", "floor") if isinstance(metric, dict) and part in metric]
+    return wrong_entry(metric, **dict.fromkeys(["value", *parts], NUMBER))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from course_lib import hardware
 from course_lib.data import sets
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.frechet import Moments, moments
@@ -27,7 +28,7 @@ class Reference:
 
 def build_reference(name: str, folder: Path = store.SHIPPED) -> Path:
     """Compute the reference of a data set with the classifier in a folder, and write it beside it."""
-    network, card = store.load(folder / f"{CLASSIFIERS[name]}.safetensors")
+    network, card = store.load(folder / f"{CLASSIFIERS[name]}.safetensors", hardware.device())
     train, test = (features(network, sets.load(name, split)[0]) for split in ("train", "test"))  # type: ignore[arg-type]
     mean, covariance = moments(train.vectors)
     tensors = {

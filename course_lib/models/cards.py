@@ -1,15 +1,17 @@
 """Model cards: what a model is, how it was made, and what it measured; and how to build the model from one."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from course_lib.diffusion import schedules
+from course_lib.diffusion.predictions import PREDICTIONS
 from course_lib.diffusion.schedules import TableSchedule
+from course_lib.files import read_json, write_atomically
 from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.mlp import MLP
@@ -23,6 +25,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 
 
 SCHEDULES = {"linear": schedules.linear, "cosine": schedules.cosine, "sigmoid": schedules.sigmoid}
+CLASS = "class"  # what a classifier predicts
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,12 @@ class ModelCard:
     architecture: str  # a key of ARCHITECTURES
     config: dict[str, Any]  # the constructor's arguments
     parameters: int
-    prediction: str  # a key of predictions.PREDICTIONS, or "class" for a classifier
+    prediction: str  # a key of predictions.PREDICTIONS, or CLASS for a classifier
     schedule: dict[str, Any]  # {"name": a key of SCHEDULES, ...its arguments}; {} for a classifier of clean images
     image_shape: list[int]  # (C, H, W) of what the model draws or reads
-    data: str
-    recipe: dict[str, Any]  # the command's options
+    dataset: str  # the name of the set that it was trained on
+    data: str  # the same for people
+    recipe: dict[str, Any]  # the options of its training
     steps: int
     images_seen: int
     seed: int
@@ -47,32 +52,75 @@ class ModelCard:
     sha256: str = ""  # of the weights' file
 
     def build_network(self) -> nn.Module:
-        """A network of this architecture, with fresh weights."""
+        """A network of this architecture, with fresh weights; raises ValueError where the card describes none."""
         if self.architecture not in ARCHITECTURES:
             raise ValueError(
                 f"architecture must be one of {sorted(ARCHITECTURES)}; the card of {self.name} says {self.architecture!r}"
             )
-        return ARCHITECTURES[self.architecture](**self.config)
+        return built(ARCHITECTURES[self.architecture], self.config)
 
     def build_schedule(self) -> TableSchedule:
-        """The schedule that the model was trained with."""
+        """The schedule that the model was trained with; raises ValueError where the card describes none."""
         return build_schedule(self.schedule)
 
 
 def build_schedule(card: Mapping[str, Any]) -> TableSchedule:
-    """The schedule that a card's entry {"name": ..., its arguments} describes."""
+    """The schedule that a card's entry {"name": ..., its arguments} describes; raises ValueError where it describes none."""
     arguments = dict(card)
     name = arguments.pop("name", None)
     if name not in SCHEDULES:
         raise ValueError(f"schedule must be one of {sorted(SCHEDULES)}; the card says {name!r}")
-    return SCHEDULES[name](**arguments)
+    return built(SCHEDULES[name], arguments)
+
+
+def built(build: Callable[..., Built], arguments: Mapping[str, Any]) -> Built:
+    """What a function makes of a card's arguments, which anything may have been written into."""
+    try:
+        return build(**arguments)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"the card's arguments of {build.__name__} are wrong ({error}): copy or download it again"
+        ) from error
+
+
+def save_card(path: Path, card: ModelCard) -> None:
+    """Write a card as JSON; raises ValueError where it cannot be written."""
+    write_atomically(path, json.dumps(asdict(card), indent=2).encode() + b"\n")
 
 
 def load_card(path: Path) -> ModelCard:
-    """The model card in a JSON file; raises ValueError where it is missing, no JSON, or has other fields."""
+    """The model card in a JSON file; raises ValueError where it is missing, no JSON, or has other fields or kinds of values."""
+    needed = {entry.name: JSON_KINDS[entry.type] for entry in fields(ModelCard)}
     try:
-        return ModelCard(**json.loads(path.read_text()))
+        card = read_json(path, "copy or download the card again", **needed)
     except FileNotFoundError as error:
         raise ValueError(f"{path}, the model's card, does not exist: it must lie beside the weights") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise ValueError(f"{path} is no model card ({error}): copy or download it again") from error
+    problem = wrong_value(card, unknown=card.keys() - needed)
+    if problem:
+        raise ValueError(f"{path} is no model card ({problem}): copy or download it again")
+    return ModelCard(**card)
+
+
+# What JSON has for the types of a card's fields.
+JSON_KINDS: dict[Any, tuple[type, ...]] = {
+    str: (str,),
+    int: (int,),
+    float: (float, int),
+    dict[str, Any]: (dict,),
+    list[int]: (list,),
+}
+
+
+def wrong_value(card: Mapping[str, Any], unknown: set[str]) -> str:
+    """What is wrong with the values of a card whose fields are of the right kinds; "" where nothing is."""
+    if unknown:
+        return f"it has the unknown entries {', '.join(sorted(unknown))}"
+    shape, predictions = card["image_shape"], [*PREDICTIONS, CLASS]
+    if not shape or not all(type(size) is int and size > 0 for size in shape):
+        return f"its image_shape must list whole numbers above 0; got {shape}"
+    if card["prediction"] not in predictions:
+        return f"its prediction must be one of {', '.join(predictions)}; got {card['prediction']!r}"
+    channels = card["config"].get("channels", shape[0])
+    if channels != shape[0]:
+        return f"its network has {channels} channels, and its images {shape[0]}"
+    return ""

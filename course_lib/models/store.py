@@ -12,13 +12,13 @@ from torch import nn
 
 from course_lib.data.sets import data_dir
 from course_lib.diffusion.predictions import PREDICTIONS
-from course_lib.files import write_atomically
-from course_lib.models.cards import ModelCard, load_card
+from course_lib.models.cards import ModelCard, load_card, save_card
 from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.sampling.generate import Denoising
 
 RELEASE = "https://github.com/learning-to-denoise/learning-to-denoise/releases/download/v{version}/"
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
+CHECKSUMS = Path(__file__).parent / "weights.json"
 
 
 def save(path: Path | str, network: nn.Module, card: ModelCard, dtype: torch.dtype | None = None) -> ModelCard:
@@ -27,11 +27,10 @@ def save(path: Path | str, network: nn.Module, card: ModelCard, dtype: torch.dty
     With a `dtype`, floating-point weights are rounded to it; whoever loads them computes in float32 all the same.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = network.state_dict()
     save_tensors(path, {name: w.to(dtype) if dtype and w.is_floating_point() else w for name, w in weights.items()})
     card = dataclasses.replace(card, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    write_atomically(path.with_suffix(".json"), json.dumps(dataclasses.asdict(card), indent=2).encode() + b"\n")
+    save_card(path.with_suffix(".json"), card)
     return card
 
 
@@ -58,9 +57,14 @@ def load_denoising(path: Path | str, device: torch.device | str = "cpu") -> tupl
     Raises ValueError where `load` does, and where the model is a classifier.
     """
     network, card = load(path, device)
+    return denoising(network, card), card
+
+
+def denoising(network: nn.Module, card: ModelCard) -> Denoising:
+    """A network ready for `sampling.generate`; raises ValueError where its card says that it is a classifier."""
     if card.prediction not in PREDICTIONS:
         raise ValueError(f"{card.name} is a classifier, which draws nothing: choose a diffusion model")
-    return Denoising(network, PREDICTIONS[card.prediction], card.build_schedule(), tuple(card.image_shape)), card
+    return Denoising(network, PREDICTIONS[card.prediction], card.build_schedule(), tuple(card.image_shape))
 
 
 def locate(path: Path | str) -> Path:
@@ -84,7 +88,7 @@ def shipped_models() -> list[str]:
 
 def checksums() -> dict[str, str]:
     """The SHA-256 of every file that ships, by its name."""
-    return json.loads((Path(__file__).parent / "weights.json").read_text())
+    return json.loads(CHECKSUMS.read_text())
 
 
 def shipped(file: str) -> Path:

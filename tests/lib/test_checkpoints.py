@@ -34,6 +34,7 @@ def card(network: MLP) -> ModelCard:
         prediction="eps",
         schedule={"name": "linear", "T": 10},
         image_shape=[2],
+        dataset="none",
         data="none",
         recipe={},
         steps=1,
