@@ -18,7 +18,8 @@ from course_lib.diffusion import schedules
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import V
 from course_lib.nets.unet import UNet
-from course_lib.recipes.diffusion import SMALL, diffusion_loss
+from course_lib.recipes.diffusion import diffusion_loss
+from course_lib.recipes.rows import SMALL
 from course_lib.training.loop import fit
 
 BATCH = 256

@@ -19,7 +19,7 @@ from course_lib.hardware import bf16_is_fast
 from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.transformers import DiT
 from course_lib.nets.unet import BasicUNet, UNet
-from course_lib.recipes.diffusion import SMALL
+from course_lib.recipes.rows import SMALL
 
 NETWORKS: dict[str, Any] = {
     "U-Net, basic": partial(BasicUNet, width=32, multipliers=(1, 2, 2)),

@@ -19,7 +19,7 @@ from course_lib.data.images import to_unit
 from course_lib.nets.blocks import attend
 from course_lib.nets.norms import ChannelNorm, RMSNorm, group_norm
 from course_lib.nets.unet import UNet
-from course_lib.recipes.diffusion import SMALL
+from course_lib.recipes.rows import SMALL
 from course_lib.training.loop import averaged
 
 IMAGES, CHANNELS, SIDE = 128, 64, 14

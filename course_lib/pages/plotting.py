@@ -1,6 +1,7 @@
 """Figures: one style, grids of images, tables, and animations that a static page can play."""
 
 import html
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -52,10 +53,11 @@ def grid(images: Tensor, columns: int | None = None, gap: int = 1, paper: int = 
     return sheet
 
 
-def save_grid(path: Path | str, images: Tensor, columns: int | None = None, scale: int = 3) -> None:
-    """Write a grid of images as a PNG, each pixel `scale` pixels wide."""
-    sheet = Image.fromarray(grid(images, columns))
-    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(path)
+def grid_png(images: Tensor, columns: int | None = None, scale: int = 3) -> bytes:
+    """A grid of images as a PNG file, each pixel `scale` pixels wide."""
+    sheet, file = Image.fromarray(grid(images, columns)), io.BytesIO()
+    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
 
 
 def show_image(axes: Axes, picture: np.ndarray, title: str = "") -> None:

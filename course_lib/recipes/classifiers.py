@@ -1,7 +1,7 @@
-"""Recipes for classifiers: those of clean images, whose features the metrics use, and those of noisy ones, which guide."""
+"""How classifiers learn: those of clean images, whose features the metrics use, and those of noisy ones, which guide."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -14,85 +14,15 @@ from course_lib.data.images import flipped, shifted, to_unit
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.evaluation.intervals import Estimate, share_interval
 from course_lib.hardware import bf16_is_fast
-from course_lib.models.cards import ModelCard, build_schedule
-from course_lib.nets.classifier import Classifier, ConvClassifier, accuracy
+from course_lib.models.cards import CLASS, build_schedule
+from course_lib.nets.classifier import Classifier, accuracy
 from course_lib.training.loop import Batch, Loss, fit
-from course_lib.training.progress import progress
-from course_lib.training.runs import Run
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-Network = TypeVar("Network", bound=nn.Module)
+Built = TypeVar("Built", bound=nn.Module)
 
 
-def mnist_classifier(
-    out: Path | str,
-    steps: int = 6000,
-    batch_size: int = 128,
-    seed: int = 0,
-    resume: bool = False,
-    **options: Any,
-) -> ModelCard:
-    """A classifier of MNIST's digits, trained on images moved by up to two pixels."""
-    run = Run.open(out, resume, recipe="mnist-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(Classifier, seed, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
-    return train_classifier(run, network, "mnist", lambda x, generator: shifted(x, 2, generator), **options)
-
-
-def fashion_classifier(
-    out: Path | str,
-    steps: int = 4700,
-    batch_size: int = 256,
-    seed: int = 0,
-    resume: bool = False,
-    **options: Any,
-) -> ModelCard:
-    """A classifier of Fashion-MNIST's clothes, trained on images that are mirrored and moved by up to two pixels."""
-    run = Run.open(out, resume, recipe="fashion-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(ConvClassifier, seed, channels=1)
-    return train_classifier(
-        run, network, "fashion_mnist", mirrored_and_moved(2), label_smoothing=0.1, learning_rate=2e-3, **options
-    )
-
-
-def cifar10_classifier(
-    out: Path | str,
-    steps: int = 3900,
-    batch_size: int = 256,
-    seed: int = 0,
-    resume: bool = False,
-    **options: Any,
-) -> ModelCard:
-    """A classifier of CIFAR-10: 20 epochs of images that are mirrored and moved by up to two pixels."""
-    run = Run.open(out, resume, recipe="cifar10-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(ConvClassifier, seed, channels=3)
-    return train_classifier(
-        run, network, "cifar10", mirrored_and_moved(2), label_smoothing=0.1, learning_rate=2e-3, **options
-    )
-
-
-def mnist_noisy_classifier(
-    out: Path | str,
-    steps: int = 9000,
-    batch_size: int = 128,
-    seed: int = 0,
-    resume: bool = False,
-    **options: Any,
-) -> ModelCard:
-    """A classifier of noisy digits, told the time, for classifier guidance of `mnist-ddpm` (Dhariwal and Nichol, 2021)."""
-    run = Run.open(out, resume, recipe="mnist-noisy-classifier", steps=steps, batch_size=batch_size, seed=seed)
-    network = prepare(Classifier, seed, channels=1, width=64, multipliers=(1, 2), blocks=2, patch=2)
-    return train_classifier(run, network, "mnist", lambda x, generator: x, {"name": "cosine", "T": 1000}, **options)
-
-
-CLASSIFIER_RECIPES: dict[str, Callable[..., ModelCard]] = {
-    "mnist-classifier": mnist_classifier,
-    "mnist-noisy-classifier": mnist_noisy_classifier,
-    "fashion-classifier": fashion_classifier,
-    "cifar10-classifier": cifar10_classifier,
-}
-
-
-def prepare(architecture: Callable[..., Network], seed: int, **config: object) -> Network:
+def prepare(architecture: Callable[..., Built], seed: int, **config: object) -> Built:
     """A network with seeded weights, on this process's GPU where there is one."""
     torch.manual_seed(seed)
     return architecture(**config).to(hardware.device())
@@ -104,16 +34,17 @@ def mirrored_and_moved(pixels: int) -> Augment:
 
 
 def classification_loss(
-    augment: Augment, process: GaussianDiffusion | None = None, label_smoothing: float = 0.0
+    augment: Augment | None = None, process: GaussianDiffusion | None = None, label_smoothing: float = 0.0
 ) -> Loss:
-    """The cross-entropy of augmented images; with a process, of images at a time t drawn uniformly from 0..T.
+    """The cross-entropy of images, augmented or as they are; with a process, of images at a time t drawn uniformly from 0..T.
 
     With `label_smoothing` the target gives that share of its probability to all classes alike (Szegedy et al., 2016).
     """
 
     def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         images, labels = batch
-        x = to_unit(augment(images, generator)).contiguous(memory_format=torch.channels_last)
+        images = images if augment is None else augment(images, generator)
+        x = to_unit(images).contiguous(memory_format=torch.channels_last)
         if process is None:
             return F.cross_entropy(network(x).float(), labels, label_smoothing=label_smoothing)
         t = torch.randint(0, int(process.schedule.T) + 1, (len(x),), generator=generator, device=x.device)
@@ -124,47 +55,33 @@ def classification_loss(
     return loss
 
 
-def train_classifier(
-    run: Run,
-    network: Classifier | ConvClassifier,
-    name: str,
-    augment: Augment,
-    schedule_card: dict[str, object] | None = None,
-    label_smoothing: float = 0.0,
-    learning_rate: float = 1e-3,
-    save_every: int = 250,
-    **options: Any,
-) -> ModelCard:
-    """Train on a data set and write the test accuracy (of clean images) into the card."""
-    steps = run.options["steps"]
-    batch = sets.load(name, "train")
-    process = GaussianDiffusion(build_schedule(schedule_card)) if schedule_card else None
-    loss = classification_loss(augment, process, label_smoothing)
-    states = fit(
-        network,
-        loss,
-        batch,
-        steps,
-        run.options["batch_size"],
-        learning_rate,
-        weight_decay=0.05,
-        seed=run.options["seed"],
-        resume=run.state_file,
-        **options,
-    )
-    *_, state = run.keep(progress(states, steps), save_every)
-    images, labels = sets.load(name, "test")
-    averaged, device = state.ema.module.eval(), next(network.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
-        score = accuracy(averaged, to_unit(images).to(device), labels.to(device))
-    return run.finish(
-        state,
-        prediction="class",
-        schedule=schedule_card or {},
-        image_shape=list(images.shape[1:]),
-        data=f"{name}, {len(batch[0]):,} training images",
-        metrics={"test accuracy": round(score, 4)},
-    )
+@dataclass(frozen=True)
+class Classify:
+    """To name the class of an image, augmented, and with a schedule noisy: what a classifier's recipe trains for."""
+
+    augment: Augment | None = None
+    label_smoothing: float = 0.0
+    schedule: Mapping[str, Any] = field(default_factory=dict)  # as a card has it; empty for clean images
+
+    def loss(self, network: nn.Module) -> Loss:
+        """The loss to minimise."""
+        process = GaussianDiffusion(build_schedule(self.schedule)) if self.schedule else None
+        return classification_loss(self.augment, process, self.label_smoothing)
+
+    def samples(self, network: nn.Module, shape: tuple[int, ...], seed: int) -> None:
+        """A classifier draws nothing."""
+
+    def card(self, network: nn.Module, dataset: str) -> dict[str, Any]:
+        """What the card says of the trained network: its accuracy on clean test images, too."""
+        images, labels = sets.load(dataset, "test")
+        device = next(network.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
+            score = accuracy(network.eval(), to_unit(images).to(device), labels.to(device))
+        return {
+            "prediction": CLASS,
+            "schedule": dict(self.schedule),
+            "metrics": {"test accuracy": round(score, 4)},
+        }
 
 
 def accuracy_score(
@@ -178,7 +95,7 @@ def accuracy_score(
     Raises ValueError where images and labels differ in number, or are fewer than a batch.
     """
     network = prepare(Classifier, seed, channels=images.shape[1], width=32, multipliers=(1, 2), blocks=1, patch=2)
-    loss = classification_loss(lambda x, generator: x)
+    loss = classification_loss()
     *_, state = fit(
         network, loss, (images, labels), steps, batch_size, learning_rate=2e-3, weight_decay=0.05, seed=seed
     )

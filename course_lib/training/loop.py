@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -48,11 +48,11 @@ class TrainState:
     def restore(self, path: Path) -> None:
         """Take weights, averages, optimiser moments and step from a file that `save` wrote."""
         tensors, metadata = load_tensors(path)
-        load_weights(self.network, part(tensors, "network."), path)
-        load_weights(self.ema, part(tensors, "ema."), path)
+        load_weights(self.network, below(tensors, "network."), path)
+        load_weights(self.ema, below(tensors, "ema."), path)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         entries: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(tensors, "optimizer.").items():
+        for name, tensor in below(tensors, "optimizer.").items():
             index, key = name.split(".", 1)
             parameter = parameters[int(index)]
             if (
@@ -65,7 +65,7 @@ class TrainState:
         self.loss, self.gradient_norm = float(metadata["loss"]), float(metadata["gradient_norm"])
 
 
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with the prefix, without it."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -100,12 +100,14 @@ def fit(
     elements of the network's ModuleLists and computes the rest again in the backward pass.
 
     A step's batch is cut into `parts` (None: one for each process), each with a generator of its own, and their gradients are
-    averaged. One process takes the parts in turn, which saves memory; several (`processes.join`) share them, with the same
+    averaged. One process takes the parts in turn, which saves memory; several (`distributed.join`) share them, with the same
     result up to rounding.
-    Raises ValueError where the rows differ in number, a batch does not fit data or parts, or the loss is not finite.
+    Raises ValueError, before the first step, where the rows differ in number, a batch does not fit data or parts, a keyword is out of
+    its range, or the saved state is of another network; and where loss or gradient is not finite, before the weights take that step.
     """
     parts = distributed.count() if parts is None else parts
     rows = check_rows(data, batch_size, parts)
+    check_keywords(steps, learning_rate, warmup, ema_decay, clip, weight_decay)
     device = next(network.parameters()).device
     bf16 = bf16_is_fast(device) if bf16 is None else bf16
     if channels_last:
@@ -114,37 +116,67 @@ def fit(
     state = TrainState(0, float("nan"), float("nan"), network, averaged(network, ema_decay), optimizer)
     if resume is not None:
         state.restore(resume)
+
+    def backward(shared: nn.Module, k: int) -> Tensor:
+        """Leave the gradient of batch k in the network, and return its loss: both are means over all parts and processes."""
+        chosen, mine = batch_rows(rows, batch_size, k, seed), range(distributed.rank(), parts, distributed.count())
+        value = torch.zeros((), device=device)
+        for number in mine:
+            batch = tuple(tensor[chosen.chunk(parts)[number]].to(device) for tensor in data)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                share = loss(shared, batch, generator_for(seed, k, device, number)) / len(mine)
+            share.backward()
+            value = value + share.detach()
+        return distributed.mean(value)
+
+    def training() -> Iterator[TrainState]:
         if state.step >= steps:
             yield state
-    network.train()
-    if compiled:
-        network.compile()
-    with recomputed(network) if checkpointing else nullcontext():
-        shared = distributed.shared(network)
-        while state.step < steps:
-            k = state.step
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * rate(k, steps, warmup)
-            optimizer.zero_grad(set_to_none=True)
-            value = 0.0
-            mine = range(distributed.rank(), parts, distributed.count())
-            for part in mine:
-                chosen = batch_rows(rows, batch_size, k, seed).chunk(parts)[part]
-                batch = tuple(tensor[chosen].to(device) for tensor in data)
-                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    share = loss(shared, batch, generator_for(seed, k, device, part)) / len(mine)
-                share.backward()
-                value = value + share.detach()
-            value = distributed.mean(torch.as_tensor(value)).item()
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"the loss became {value} at step {k}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
-                )
-            norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
-            optimizer.step()
-            state.ema.update_parameters(network)
-            state.step, state.loss, state.gradient_norm = k + 1, value, norm.item()
-            yield state
+        network.train()
+        if compiled:
+            network.compile()
+        with recomputed(network) if checkpointing else nullcontext():
+            shared = distributed.shared(network)
+            while state.step < steps:
+                k = state.step
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate * rate(k, steps, warmup)
+                optimizer.zero_grad(set_to_none=True)
+                value = backward(shared, k)
+                norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
+                state.loss, state.gradient_norm = value.item(), norm.item()
+                check_finite(state, learning_rate, clip)
+                optimizer.step()
+                state.ema.update_parameters(network)
+                state.step = k + 1
+                yield state
+
+    return training()
+
+
+def check_keywords(
+    steps: int, learning_rate: float, warmup: int, ema_decay: float, clip: float, weight_decay: float
+) -> None:
+    """Raise a ValueError that names the first keyword of `fit` that is out of its range; one that is no number is in none."""
+    for name, value, allowed, text in (
+        ("steps", steps, steps >= 1, "at least 1"),
+        ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "finite and above 0"),
+        ("warmup", warmup, warmup >= 0, "at least 0"),
+        ("ema_decay", ema_decay, 0 <= ema_decay <= 1, "in [0, 1]"),
+        ("clip", clip, clip > 0, "above 0 (math.inf clips nothing)"),
+        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "finite and at least 0"),
+    ):
+        if not allowed:
+            raise ValueError(f"{name} must be {text}; got {value}")
+
+
+def check_finite(state: TrainState, learning_rate: float, clip: float) -> None:
+    """Raise a ValueError where a step's loss or gradient is not finite: the weights would be lost, and the average with them."""
+    for what, value in (("loss", state.loss), ("gradient's norm", state.gradient_norm)):
+        if not math.isfinite(value):
+            raise ValueError(
+                f"the {what} became {value} at step {state.step}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
+            )
 
 
 @contextmanager
@@ -178,8 +210,13 @@ def check_rows(data: Batch, batch_size: int, parts: int) -> int:
 def batch_rows(rows: int, batch_size: int, step: int, seed: int) -> Tensor:
     """The row numbers of batch `step`: a fresh shuffle each epoch; the rows that do not fill a batch sit this epoch out."""
     epoch, position = divmod(step, rows // batch_size)
-    order = torch.randperm(rows, generator=generator_for(seed, -1 - epoch, torch.device("cpu")))
-    return order[position * batch_size : (position + 1) * batch_size]
+    return epoch_order(rows, epoch, seed)[position * batch_size : (position + 1) * batch_size]
+
+
+@lru_cache(maxsize=1)  # every step of an epoch asks for the same
+def epoch_order(rows: int, epoch: int, seed: int) -> Tensor:
+    """All row numbers in the order of one epoch, `(rows,)`."""
+    return torch.randperm(rows, generator=generator_for(seed, -1 - epoch, torch.device("cpu")))
 
 
 def generator_for(seed: int, step: int, device: torch.device, part: int = 0) -> torch.Generator:
@@ -189,7 +226,7 @@ def generator_for(seed: int, step: int, device: torch.device, part: int = 0) -> 
 
 
 def rate(step: int, steps: int, warmup: int) -> float:
-    """The learning rate at a step as a share of the highest: a linear rise, then half a cosine down to 0."""
+    """The learning rate of a step as a share of the highest: a linear rise, then half a cosine down to 0."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, steps - warmup)

@@ -2,21 +2,24 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from course_lib.files import write_atomically
+from course_lib.files import read_json, write_atomically, wrong_entry
 from course_lib.models.cards import ModelCard
 from course_lib.models.store import save
 from course_lib.training import distributed
 from course_lib.training.loop import TrainState
 
+HEADER = "step,loss,gradient_norm\n"
+REMEDY = "delete the folder and train anew"
+
 
 @dataclass
 class Run:
-    """The folder of one run and the options that it was started with; `minutes` counts training over all resumptions.
+    """The folder of one run and the options that fix its result; `minutes` counts training over all resumptions.
 
     Where several processes train together, the first alone `writes`.
     """
@@ -28,37 +31,31 @@ class Run:
     writes: bool = field(default_factory=lambda: distributed.rank() == 0)
 
     @classmethod
-    def open(cls, folder: Path | str, resume: bool, **options: Any) -> "Run":
-        """Begin a run in an unused folder, or go on with the one that is there.
+    def open(cls, folder: Path | str, resume: bool, usual: Mapping[str, Any], **given: Any) -> "Run":
+        """The run that begins in an unused folder, or goes on where one is; nothing is written before `begin`.
 
-        Raises ValueError where a run is there and `resume` is not set, where it was started with other options, or where the
-        folder cannot be written.
+        Its options are those `given`, then those that the folder's run was begun with, then the `usual` ones.
+        Raises ValueError where a run is there and `resume` is not set, or where it was begun with other options.
         """
         folder = Path(folder)
-        file = folder / "run.json"
-        if distributed.rank() > 0:
-            distributed.wait()  # until the first has checked the folder
-            return cls(folder, options)
-        if file.exists():
-            if not resume:
-                raise ValueError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
-            stored = read_json(file)
-            different = {k: (stored["options"].get(k), v) for k, v in options.items() if stored["options"].get(k) != v}
-            if different:
-                listing = ", ".join(f"{k} was {old} and is now {new}" for k, (old, new) in different.items())
-                raise ValueError(f"{folder} was started with other options ({listing}): a resumed run must keep them")
-            distributed.wait()
-            return cls(folder, options, stored["minutes"])
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        stored = stored_run(folder, usual)
+        if stored is None:
+            return cls(folder, {**usual, **given})
+        if not resume:
+            raise ValueError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
+        options = stored["options"]
+        different = [f"{k} was {options[k]} and is now {v}" for k, v in given.items() if options[k] != v]
+        if different:
             raise ValueError(
-                f"{folder} could not be made ({error.strerror}): choose a folder that you may write to"
-            ) from error
-        run = cls(folder, options)
-        run.write()
+                f"{folder} was started with other options ({', '.join(different)}): a resumed run must keep them"
+            )
+        return cls(folder, options, stored["minutes"])
+
+    def begin(self) -> None:
+        """Make the folder, and write the options when every process has read what was there."""
         distributed.wait()
-        return run
+        if self.writes:
+            self.write()
 
     @property
     def state_file(self) -> Path | None:
@@ -81,11 +78,10 @@ class Run:
 
     def save(self, state: TrainState, rows: list[str]) -> None:
         """Write state, log and minutes; the log first drops what an interrupted run had written past the state before."""
-        log = self.folder / "log.csv"
-        first = int(rows[0].split(",")[0])
+        log, first = self.folder / "log.csv", step_of(rows[0])
         old = log.read_text().splitlines(keepends=True)[1:] if log.exists() else []
-        kept = [row for row in old if int(row.split(",")[0]) < first]
-        write_atomically(log, "".join(["step,loss,gradient_norm\n", *kept, *rows]).encode())
+        kept = [row for row in old if step_of(row) < first]
+        write_atomically(log, "".join([HEADER, *kept, *rows]).encode())
         # The log goes first: a kill in between leaves rows past the state, which the resumed run drops, and never a gap.
         state.save(self.folder / "state.safetensors")
         now = time.monotonic()
@@ -116,15 +112,25 @@ class Run:
         return save(self.folder / "model.safetensors", network, complete) if self.writes else complete
 
 
-def stored_options(folder: Path) -> dict[str, Any]:
-    """The options of the run in a folder; none where no run is there yet."""
+def step_of(row: str) -> int:
+    """The step that a row of a log is of."""
+    step = row.partition(",")[0]
+    if not step.isdecimal():
+        raise ValueError(f"log.csv is damaged (a row begins with {step!r:.20}): {REMEDY}")
+    return int(step)
+
+
+def stored_run(folder: Path, usual: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Options and minutes of the run in a folder, or None where there is none; raises ValueError where they are damaged."""
     file = folder / "run.json"
-    return read_json(file)["options"] if file.exists() else {}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The contents of a run's JSON file; raises ValueError where it is damaged."""
     try:
-        return json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is damaged ({error}): delete the folder and train anew") from error
+        stored = read_json(file, REMEDY, options=dict, minutes=(float, int))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    options = stored["options"]
+    problem = wrong_entry(options, **{name: type(value) for name, value in usual.items()})
+    if unknown := ", ".join(sorted(options.keys() - usual.keys())):
+        problem = f"it has the unknown options {unknown}"
+    if problem:
+        raise ValueError(f"{file} is damaged ({problem}): {REMEDY}")
+    return stored

@@ -23,10 +23,12 @@ from course_lib.hardware import bf16_is_fast
 from course_lib.models.tensors import load_tensors
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
-from course_lib.recipes.diffusion import digits_ddpm
+from course_lib.recipes.rows import RECIPES
+from course_lib.recipes.train import train
 from course_lib.training.loop import batch_rows, fit, rate, recomputed
 from course_lib.training.progress import progress
 
+DIGITS = RECIPES["digits-ddpm"]
 DATA = (torch.randn(64, 2, generator=torch.Generator().manual_seed(0)),)
 
 
@@ -212,9 +214,9 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys; from course_lib.recipes.diffusion import digits_ddpm; from course_lib.training import distributed; "
-        "distributed.join(); "
-        "digits_ddpm(sys.argv[1], steps=6, batch_size=16, bf16=False, parts=2); distributed.leave()"
+        "import sys; from course_lib.recipes.rows import RECIPES; from course_lib.recipes.train import train; "
+        "from course_lib.training import distributed; distributed.join(); "
+        "train(RECIPES['digits-ddpm'], sys.argv[1], steps=6, batch_size=16, bf16=False, parts=2); distributed.leave()"
     )
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for options, folder in (([], "one"), (together, "two")):
@@ -253,8 +255,8 @@ def test_progress_passes_every_state_on(capsys: pytest.CaptureFixture) -> None:
 def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     script = (
-        "import sys; from course_lib.recipes.diffusion import digits_ddpm; "
-        "digits_ddpm(sys.argv[1], steps=12, batch_size=16, save_every=2, resume=len(sys.argv) > 2)"
+        "import sys; from course_lib.recipes.rows import RECIPES; from course_lib.recipes.train import train; "
+        "train(RECIPES['digits-ddpm'], sys.argv[1], steps=12, batch_size=16, save_every=2, resume=len(sys.argv) > 2)"
     )
     start = [sys.executable, "-c", script]
     subprocess.run([*start, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
@@ -278,13 +280,13 @@ def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_run_is_not_overwritten_nor_resumed_with_other_options(tmp_path: Path) -> None:
-    digits_ddpm(tmp_path / "run", steps=2, batch_size=8)
+    train(DIGITS, tmp_path / "run", steps=2, batch_size=8)
     with pytest.raises(ValueError, match="already holds a run"):
-        digits_ddpm(tmp_path / "run", steps=2, batch_size=8)
+        train(DIGITS, tmp_path / "run", steps=2, batch_size=8)
     with pytest.raises(ValueError, match="steps was 2 and is now 3"):
-        digits_ddpm(tmp_path / "run", steps=3, batch_size=8, resume=True)
+        train(DIGITS, tmp_path / "run", steps=3, batch_size=8, resume=True)
     (tmp_path / "run" / "model.safetensors").unlink()
-    card = digits_ddpm(tmp_path / "run", steps=2, batch_size=8, resume=True)
+    card = train(DIGITS, tmp_path / "run", steps=2, batch_size=8, resume=True)
     assert card.steps == 2
     assert (tmp_path / "run" / "model.safetensors").exists()
 
@@ -292,4 +294,4 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_options(tmp_path: Path)
 def test_damaged_run_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
-        digits_ddpm(tmp_path, steps=2, resume=True)
+        train(DIGITS, tmp_path, steps=2, resume=True)

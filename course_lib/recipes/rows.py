@@ -1,0 +1,186 @@
+"""The recipes: one row for each model that ships."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from course_lib.data import sets
+from course_lib.data.images import dequantised, flipped, shifted, to_bytes
+from course_lib.diffusion.predictions import EPS, V
+from course_lib.nets.classifier import Classifier, ConvClassifier
+from course_lib.nets.unet import UNet
+from course_lib.recipes.classifiers import Classify, mirrored_and_moved
+from course_lib.recipes.diffusion import Denoise
+from course_lib.training.loop import Batch, Loss
+
+
+class Objective(Protocol):
+    """What a network is trained for."""
+
+    def loss(self, network: nn.Module) -> Loss:
+        """The loss to minimise."""
+        ...
+
+    def samples(self, network: nn.Module, shape: tuple[int, ...], seed: int) -> Tensor | None:
+        """Images `(N, *shape)` that show how far training is, or None where there is nothing to see."""
+        ...
+
+    def card(self, network: nn.Module, dataset: str) -> dict[str, Any]:
+        """What the card says of the trained network: prediction, schedule, and metrics if there are any."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: what it learns from, what it is, what for, and how long."""
+
+    name: str
+    dataset: str  # a key of TRAINING
+    data: str  # the same for people
+    architecture: Callable[..., nn.Module]
+    config: Mapping[str, Any]  # the constructor's arguments
+    objective: Objective
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.01
+
+    def batch(self) -> Batch:
+        """What it learns from: all images `(N, C, H, W)`, uint8, with their labels `(N,)` if there are any."""
+        return TRAINING[self.dataset]()
+
+
+def digits() -> Batch:
+    """1,500 of the 8 x 8 digits: the others are left to measure the likelihood on."""
+    train, _ = sets.split_digits()
+    return (to_bytes(train),)
+
+
+TRAINING: dict[str, Callable[[], Batch]] = {
+    **{name: partial(sets.load, name, "train") for name in sets.SHAPES},
+    "digits": digits,
+}
+
+# At equal FLOPs, 2 x 2 patches make a step faster.
+SMALL: dict[str, Any] = {"width": 64, "multipliers": (1, 2), "blocks": 1, "attention": (1,), "patch": 2}
+MIDDLE = {**SMALL, "multipliers": (1, 2, 3), "attention": (1, 2)}
+READER = {"channels": 1, "width": 64, "multipliers": (1, 2), "blocks": 2, "patch": 2}
+COSINE, LINEAR = {"name": "cosine", "T": 1000}, {"name": "linear", "T": 1000}
+
+ROWS = (
+    # Near pure noise, x_0 from a predicted eps is a small difference divided by a small signal; v (Salimans and Ho, 2022) has no such
+    # division, so that a short training already gives whole digits.
+    Recipe(
+        name="mnist-ddpm",
+        dataset="mnist",
+        data="MNIST, 60,000 training images",
+        architecture=UNet,
+        config={"channels": 1, **SMALL},
+        objective=Denoise(V, COSINE),
+        steps=16_000,
+        batch_size=64,
+        learning_rate=1.5e-3,
+    ),
+    # The same with classes, a tenth of them dropped, for classifier-free guidance (Ho and Salimans, 2022).
+    Recipe(
+        name="mnist-cfg",
+        dataset="mnist",
+        data="MNIST, 60,000 training images with their classes",
+        architecture=UNet,
+        config={"channels": 1, **SMALL, "classes": 10},
+        objective=Denoise(V, COSINE),
+        steps=16_000,
+        batch_size=64,
+        learning_rate=1.5e-3,
+    ),
+    Recipe(
+        name="fashion-cfg",
+        dataset="fashion_mnist",
+        data="Fashion-MNIST, 60,000 training images with their classes",
+        architecture=UNet,
+        config={"channels": 1, **SMALL, "classes": 10},
+        objective=Denoise(V, COSINE),
+        steps=16_000,
+        batch_size=64,
+        learning_rate=1.5e-3,
+    ),
+    # A third resolution, and mirrored images.
+    Recipe(
+        name="cifar10-cfg",
+        dataset="cifar10",
+        data="CIFAR-10, 50,000 training images with their classes",
+        architecture=UNet,
+        config={"channels": 3, **MIDDLE, "classes": 10},
+        objective=Denoise(V, COSINE, augment=flipped),
+        steps=24_000,
+        batch_size=64,
+        learning_rate=1e-3,
+    ),
+    # The DDPM of Ho et al. (2020), minutes on two cores; each grey level is spread over its bin, so that there is a likelihood.
+    Recipe(
+        name="digits-ddpm",
+        dataset="digits",
+        data="1,500 of scikit-learn's 1,797 handwritten digits, dequantised",
+        architecture=UNet,
+        config={"channels": 1, "width": 32, "multipliers": (1, 2), "blocks": 1, "attention": (1,)},
+        objective=Denoise(EPS, LINEAR, augment=partial(dequantised, levels=17)),
+        steps=2000,
+        batch_size=128,
+        learning_rate=1e-3,
+    ),
+    Recipe(
+        name="mnist-classifier",
+        dataset="mnist",
+        data="MNIST, 60,000 training images",
+        architecture=Classifier,
+        config=READER,
+        objective=Classify(augment=lambda x, generator: shifted(x, 2, generator)),
+        steps=6000,
+        batch_size=128,
+        learning_rate=1e-3,
+        weight_decay=0.05,
+    ),
+    # Told the time, for classifier guidance of mnist-ddpm (Dhariwal and Nichol, 2021).
+    Recipe(
+        name="mnist-noisy-classifier",
+        dataset="mnist",
+        data="MNIST, 60,000 training images",
+        architecture=Classifier,
+        config=READER,
+        objective=Classify(schedule=COSINE),
+        steps=9000,
+        batch_size=128,
+        learning_rate=1e-3,
+        weight_decay=0.05,
+    ),
+    Recipe(
+        name="fashion-classifier",
+        dataset="fashion_mnist",
+        data="Fashion-MNIST, 60,000 training images",
+        architecture=ConvClassifier,
+        config={"channels": 1},
+        objective=Classify(augment=mirrored_and_moved(2), label_smoothing=0.1),
+        steps=4700,
+        batch_size=256,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+    ),
+    # 20 epochs.
+    Recipe(
+        name="cifar10-classifier",
+        dataset="cifar10",
+        data="CIFAR-10, 50,000 training images",
+        architecture=ConvClassifier,
+        config={"channels": 3},
+        objective=Classify(augment=mirrored_and_moved(2), label_smoothing=0.1),
+        steps=3900,
+        batch_size=256,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in ROWS}
