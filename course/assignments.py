@@ -1,0 +1,124 @@
+"""The commands for assignments: build, check, grade."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from course.tables import console, grades_table, say
+
+if TYPE_CHECKING:
+    from autograder.grading.many import Grade
+
+app = typer.Typer(no_args_is_help=True, help="Build the assignments.")
+
+
+@app.command()
+def build(
+    names: Annotated[list[str] | None, typer.Argument(help="which, for example a01 (all by default)")] = None,
+    out: Annotated[Path, typer.Option(help="the folder to write below; it is made where it is missing")] = Path(
+        "build"
+    ),
+) -> None:
+    """Write the students' notebooks below OUT/release and the instructors' below OUT/solved: the same bytes every time."""
+    from autograder.assignment import source
+    from course_lib.files import check_folder
+
+    check_checkout()
+    wanted = [source.read_assignment(name).name for name in names or source.assignment_names()]
+    check_folder(out)
+    for name in wanted:
+        for file in source.build(name, out):
+            say(str(file))
+
+
+def check(
+    assignment: Annotated[str, typer.Argument(help="its number, for example a01")],
+    notebook: Annotated[Path, typer.Argument(help="your notebook")],
+) -> None:
+    """Run your notebook from top to bottom, and its public checks, before you hand it in (exit status 1 where one fails)."""
+    from autograder.assignment.check import check as run_checks
+
+    with console.status("running the notebook from top to bottom"):
+        found = run_checks(assignment, notebook)
+    for one in found:
+        console.print("[green]ok[/]" if one.passed else "[red]!![/]", end="  ")
+        say(one.name if one.passed else f"{one.name}: {one.message}")
+    right = sum(one.passed for one in found)
+    say(f"{right} of {len(found)} pass. The hidden tests use other numbers and look deeper.")
+    if right < len(found):
+        raise typer.Exit(1)
+
+
+def grade(
+    submitted: Annotated[Path, typer.Argument(help="the folder SUBMITTED/<student>/<assignment>/topic.ipynb")],
+    assignment: Annotated[str, typer.Option(help="its number, for example a01")],
+    jobs: Annotated[int, typer.Option(min=1, help="how many processes grade")] = 1,
+    dask: Annotated[str, typer.Option(help="grade on the Dask cluster whose scheduler has this address")] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="where the course's secret and the grades known so far lie (default: term/grades)"),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write all grades to this file")] = None,
+    feedback: Annotated[Path | None, typer.Option(help="write a page for each student below this folder")] = None,
+    gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json below this folder")] = None,
+) -> None:
+    """Grade a folder of submissions; start again after an interruption, and it goes on (exit status 1 where one has no grade).
+
+    Folders that are missing are made.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from autograder.grading import pool
+
+    if jobs > 1 and not dask:
+        pool.prepare("autograder.grading.many")  # while the next lines import torch and more
+    check_checkout()
+
+    from autograder.assignment.source import read_assignment
+    from autograder.assignment.submission import submissions
+    from autograder.exchange import reports
+    from autograder.grading import many
+    from autograder.grading.store import TERM, course_secret
+
+    found, out = read_assignment(assignment), out or TERM / "grades"
+    todo, places = submissions(submitted, found), reports.Places(json_file, feedback, gradescope)
+    places.check()
+    secret = course_secret(out / "secret")
+    with Progress(
+        TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    ) as bar:
+        try:
+            with closing(many.grade_all(todo, found.name, secret, out / found.name, jobs, dask)) as going:
+                grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
+        except KeyboardInterrupt:
+            bar.console.print("stopped; the grades known so far are kept: run the same command again to go on")
+            raise typer.Exit(130) from None
+    title = str(found.course["title"])
+    console.print(grades_table(title, map(row, grades)))
+    reports.write_reports(grades, title, places)
+    if any(one.result is None for one in grades):
+        raise typer.Exit(1)
+
+
+def row(one: "Grade") -> tuple[str, str, str]:
+    """A student's name, points, and what an instructor should know."""
+    from autograder.exchange.reports import plain
+
+    if one.result is None:
+        return plain(one.student), "none", plain(one.problem)
+    review = sum(test.review for test in one.result.tests)
+    points = f"{one.result.score():g} of {one.result.worth():g}"
+    return plain(one.student), points, f"{review} tests need a look" if review else ""
+
+
+def check_checkout() -> None:
+    """Raise a ValueError where the course was installed without its assignments."""
+    from autograder.assignment.source import SOLUTIONS
+
+    if not SOLUTIONS.is_dir():
+        raise ValueError(
+            "this command needs a checkout of the course: the installed package holds neither assignments nor hidden tests"
+        )
