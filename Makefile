@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup book test lint format equations assignments grade-demo mutants bench bench-grade sweeps serve clean
+.PHONY: help setup book test check lint format equations assignments grade-demo mutants bench bench-grade sweeps serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ test: setup lint  ## lint, build the book, run every test
 	@$(PYTHON) tools/system_packages.py
 	@$(MAKE) --no-print-directory book
 	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal
+
+check: setup  ## lint, types, and the nearest tests and pages that the change at hand reaches (ARGS="--pages", "--base REV", "--seconds 60")
+	@$(PYTHON) tools/check.py $(ARGS)
 
 lint: setup  ## check style, types, and that no notebook is tracked
 	@$(PYTHON) -m ruff check .

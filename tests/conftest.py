@@ -7,6 +7,8 @@ import pytest
 from course_lib.data.sets import data_dir
 from tools.system_packages import find_browser
 
+pytest_plugins = ["tools.durations"]  # remembers how long each test takes, for make check
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test whose data set is missing is skipped on a reader's machine and fails on a machine that sets CI."""

@@ -6,54 +6,18 @@ matter names under `depends:` (globs from the root), the pinned package versions
 fingerprint differs from the one of the last build, the cached outputs are dropped and Sphinx reads the page again.
 """
 
-import ast
 import hashlib
 import json
 import platform
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jupyter_cache import get_cache
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+from imports import cells_of, declared_files, imported_modules, module_files
 from pages import ROOT, page_file
-
-CODE_CELL = re.compile(r"^```+\{code-cell\}[^\n]*\n(.*?)^```+\s*$", re.MULTILINE | re.DOTALL)
-FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
-CELL_OPTIONS = re.compile(r"\A(?:---\n.*?\n---\n|(?::[\w-]+:[^\n]*\n)+)", re.DOTALL)
-
-
-def cells_of(text: str) -> list[str]:
-    """The code of each code cell of a page, without the cell's options."""
-    return [CELL_OPTIONS.sub("", code) for code in CODE_CELL.findall(text)]
-
-
-def imported_modules(code: str) -> set[str]:
-    """Dotted names of all modules that some code may import; a line of IPython magic is passed over."""
-    code = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in code.splitlines())
-    names = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def module_files(name: str, folders: list[Path]) -> list[Path]:
-    """The local files that importing a dotted name runs: packages on the way, and the module; none for what pip installed."""
-    parts = name.split(".")
-    for folder in folders:
-        files = []
-        for depth in range(1, len(parts) + 1):
-            base = folder.joinpath(*parts[:depth])
-            files += [file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()]
-        if files:
-            return files
-    return []
 
 
 def dependencies(page: Path, root: Path = ROOT) -> list[Path]:
@@ -72,10 +36,7 @@ def dependencies(page: Path, root: Path = ROOT) -> list[Path]:
                 if file.name == "__init__.py":  # data that lies in a package, such as a style file, counts with it
                     found.update(file.parent.glob("*.mplstyle"))
                 todo += imported_modules(file.read_text())
-    header = FRONT_MATTER.match(text)
-    for pattern in (yaml.safe_load(header[1]) or {}).get("depends", []) if header else []:
-        found |= {file for file in root.glob(pattern) if file.is_file()}
-    return sorted(found)
+    return sorted(found | declared_files(text, root))
 
 
 def fingerprint(page: Path, root: Path = ROOT) -> str:
@@ -121,7 +82,7 @@ def drop_outputs(folder: Path, pages: list[Path]) -> None:
     names = {str(page) for page in pages}
     for record in cache.list_cache_records():
         if record.uri in names:
-            cache.remove_cache(record.pk)
+            cache.remove_cache(record.to_dict()["pk"])  # record.pk is declared as a column
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
