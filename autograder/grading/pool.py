@@ -18,9 +18,9 @@ Job = TypeVar("Job")
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def prepare() -> None:
-    """Start, in the background, the process that the others are copied from."""
-    CONTEXT.set_forkserver_preload(["autograder.grading.many"])
+def prepare(preload: str) -> None:
+    """Start, in the background, the process that the others are copied from; it imports the module of that name first."""
+    CONTEXT.set_forkserver_preload([preload])
     forkserver.ensure_running()
 
 
@@ -32,7 +32,7 @@ def each(
     That is a BrokenProcessPool for those that were waiting or under way when a process of the pool ended. Each process calls
     `start` first.
     """
-    prepare()
+    prepare(function.__module__)
     others, cores = set(multiprocessing.active_children()), CONTEXT.SimpleQueue()
     workers = min(workers, len(jobs))
     for share in shares(sorted(os.sched_getaffinity(0)), workers):

@@ -35,7 +35,8 @@ def argument(job):
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module that the processes can import."""
+    """A module that the processes can import, which are copies of one that is as warm as for grading."""
+    pool.prepare("autograder.grading.many")
     name = f"work_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(WORK)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -69,7 +70,6 @@ def test_what_fails_is_told_and_a_lost_process_costs_what_was_not_done(work: Mod
 
 
 def test_whoever_stops_listening_ends_the_processes(work: ModuleType) -> None:
-    pool.prepare()
     before, begun = set(psutil.Process().children(recursive=True)), time.monotonic()
     going = pool.each(list(range(40)), work.cores, work.start, 2)
     next(going)

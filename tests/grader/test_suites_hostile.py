@@ -15,10 +15,11 @@ from safetensors.torch import load, save
 
 from autograder.assignment.library import build_course
 from autograder.assignment.source import ROOT, Assignment, read_assignment
-from autograder.grading.one import Result, mutants
+from autograder.grading import mutants
+from autograder.grading.one import Result
 from autograder.sandbox.outside import Sandbox
 from autograder.testing.suite import given
-from course_lib.data.sets import sets
+from course_lib.data import sets
 
 
 class Course:
