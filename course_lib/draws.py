@@ -24,12 +24,12 @@ def normal(
     dtype: torch.dtype = torch.float32,
     device: Device = None,
 ) -> Tensor:
-    """Standard normal numbers of a shape."""
+    """Standard normal numbers of a shape such as `(B, C, H, W)`."""
     return torch.randn(shape, generator=generator, dtype=dtype, device=place(generator, device)).to(device)
 
 
 def normal_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Standard normal numbers of the shape, dtype and device of x."""
+    """Standard normal numbers of the shape of x `(B, ...)`, in its dtype and on its device."""
     return normal(tuple(x.shape), generator, x.dtype, x.device)
 
 
@@ -39,14 +39,14 @@ def uniform(
     dtype: torch.dtype = torch.float32,
     device: Device = None,
 ) -> Tensor:
-    """Numbers of a shape, uniform in [0, 1)."""
+    """Numbers of a shape such as `(B,)`, uniform in [0, 1)."""
     return torch.rand(shape, generator=generator, dtype=dtype, device=place(generator, device)).to(device)
 
 
 def integers(
     low: int, high: int, shape: tuple[int, ...], generator: torch.Generator | None = None, device: Device = None
 ) -> Tensor:
-    """Whole numbers of a shape, uniform in low..high - 1, int64."""
+    """Whole numbers of a shape such as `(B,)`, uniform in low..high - 1, int64."""
     return torch.randint(low, high, shape, generator=generator, device=place(generator, device)).to(device)
 
 

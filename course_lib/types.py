@@ -44,7 +44,7 @@ class Schedule(Protocol):
         ...
 
     def grid(self, steps: int | None = None, end: float = 0.0) -> Tensor:
-        """`steps + 1` times that fall from T to `end`, on the CPU; None asks for all the steps that the schedule has."""
+        """Times `(steps + 1,)` that fall from T to `end`, on the CPU; None asks for all the steps that the schedule has."""
         ...
 
 
@@ -62,7 +62,7 @@ class Process(Protocol):
     def backward(
         self, x0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw from q(x_s | x_t, x_0), s < t, where x_0 may be a model's expectation of it."""
+        """Draw from q(x_s | x_t, x_0) for states `(B, ...)`, s < t, where x_0 may be a model's expectation of it."""
         ...
 
 
@@ -97,12 +97,15 @@ def on_device(t: Tensor | float, x: Tensor) -> Tensor:
 
 
 def anywhere(condition: Tensor) -> bool:
-    """Whether a condition holds somewhere, as far as the CPU knows: to ask another device would be to wait for it, so there it is False."""
+    """Whether a condition of any shape holds somewhere, as far as the CPU knows.
+
+    To ask another device would be to wait for it, so there it is False.
+    """
     return condition.device.type == "cpu" and bool(condition.any())
 
 
 def check_same_shape(**tensors: Tensor) -> None:
-    """Raise a ValueError that names the arguments unless all of them have the same shape."""
+    """Raise a ValueError that names the arguments unless all of them, of any shape, agree in it."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1:
         listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
@@ -110,7 +113,7 @@ def check_same_shape(**tensors: Tensor) -> None:
 
 
 def check_decreasing(times: Tensor) -> Tensor:
-    """The times themselves; raises ValueError unless they are one strictly decreasing row of at least two."""
+    """The times `(n,)` themselves; raises ValueError unless they are one strictly decreasing row of at least two."""
     times = torch.as_tensor(times)
     if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
         raise ValueError(

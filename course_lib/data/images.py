@@ -5,12 +5,12 @@ from torch import Tensor
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 images, or float ones in [0, 255], to float32 in [-1, 1]."""
+    """uint8 images `(N, C, H, W)`, or float ones in [0, 255], to float32 in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to uint8; values outside are clipped."""
+    """Images `(N, C, H, W)` in [-1, 1] to uint8; values outside are clipped."""
     return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
@@ -33,6 +33,9 @@ def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def dequantised(images: Tensor, generator: torch.Generator, levels: int = 256) -> Tensor:
-    """uint8 images of so many grey levels as floats, each value spread evenly over its level's bin, for a density (Theis et al., 2016)."""
+    """uint8 images `(N, C, H, W)` of so many grey levels as floats, each value spread evenly over its level's bin (Theis et al., 2016).
+
+    A density can be fitted to them.
+    """
     noise = torch.rand(images.shape, generator=generator, device=images.device) - 0.5
     return images.float() + noise * (255 / (levels - 1))

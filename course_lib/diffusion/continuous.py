@@ -13,7 +13,7 @@ from course_lib.types import Schedule, anywhere
 
 
 def check_time(t: Tensor | float, T: float) -> Tensor:
-    """t as a float64 tensor; raises ValueError outside [0, T], where t lies on the CPU."""
+    """t, of any shape, as a float64 tensor; raises ValueError outside [0, T], where t lies on the CPU."""
     t = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
     if anywhere(~((t >= 0) & (t <= T))):
         raise ValueError(f"t must lie in [0, {T:g}]; got values from {float(t.min()):.6g} to {float(t.max()):.6g}")
@@ -45,7 +45,7 @@ class Continuous(ABC):
         return self.T * (1 - uniform((n,), generator, device=device))
 
     def grid(self, steps: int | None = None, end: float = 0.0) -> Tensor:
-        """`steps + 1` evenly spaced times that fall from T to `end`, float64.
+        """`(steps + 1,)` evenly spaced times that fall from T to `end`, float64.
 
         Raises ValueError where `end` is not in [0, T), or `steps` is missing: there are no steps to count.
         """
@@ -56,7 +56,10 @@ class Continuous(ABC):
 
 @dataclass(frozen=True)
 class VP(Continuous):
-    """The variance-preserving SDE with beta(t) from beta_min to beta_max, t in [0, 1] (Song et al., 2021, appendix C)."""
+    """The variance-preserving SDE with beta(t) from beta_min to beta_max, t in [0, 1] (Song et al., 2021, appendix C).
+
+    Raises ValueError unless 0 < beta_min <= beta_max.
+    """
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -69,16 +72,16 @@ class VP(Continuous):
             )
 
     def integral(self, t: Tensor) -> Tensor:
-        """The integral of beta from 0 to t."""
+        """The integral of beta from 0 to t, of the shape of t."""
         t = check_time(t, self.T)
         return t * self.beta_min + t**2 / 2 * (self.beta_max - self.beta_min)
 
     def signal(self, t: Tensor) -> Tensor:
-        """exp(-integral / 2)."""
+        """exp(-integral / 2), of the shape of t."""
         return torch.exp(-self.integral(t) / 2)
 
     def noise(self, t: Tensor) -> Tensor:
-        """sqrt(1 - exp(-integral)), a standard deviation."""
+        """sqrt(1 - exp(-integral)), a standard deviation, of the shape of t."""
         return torch.sqrt(-torch.expm1(-self.integral(t)))
 
 
@@ -87,13 +90,16 @@ class SubVP(VP):
     """The sub-VP SDE: VP's signal with less noise, 1 - exp(-integral) (Song et al., 2021, appendix C)."""
 
     def noise(self, t: Tensor) -> Tensor:
-        """1 - exp(-integral), a standard deviation."""
+        """1 - exp(-integral), a standard deviation, of the shape of t."""
         return -torch.expm1(-self.integral(t))
 
 
 @dataclass(frozen=True)
 class VE(Continuous):
-    """The variance-exploding SDE: signal 1, noise sigma_min (sigma_max / sigma_min)^t, t in [0, 1] (Song et al., 2021, appendix C)."""
+    """The variance-exploding SDE: signal 1, noise sigma_min (sigma_max / sigma_min)^t, t in [0, 1] (Song et al., 2021, appendix C).
+
+    Raises ValueError unless 0 < sigma_min < sigma_max.
+    """
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
@@ -106,11 +112,11 @@ class VE(Continuous):
             )
 
     def signal(self, t: Tensor) -> Tensor:
-        """1 at every t."""
+        """1 at every t, of the shape of t."""
         return torch.ones_like(check_time(t, self.T))
 
     def noise(self, t: Tensor) -> Tensor:
-        """The standard deviation at t. At t = 0 it is sigma_min; the paper, which stays away from t = 0, jumps to 0 there."""
+        """The standard deviation at t, of the shape of t. At t = 0 it is sigma_min; the paper, which stays away from t = 0, jumps to 0."""
         return self.sigma_min * (self.sigma_max / self.sigma_min) ** check_time(t, self.T)
 
 
@@ -119,6 +125,7 @@ class EDM(Continuous):
     """Time is the noise level itself: signal 1, noise t, t in [0, sigma_max] (Karras et al., 2022, table 1).
 
     Training times are log-normal, ln t ~ N(log_mean, log_std^2), clipped at T; the defaults are the paper's for small images.
+    Raises ValueError where T or log_std is not above 0.
     """
 
     T: float = 80.0  # sigma_max
@@ -130,11 +137,11 @@ class EDM(Continuous):
             raise ValueError(f"T (sigma_max) must be above 0; got {self.T}; and log_std, too; got {self.log_std}")
 
     def signal(self, t: Tensor) -> Tensor:
-        """1 at every t."""
+        """1 at every t, of the shape of t."""
         return torch.ones_like(check_time(t, self.T))
 
     def noise(self, t: Tensor) -> Tensor:
-        """t."""
+        """t itself, of the shape of t."""
         return check_time(t, self.T)
 
     def times(
@@ -151,11 +158,11 @@ class Straight(Continuous):
     T: ClassVar[float] = 1.0
 
     def signal(self, t: Tensor) -> Tensor:
-        """1 - t."""
+        """1 - t, of the shape of t."""
         return 1 - check_time(t, self.T)
 
     def noise(self, t: Tensor) -> Tensor:
-        """t."""
+        """t itself, of the shape of t."""
         return check_time(t, self.T)
 
 
@@ -213,7 +220,7 @@ class Interpolated(Continuous):
 
 
 def drift_and_diffusion(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
-    """f(t) and g(t)^2 of the forward SDE dx = f(t) x dt + g(t) dw that has the schedule's marginals.
+    """f(t) and g(t)^2, each of the shape of t, of the forward SDE dx = f(t) x dt + g(t) dw that has the schedule's marginals.
 
     f = signal' / signal and g^2 = (noise^2)' - 2 f noise^2 (Kingma et al., 2021; Karras et al., 2022, appendix B).
     Raises ValueError for a table schedule, which has no derivatives.

@@ -122,7 +122,10 @@ class ExactDiffusion:
         return ExactDiffusion(mixture, self.schedule)
 
     def _rotate(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x - a mu_k in the components' eigenbases and the variances there, both `(B, K, D)`; a and b as `(B or 1, 1, 1)`."""
+        """x - a mu_k in the components' eigenbases and the variances there, both `(B, K, D)`; a and b as `()` or `(B, 1, 1)`.
+
+        Raises ValueError for x of another dimension, and where a component has no spread at all in some direction.
+        """
         self._follow(x)
         if x.ndim != 2 or x.shape[1] != self.mixture.means.shape[1]:
             raise ValueError(f"x must have shape (B, {self.mixture.means.shape[1]}); got {tuple(x.shape)}")
@@ -155,6 +158,7 @@ class IdealDenoiser:
     """E[x_0 | x_t] where the data are exactly the rows of `data` `(N, ...)`, equally likely (Karras et al., 2022, appendix B.3).
 
     It minimises every denoising loss on that data set, and can only ever reproduce it.
+    Raises ValueError for data without rows, for x of another shape, and at noise(t) = 0.
     """
 
     def __init__(self, data: Tensor, schedule: Schedule) -> None:
@@ -163,7 +167,10 @@ class IdealDenoiser:
         self.data, self.schedule = data, schedule
 
     def weights(self, x: Tensor, t: Tensor) -> Tensor:
-        """p(x_0 = data[n] | x_t), `(B, N)`: a softmax of the squared distances to the scaled data."""
+        """p(x_0 = data[n] | x_t), `(B, N)`: a softmax of the squared distances to the scaled data.
+
+        Raises ValueError for x of another shape than the data's, and at noise(t) = 0.
+        """
         if x.ndim < 2 or x.shape[1:] != self.data.shape[1:]:
             raise ValueError(
                 f"x must hold samples of the data's shape {tuple(self.data.shape[1:])}; got {tuple(x.shape)}"

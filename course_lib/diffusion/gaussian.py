@@ -104,7 +104,7 @@ def widened(variance: Tensor, weight_x0: Tensor, spread: Tensor, x: Tensor) -> T
 
 
 def check_order(s: Tensor, t: Tensor) -> None:
-    """Raise ValueError unless s < t everywhere: time grows from data to noise."""
+    """Raise ValueError unless s < t everywhere, each `()` or `(B,)`: time grows from data to noise."""
     if anywhere(s >= t):
         raise ValueError(
             f"s must be earlier than t (time grows from data to noise); got s = {s.tolist()}, t = {t.tolist()}"

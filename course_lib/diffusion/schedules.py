@@ -81,7 +81,7 @@ class TableSchedule:
         return (1 - self.at(t)).sqrt()
 
     def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Raises ValueError: a table has no derivative in time."""
+        """Raises ValueError for t of any shape: a table has no derivative in time."""
         raise ValueError(
             "schedule must be continuous (VP, SubVP, VE, EDM, Straight, Interpolated): a table has no derivative in time"
         )
@@ -93,7 +93,7 @@ class TableSchedule:
         return integers(1, self.T + 1, (n,), generator, device)
 
     def grid(self, steps: int | None = None, end: float = 0.0) -> Tensor:
-        """`steps + 1` whole times, evenly spaced up to rounding, that fall from T to `end`; None asks for all T steps.
+        """Whole times `(steps + 1,)`, evenly spaced up to rounding, that fall from T to `end`; None asks for all T steps.
 
         Raises ValueError where `end` is not in [0, T), or the table has fewer steps than asked for.
         """
@@ -115,7 +115,7 @@ def check_grid(schedule: Schedule, steps: int, end: float) -> int:
 
 
 def from_betas(beta: Tensor) -> TableSchedule:
-    """The schedule whose steps 1..T add noise of variance beta `(T,)`, each strictly between 0 and 1."""
+    """The schedule whose steps 1..T add noise of variance beta `(T,)`; raises ValueError unless each lies strictly between 0 and 1."""
     beta = torch.as_tensor(beta, dtype=torch.float64)
     if beta.ndim != 1 or not beta.numel() or not bool(((beta > 0) & (beta < 1)).all()):
         raise ValueError(
@@ -163,6 +163,7 @@ def sigmoid(
     """alpha_bar_t = (sigmoid(end/tau) - sigmoid(u/tau)) / (sigmoid(end/tau) - sigmoid(start/tau)), u from start to end.
 
     Jabri et al. (2023); Chen (2023), "On the importance of noise scheduling". Clipped at beta_max as the cosine schedule is.
+    Raises ValueError unless start < end and tau > 0.
     """
     if not start < end or tau <= 0:
         raise ValueError(f"start must be below end and tau above 0; got start = {start}, end = {end}, tau = {tau}")
@@ -190,10 +191,10 @@ def check_steps(T: int) -> int:
 
 
 def span(values: Tensor) -> str:
-    """The range of some values in words, for an error message."""
+    """The range of some values, of any shape, in words, for an error message."""
     return f"values from {float(values.min()):.6g} to {float(values.max()):.6g}" if values.numel() else "no values"
 
 
 def log_snr(schedule: Schedule, t: Tensor) -> Tensor:
-    """The logarithm of the signal-to-noise ratio signal^2 / noise^2 at t (Kingma et al., 2021); +inf where there is no noise."""
+    """The log of the signal-to-noise ratio signal^2 / noise^2 at t, of the shape of t (Kingma et al., 2021), +inf without noise."""
     return 2 * (schedule.signal(t).log() - schedule.noise(t).log())

@@ -29,7 +29,7 @@ def moments(vectors: Tensor, weights: Tensor | None = None) -> Moments:
 
 
 def gaussian_frechet_distance(a: Moments, b: Moments) -> Tensor:
-    """The squared Wasserstein-2 distance of two Gaussians (Dowson and Landau, 1982), which Heusel et al. (2017) made into FID.
+    """The squared Wasserstein-2 distance `()` of two Gaussians (Dowson and Landau, 1982), which Heusel et al. (2017) made into FID.
 
     |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^1/2 C_b C_a^1/2)^1/2); the roots come from symmetric eigenproblems, so that nothing
     becomes complex where a covariance is singular.

@@ -62,7 +62,10 @@ def multi_head(qkv: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention among the pixels of an image, around a skip; starts as the identity."""
+    """Multi-head self-attention among the pixels of an image, around a skip; starts as the identity.
+
+    Raises ValueError unless the heads divide the channels.
+    """
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()

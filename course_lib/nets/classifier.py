@@ -79,7 +79,10 @@ class ConvClassifier(nn.Module):
         self.last = nn.Linear(sizes[-1], classes)
 
     def features(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """The vector `(B, C)` that the class is read off; x `(B, channels, H, W)` in [-1, 1]. Only t = None is allowed: no noise."""
+        """The vector `(B, C)` that the class is read off; x `(B, channels, H, W)` in [-1, 1].
+
+        Raises ValueError unless t is None: there is no noise.
+        """
         if t is not None:
             raise ValueError("t must be None: this classifier is not told the time, and knows clean images only")
         if self.training:

@@ -20,11 +20,11 @@ class Description(Protocol):
     """One kind of condition: what a row of it must be, and the row that stands for none."""
 
     def check(self, cond: Tensor) -> None:
-        """Raise a ValueError unless cond, with one row a sample, is of this kind."""
+        """Raise a ValueError unless cond `(B, ...)` is of this kind."""
         ...
 
     def null(self, n: int) -> Tensor:
-        """The null condition of n samples, with n rows."""
+        """The null condition of n samples, `(n, ...)`."""
         ...
 
 
@@ -133,7 +133,10 @@ def joined(first: Condition, second: Condition) -> Condition:
 
 
 def dropped(takes: Takes, cond: Condition, share: float, generator: torch.Generator) -> Condition:
-    """The condition, the whole of it replaced by the null in each sample with probability `share`, independently."""
+    """The condition, the whole of it replaced by the null in each sample with probability `share`, independently.
+
+    Raises ValueError where nothing is taken.
+    """
     some = next(iter(cond.values())) if isinstance(cond, Mapping) else cond
     lost = uniform((len(some),), generator, device=some.device) < share  # (B,)
     nothing = null_of(takes, len(some))

@@ -11,7 +11,7 @@ from course_lib.types import Cond
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     """Cosines and sines of t `(B,)` at dim/2 frequencies from 1 down to 1/max_period, `(B, dim)`.
 
-    The position encoding of Vaswani et al. (2017) with time in the place of position; dim must be even.
+    The position encoding of Vaswani et al. (2017) with time in the place of position. Raises ValueError unless dim is even.
     """
     if dim % 2:
         raise ValueError(f"dim must be even, half cosines and half sines; got {dim}")
@@ -22,7 +22,10 @@ def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> T
 
 
 def position_embedding(x: Tensor) -> Tensor:
-    """Where each pixel of `(B, C, H, W)` stands, `(C, H, W)`: sinusoids of the row, then of the column. C must be a multiple of 4."""
+    """Where each pixel of `(B, C, H, W)` stands, `(C, H, W)`: sinusoids of the row, then of the column.
+
+    Raises ValueError unless C is a multiple of 4.
+    """
     _, C, H, W = x.shape
     if C % 4:
         raise ValueError(f"the number of channels must be a multiple of 4, for sines and cosines of two axes; got {C}")

@@ -20,7 +20,7 @@ def to_windows(x: Tensor, window: int) -> Tensor:
 
 
 def from_windows(x: Tensor, window: int) -> Tensor:
-    """Put squares of tokens back together: the inverse of `to_windows`."""
+    """Put squares of tokens back together, to `(B, H, W, C)`: the inverse of `to_windows`."""
     return x.unflatten(3, (window, window)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
@@ -29,6 +29,7 @@ class TokenAttention(nn.Module):
 
     Windows cost in proportion to the number of tokens, and not to its square (Liu et al., 2021). `shift` moves the squares, so that
     what two layers cannot see together, the next two can; the image wraps around, so that all squares are whole.
+    Raises ValueError unless the heads divide the channels.
     """
 
     def __init__(self, channels: int, heads: int = 4, window: int | None = None, shift: int = 0) -> None:
@@ -76,7 +77,7 @@ class TransformerBlock(nn.Module):
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm over the last axis, then the condition's scale (0 means 1) and shift."""
+    """Layer norm over the last axis of `(B, H, W, C)`, then the condition's scale (0 means 1) and shift."""
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
 
 

@@ -33,7 +33,10 @@ def use_style() -> None:
 
 
 def as_pictures(images: Tensor) -> np.ndarray:
-    """Images `(N, C, H, W)` in [-1, 1], C = 1 or 3, as uint8 `(N, H, W)` or `(N, H, W, 3)`."""
+    """Images `(N, C, H, W)` in [-1, 1], C = 1 or 3, as uint8 `(N, H, W)` or `(N, H, W, 3)`.
+
+    Raises ValueError for any other shape.
+    """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images must have shape (N, 1 or 3, H, W); got {tuple(images.shape)}")
     pictures = to_bytes(images).permute(0, 2, 3, 1).cpu().numpy()

@@ -25,6 +25,7 @@ def defines(*labels: str) -> Callable[[Check], Check]:
 
 
 def _mark(kind: str, labels: tuple[str, ...]) -> Callable[[Check], Check]:
+    """A decorator that adds labels to a check; raises ValueError for what is no label of an equation."""
     wrong = [label for label in labels if not label.startswith("eq-")]
     if wrong or not labels:
         raise ValueError(f"labels must be one or more equation labels that start with 'eq-'; got {labels}")

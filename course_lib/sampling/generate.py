@@ -92,7 +92,7 @@ def draw_batches(
     """
     check_condition(model.takes, cond, n)
     generator = torch.Generator().manual_seed(seed)
-    batches = []
+    batches: list[Tensor] = []
     for start in track(range(0, n, batch_size), "drawing", transient=True):
         stop = min(start + batch_size, n)
         drawn = draw(model, stop - start, steps, sampler, generator, rows(cond, start, stop), scale)

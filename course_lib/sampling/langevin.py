@@ -68,7 +68,7 @@ def corrected(
         )
         for _ in range(corrections):
             slope, z = score(x, s), noise(x)
-            lengths = [v.flatten(1).norm(dim=1).mean() for v in (z, slope)]
+            lengths = [v.flatten(1).square().sum(dim=1).sqrt().mean() for v in (z, slope)]
             size = 2 * alpha.to(x.device) * (ratio * lengths[0] / lengths[1]) ** 2
             x = langevin_step(x, slope, size, z)
         return x

@@ -1,5 +1,7 @@
 """Samplers that follow the probability flow: its velocity, and the solvers of Euler, Heun and DPM-Solver++."""
 
+from collections.abc import MutableMapping
+
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -93,9 +95,8 @@ def dpm_solver(denoise: Denoiser, schedule: Schedule) -> Step:
     answer that led there, so that several chains may share it; a state that it does not know begins anew. The first step and the step to
     time 0 are DDIM's.
     """
-    memory = (
-        WeakTensorKeyDictionary()
-    )  # a state -> where the step to it began, and its x_0-hat; forgotten with the state
+    # a state -> where the step to it began, and its x_0-hat; forgotten with the state
+    memory: MutableMapping[Tensor, tuple[Tensor, Tensor]] = WeakTensorKeyDictionary()
 
     def half_log_snr(t: Tensor) -> Tensor:
         return (schedule.signal(t) / schedule.noise(t)).log()

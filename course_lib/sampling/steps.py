@@ -27,7 +27,7 @@ def sample(step: Step, x: Tensor, times: Tensor) -> Iterator[Tensor]:
 
 
 def last(states: Iterable[Tensor]) -> Tensor:
-    """The last state that a sampler yields, keeping no other in memory."""
+    """The last state `(B, ...)` that a sampler yields, keeping no other in memory."""
     return deque(states, maxlen=1).pop()
 
 

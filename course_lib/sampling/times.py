@@ -11,7 +11,7 @@ from course_lib.diffusion.schedules import TableSchedule, check_grid
 
 
 def leading_grid(schedule: TableSchedule, steps: int, offset: int = 0) -> Tensor:
-    """`steps + 1` whole times that rise from 1 + offset in strides of floor(T / steps), seen from above, then 0.
+    """Whole times `(steps + 1,)` that rise from 1 + offset in strides of floor(T / steps), seen from above, then 0.
 
     The spacing of DDIM's authors, which diffusers calls "leading". It leaves out the noisiest times: the first is below T, but x is
     drawn as if it were T (Lin et al., 2024). Raises ValueError where the table has too few steps.
@@ -27,7 +27,7 @@ def leading_grid(schedule: TableSchedule, steps: int, offset: int = 0) -> Tensor
 
 
 def linspace_grid(schedule: TableSchedule, steps: int) -> Tensor:
-    """`steps` whole times, evenly spaced from T to 1 up to rounding, then 0: the spacing that diffusers calls "linspace".
+    """`(steps + 1,)` whole times, evenly spaced from T to 1 up to rounding, then 0: the spacing that diffusers calls "linspace".
 
     Raises ValueError where the table has fewer steps.
     """
