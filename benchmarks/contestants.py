@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,9 @@ from course_lib.diffusion.predictions import V
 from course_lib.nets.unet import UNet
 from course_lib.recipes.diffusion import diffusion_loss
 from course_lib.training.loop import fit
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
 BATCH = 64
 
@@ -82,10 +86,10 @@ def our_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[Any]:
 # --- diffusers -----------------------------------------------------------------------------------------------------------
 
 
-def diffusers_unet(channels: int, size: int) -> nn.Module:
+def diffusers_unet(channels: int, size: int) -> "UNet2DModel":
     """diffusers' UNet2DModel, as its tutorial builds it, in small."""
     declare_torchvision()
-    from diffusers import UNet2DModel
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
     return UNet2DModel(
         sample_size=size,
@@ -101,9 +105,10 @@ def diffusers_unet(channels: int, size: int) -> nn.Module:
 
 def diffusers_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[None]:
     """The training step of diffusers' tutorial with DDPMScheduler, on the same target as the others."""
-    from diffusers import DDPMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-    scheduler = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+    # Any: it declares times of a type that torch.randint does not
+    scheduler: Any = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
 
     def loss(x0: Tensor) -> Tensor:
         noise = torch.randn_like(x0)
@@ -133,9 +138,7 @@ def lucid_steps(network: nn.Module, images: Tensor, mode: Mode) -> Iterator[None
 def lucid() -> Any:
     """The package, which imports torchvision."""
     declare_torchvision()
-    import denoising_diffusion_pytorch
-
-    return denoising_diffusion_pytorch
+    return import_module("denoising_diffusion_pytorch")
 
 
 # --- what both peers share -----------------------------------------------------------------------------------------------

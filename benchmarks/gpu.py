@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.contestants import diffusers_unet, gflop, lucid_unet
 from benchmarks.record import machine, measured, write
@@ -21,7 +21,8 @@ from course_lib.diffusion.predictions import V
 from course_lib.nets.transformers import DiT
 from course_lib.nets.unet import UNet
 from course_lib.recipes.diffusion import diffusion_loss
-from course_lib.training.loop import fit
+from course_lib.training.loop import Loss, fit
+from course_lib.types import Cond
 
 SHAPE = (3, 32, 32)
 NETWORKS: dict[str, Any] = {
@@ -59,7 +60,7 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def predict(network: torch.nn.Module, x: Tensor, t: Tensor) -> Tensor:
+def predict(network: nn.Module, x: Tensor, t: Tensor) -> Tensor:
     """The network's answer; diffusers wraps its own."""
     answer = network(x, t)
     return answer if isinstance(answer, Tensor) else answer.sample
@@ -84,12 +85,24 @@ def gflop_on_cpu(name: str) -> float:
     return gflop((NETWORKS | PEERS)[name](), predict, SHAPE)
 
 
-def loss_of(name: str) -> Any:
+class Asked(nn.Module):
+    """A peer's network, asked as ours are."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        """The peer's answer; it takes no condition."""
+        return predict(self.network, x, t)
+
+
+def loss_of(name: str) -> Loss:
     """The same loss for all: the denoising loss with v, for the peers on top of their own networks."""
     loss = diffusion_loss(GaussianDiffusion(schedules.cosine()), V)
     if name in NETWORKS:
         return loss
-    return lambda network, batch, generator: loss(lambda x, t, cond: predict(network, x, t), batch, generator)
+    return lambda network, batch, generator: loss(Asked(network), batch, generator)
 
 
 def main() -> None:

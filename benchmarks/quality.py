@@ -60,13 +60,13 @@ def ours(network: nn.Module, n: int) -> Tensor:
 
 def diffusers_ddim(network: nn.Module, n: int) -> Tensor:
     """diffusers' DDIMPipeline without the conversion to PIL images."""
-    from diffusers import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     scheduler = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
     scheduler.set_timesteps(STEPS)
     x = torch.randn(n, 1, 28, 28)
     for t in scheduler.timesteps:
-        x = scheduler.step(network(x, t).sample.float(), t, x).prev_sample
+        x, *_ = scheduler.step(network(x, t).sample.float(), int(t), x, return_dict=False)
     return x.clamp(-1, 1)
 
 

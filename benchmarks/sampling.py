@@ -50,7 +50,8 @@ def main() -> None:
     arguments = parser.parse_args()
     n, steps, rounds, started = (4, 2, 1, time.monotonic()) if arguments.quick else (BATCH, 20, 7, time.monotonic())
     unet = diffusers_unet(1, 28).eval()
-    from diffusers import DDIMPipeline, DDIMScheduler
+    from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     pipeline = DDIMPipeline(unet, DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2"))
     pipeline.set_progress_bar_config(disable=True)

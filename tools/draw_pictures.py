@@ -45,10 +45,10 @@ def sub(letter: str, index: str) -> str:
 def tile(image: Tensor, x: float, y: float, size: float) -> str:
     """An 8 x 8 image in [-1, 1] as one square for each pixel, on a dark card with round corners."""
     pixel = size / 8
-    levels = ((image.clamp(-1, 1) + 1) / 2 * 15).round().long().tolist()  # sixteen shades keep the file small
+    levels = ((image.clamp(-1, 1) + 1) / 2 * 15).round().long()  # sixteen shades keep the file small
     parts = [f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" rx="{pixel:g}" fill="{shade(0)}"/>']
     for row, line in enumerate(levels):
-        for column, level in enumerate(line):
+        for column, level in enumerate(map(int, line)):
             if level:  # a little larger than a pixel, so that no seam shows between neighbours
                 corner = f'x="{x + column * pixel:.1f}" y="{y + row * pixel:.1f}"'
                 parts.append(
@@ -77,7 +77,7 @@ def noisy(x0: Tensor, alpha_bar: float, seed: int) -> Tensor:
 def hero() -> str:
     """Three rows of tiles: noise at the left becomes digits at the right."""
     columns, size, gap = 13, 70, 12
-    parts = []
+    parts: list[str] = []
     for row, number in enumerate(DIGITS):
         for column in range(columns):
             alpha_bar = 1 - (1 - column / (columns - 1)) ** 2
@@ -147,8 +147,7 @@ def noise_schedule() -> str:
     for row, (name, (schedule, color)) in enumerate(schedules.items()):
         times = torch.linspace(0, schedule.T, 101).round().long()
         curve = [
-            f"{left + width * i / 100:.1f} {30 + height * (1 - a):.1f}"
-            for i, a in enumerate(schedule.at(times).tolist())
+            f"{left + width * i / 100:.1f} {30 + height * (1 - float(a)):.1f}" for i, a in enumerate(schedule.at(times))
         ]
         parts.append(f'<path d="M{"L".join(curve)}" fill="none" stroke="{color}" stroke-width="3"/>')
         top = 60 + height + row * (size + 12)

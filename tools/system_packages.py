@@ -38,7 +38,7 @@ def apt_install(packages: list[str]) -> None:
 
 def main() -> int:
     """Install what is missing where possible; 1 if there is still no browser."""
-    missing = []
+    missing: list[str] = []
     if find_browser() is None:
         missing += ["chromium", "fonts-liberation"]
     if shutil.which("bwrap") is None:
