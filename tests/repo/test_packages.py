@@ -98,7 +98,9 @@ def test_the_wheel_holds_all_that_students_get_and_works_where_it_is_installed(t
     with tarfile.open(archive) as source:
         assert not [name for name in source.getnames() if "suites" in Path(name).parts]
 
-    python(tmp_path, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(installed), str(wheel))
+    python(
+        tmp_path, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(installed), str(wheel)
+    )
     ask = "import importlib.metadata as m, course, course_lib as c; print(m.version('learning-to-denoise'), course.__file__, c.__file__)"
     version, *files = python(tmp_path, "-c", ask, path=installed).split()
     assert version == PYPROJECT["project"]["version"]

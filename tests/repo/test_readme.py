@@ -8,6 +8,7 @@ import torch
 import typer.main
 
 from course.cli import app
+from course_lib.models import store
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -38,3 +39,8 @@ def test_links_to_files_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_page_on_using_the_book_names_every_model() -> None:
+    rows = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "book" / "how-to-use.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"`([^`]+)`", " ".join(rows))) == store.shipped_models()
