@@ -1,6 +1,7 @@
 """Samplers that follow the probability flow: its velocity, and the solvers of Euler, Heun and DPM-Solver++."""
 
 from collections.abc import MutableMapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -96,7 +97,7 @@ def dpm_solver(denoise: Denoiser, schedule: Schedule) -> Step:
     time 0 are DDIM's.
     """
     # a state -> where the step to it began, and its x_0-hat; forgotten with the state
-    memory: MutableMapping[Tensor, tuple[Tensor, Tensor]] = WeakTensorKeyDictionary()
+    memory = cast(MutableMapping[Tensor, tuple[Tensor, Tensor]], WeakTensorKeyDictionary())
 
     def half_log_snr(t: Tensor) -> Tensor:
         return (schedule.signal(t) / schedule.noise(t)).log()
