@@ -57,7 +57,10 @@ def client(file: Path, env: BuildEnvironment) -> NotebookClientBase | None:
     if reader is None:
         return None
     notebook = reader.read(text)
-    if config.metadata_key in notebook.metadata:  # a page that says how it is to be run: leave that to its turn
+    options = dict(notebook.metadata.get(config.metadata_key, {}))  # how the page itself says that it is to be run
+    try:
+        config = config.copy(**options)
+    except (TypeError, ValueError):  # Sphinx will say what is wrong with them
         return None
     return create_client(notebook, str(file), config, Silent(), reader.read_fmt)  # type: ignore[arg-type]
 

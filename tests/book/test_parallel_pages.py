@@ -12,7 +12,7 @@ EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
 PAGE = """---
 jupytext: {{text_representation: {{extension: .md, format_name: myst}}}}
 kernelspec: {{name: python3, display_name: Python 3, language: python}}
----
+{header}---
 # Page
 
 ```{{code-cell}} ipython3
@@ -36,10 +36,10 @@ sphinx:
 """
 
 
-def book(folder: Path, **pages: str) -> subprocess.CompletedProcess:
+def book(folder: Path, header: str = "", **pages: str) -> subprocess.CompletedProcess:
     """Build a book of some pages with one cell each, the first of them its root."""
     for name, code in pages.items():
-        (folder / f"{name}.md").write_text(PAGE.format(code=code))
+        (folder / f"{name}.md").write_text(PAGE.format(code=code, header=header))
     first, *others = pages
     (folder / "_toc.yml").write_text(
         f"format: jb-book\nroot: {first}\nchapters:\n" + "".join(f"- file: {name}\n" for name in others)
@@ -50,9 +50,10 @@ def book(folder: Path, **pages: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core runs one page at a time")
-def test_pages_run_side_by_side_and_are_not_run_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("header", ["", "mystnb: {execution_timeout: 90}\n"])
+def test_pages_run_side_by_side_and_are_not_run_again(tmp_path: Path, header: str) -> None:
     pages = {one: MEET.format(mine=one, other=other) for one, other in (("left", "right"), ("right", "left"))}
-    done = book(tmp_path, **pages)
+    done = book(tmp_path, header, **pages)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "running the code of 2 pages, 2 at a time" in done.stdout and "2 of 2" in done.stdout
     for name in pages:
