@@ -65,7 +65,7 @@ def test_a_label_and_a_scale_change_what_is_drawn(with_classes: Path, tmp_path: 
         pictures.add(out.read_bytes())
     assert len(pictures) == 4
     done = RUNNER.invoke(app, ["sample", str(with_classes), "--label", "3", "--steps", "1"])
-    assert done.exit_code == 1 and "classes must lie in [0, 2]; got [3]" in done.output
+    assert done.exit_code == 1 and "label must lie in [0, 2]; got 3" in done.output
 
 
 def test_evaluate_writes_an_entry_that_the_ledger_prints(tmp_path: Path) -> None:
@@ -79,13 +79,40 @@ def test_evaluate_writes_an_entry_that_the_ledger_prints(tmp_path: Path) -> None
     assert "recall" in listed.output and "95 % interval" in listed.output
 
 
+def test_the_ledger_prints_our_own_results_with_and_without_intervals() -> None:
+    folder = store.SHIPPED.parent / "results"
+    done = RUNNER.invoke(app, ["ledger", str(folder)])
+    assert done.exit_code == 0, done.output
+    for file in folder.glob("*.json"):
+        assert json.loads(file.read_text())["model"] in done.output
+    assert "GFLOP" in done.output and "95 % interval" in done.output
+
+
+def test_brackets_in_results_are_no_markup(tmp_path: Path) -> None:
+    entry = {"model": "[/red]", "options": {"a": "[bold]"}, "metrics": {"[x]": {"value": 1, "low": 0, "high": 2}}}
+    (tmp_path / "a.json").write_text(json.dumps(entry))
+    done = RUNNER.invoke(app, ["ledger", str(tmp_path)])
+    assert done.exit_code == 0 and all(text in done.output for text in ("[/red]", "[bold]", "[x]", "[0, 2]"))
+
+
+def test_a_folder_without_results_says_so(tmp_path: Path) -> None:
+    done = RUNNER.invoke(app, ["ledger", str(tmp_path)])
+    assert done.exit_code == 0 and "no results in" in done.output
+
+
+def test_a_picture_s_missing_folder_is_made(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder" / "picture"
+    done = RUNNER.invoke(app, ["sample", str(model), "--n", "1", "--steps", "1", "--out", str(out)])
+    assert done.exit_code == 0 and out.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "minst-ddpm", "--out", "x"], "did you mean 'mnist-ddpm'"),
         (["sample", "nowhere"], "neither a folder nor a file nor a shipped model"),
         (["sample", "MODEL", "--steps", "2000"], "steps must be at most 1000"),
-        (["sample", "MODEL", "--label", "3"], "was trained without classes"),
+        (["sample", "MODEL", "--label", "3"], "was trained without classes: it cannot draw label 3"),
         (["sample", "mnist-classifier"], "is a classifier, which draws nothing"),
         (["evaluate", "MODEL"], "draws what none of the classifiers knows"),
         (["evaluate", "mnist-ddpm", "--n", "9999"], "n must lie in [100, 5000]"),

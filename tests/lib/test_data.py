@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.data import download, sets, toys
+from course_lib.data import sets, toys
 from course_lib.data.download import IDX_FILES, SOURCES, Source, parse_idx, read_cifar10
 from course_lib.data.images import dequantised, to_bytes, to_unit
 
@@ -111,12 +111,26 @@ def test_damage_is_noticed(folder: Path) -> None:
         {"x_train": np.zeros((5, 28, 28))},
         {"y_train": np.zeros(4, np.uint8)},
         {"x_train": np.array([{}], dtype=object)},
+        {"y_train": np.array([0, 1, 2, 3, 17], np.uint8)},
+        {"y_train": np.array([0, 1, 2, 3, -1])},
+        {"y_train": np.array([0, 1, 2, 3, 4.5])},
+        {"x_train": np.zeros((0, 28, 28), np.uint8), "y_train": np.zeros(0, np.uint8)},
     ],
-    ids=["shape", "dtype", "labels", "pickled objects"],
+    ids=["shape", "dtype", "labels", "pickled objects", "label 17", "label -1", "label 4.5", "nothing"],
 )
 def test_foreign_archive_is_refused(folder: Path, change: dict[str, np.ndarray]) -> None:
     np.savez(folder / "mnist.npz", **made_up() | change)
     with pytest.raises(ValueError, match=r"mnist\.npz (does not hold mnist|is damaged)"):
+        sets.load("mnist")
+
+
+def test_damage_of_a_compressed_archive_is_noticed(folder: Path) -> None:
+    arrays = made_up()
+    np.savez_compressed(folder / "mnist.npz", **arrays | {"x_train": arrays["x_train"] // 100})
+    content = bytearray((folder / "mnist.npz").read_bytes())
+    content[60:70] = b"\xff" * 10  # where the first array's blocks begin
+    (folder / "mnist.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged \(Error -3 while decompressing data"):
         sets.load("mnist")
 
 
@@ -206,20 +220,19 @@ def test_no_network_is_one_clear_error(folder: Path, monkeypatch: pytest.MonkeyP
 def test_full_disk_is_one_clear_error(
     folder: Path, mirror: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: object, **arrays: object) -> None:
-        (folder / "mnist.partial.npz").write_bytes(b"half")
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(download.np, "savez", full)
-    with pytest.raises(ValueError, match="could not be stored .*No space left.*COURSE_DATA_DIR"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ValueError, match="mnist could not be stored: .*No space left.*COURSE_DATA_DIR"):
         sets.load("mnist")
-    assert not list(folder.glob("*.npz"))
+    assert not list(folder.glob("*.npz")) and not list(folder.glob("*.partial"))
 
 
 def test_unwritable_folder_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "file" / "data"))
-    with pytest.raises(ValueError, match="could not be stored .*COURSE_DATA_DIR"):
+    with pytest.raises(ValueError, match="could not be stored: .*COURSE_DATA_DIR"):
         sets.load("mnist")
 
 

@@ -25,7 +25,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
 from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.train import train
-from course_lib.training.loop import batch_rows, fit, rate, recomputed
+from course_lib.training.loop import batch_rows, epoch_order, fit, rate, recomputed
 from course_lib.training.progress import progress
 
 DIGITS = RECIPES["digits-ddpm"]
@@ -244,6 +244,54 @@ def test_bad_input_says_what_to_do() -> None:
                 batch_size=16,
             )
         )
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_weights_take_it() -> None:
+    """The loss is finite, the square root's slope at 0 is not."""
+
+    def loss(network: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        value = noisy_square(network, batch, generator)
+        return value if next(counter) < 2 else value + (value - value.detach()).abs().sqrt()
+
+    network, counter, kept = mlp(), itertools.count(), []
+    with pytest.raises(ValueError, match="the gradient's norm became nan at step 2: lower learning_rate"):
+        for state in fit(network, loss, DATA, steps=5, batch_size=16, bf16=False):
+            kept.append((weights(network), weights(state.ema.module)))
+    assert len(kept) == 2
+    assert torch.equal(weights(network), kept[-1][0]) and weights(state.ema.module).isfinite().all()
+    assert torch.equal(weights(state.ema.module), kept[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("steps", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("warmup", -1),
+        ("ema_decay", float("nan")),
+        ("ema_decay", 1.1),
+        ("clip", -1.0),
+        ("clip", 0.0),
+        ("clip", float("nan")),
+        ("weight_decay", -1.0),
+        ("weight_decay", float("inf")),
+    ],
+)
+def test_a_keyword_out_of_its_range_is_refused_before_the_first_step(keyword: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{keyword} must be .*; got {value}"):
+        fit(mlp(), noisy_square, DATA, **{"steps": 1, "batch_size": 16, keyword: value})
+
+
+def test_an_epoch_s_order_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    epoch_order.cache_clear()
+    drawn = []
+    monkeypatch.setattr(torch, "randperm", lambda rows, generator: drawn.append(rows) or torch.arange(rows))
+    for step in range(8):
+        batch_rows(10, 2, step, seed=0)
+    epoch_order.cache_clear()
+    assert drawn == [10, 10]
 
 
 def test_progress_passes_every_state_on(capsys: pytest.CaptureFixture) -> None:

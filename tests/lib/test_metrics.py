@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 
 from course_lib.data.images import to_bytes
@@ -173,8 +174,13 @@ def test_the_interval_of_a_share_holds_the_truth_nineteen_times_in_twenty_and_st
     estimates = [share_interval(value, 300) for value in drawn.double().mean(1).tolist()]
     held = sum(estimate.low <= 0.3 <= estimate.high for estimate in estimates) / len(estimates)
     assert abs(held - 0.95) < 0.015
-    assert share_interval(1.0, 50) == (1.0, 1.0, 1.0) and share_interval(0.02, 50).low == 0.0
-    assert share_interval(0.98, 50).high == 1.0
+    assert share_interval(1.0, 50) == (1.0, pytest.approx(0.92865, abs=1e-5), 1.0)  # 50 / (50 + 1.96^2)
+    assert share_interval(0.0, 50) == (0.0, 0.0, pytest.approx(1 - 0.92865, abs=1e-5))
+    for value in (0.0, 0.02, 0.5, 0.98, 1.0):
+        theirs = scipy.stats.binomtest(round(value * 50), 50).proportion_ci(method="wilson")
+        assert share_interval(value, 50)[1:] == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    with pytest.raises(ValueError, match="value must lie in"):
+        share_interval(1.01, 50)
 
 
 def test_a_bootstrap_within_groups_has_no_luck_of_counts_and_the_spread_of_a_sample_with_fixed_counts() -> None:
