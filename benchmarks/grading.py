@@ -100,7 +100,7 @@ def hand_in(folder: Path, students: range, make: Any) -> None:
         place = folder / named(student) / A01.name
         place.mkdir(parents=True)
         (place / "topic.ipynb").write_bytes(make(student))
-        shutil.copy(SOLUTIONS / A01.name / "checks.py", place)
+        shutil.copy(SOLUTIONS / A01.name / "given" / "checks.py", place)
 
 
 def stock(folder: Path, students: int, jobs: int) -> Watched:
@@ -110,7 +110,7 @@ def stock(folder: Path, students: int, jobs: int) -> Watched:
         course = folder / f"course{job}"
         (course / "source" / A01.name).mkdir(parents=True)
         (course / "source" / A01.name / "topic.ipynb").write_bytes(stock_submission(0))
-        shutil.copy(SOLUTIONS / A01.name / "checks.py", course / "source" / A01.name)
+        shutil.copy(SOLUTIONS / A01.name / "given" / "checks.py", course / "source" / A01.name)
         (course / "nbgrader_config.py").write_text(
             "import os, pathlib\nc = get_config()\nc.CourseDirectory.root = str(pathlib.Path(__file__).parent)\n"
             f"os.environ['PATH'] = {str(PROGRAMS)!r} + os.pathsep + os.environ['PATH']\n"
@@ -134,7 +134,7 @@ def otter(folder: Path, students: int, jobs: int) -> Watched:
         test = f"@test_case()\ndef test({', '.join(answers)}):\n{body}\n"
         head = f"from otter.test_files import test_case\n\nOK_FORMAT = False\nname = {name!r}\npoints = 10\n\n\n"
         (folder / "tests" / f"{name}.py").write_text(head + test)
-    shutil.copy(SOLUTIONS / A01.name / "checks.py", folder)
+    shutil.copy(SOLUTIONS / A01.name / "given" / "checks.py", folder)
     hand_in(folder / "submitted", range(students), submission)
     command = [sys.executable, "-m", "otter"]
     subprocess.run(

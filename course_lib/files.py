@@ -66,7 +66,7 @@ def real_file(path: Path) -> Path:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Inside, an OSError becomes a ValueError that says what could not be written, why, and what to do."""
+    """Inside, raise an OSError as a ValueError that says what could not be written, why, and what to do."""
     try:
         yield
     except OSError as error:

@@ -92,7 +92,7 @@ def download(name: str, archive: Path) -> None:
 
 @contextmanager
 def told_of_data_dir(name: str) -> Iterator[None]:
-    """Inside, the error of a file that cannot be written says that data may lie elsewhere."""
+    """Inside, raise the ValueError of a file that cannot be written again, saying that data may lie elsewhere."""
     try:
         yield
     except ValueError as error:
@@ -115,7 +115,10 @@ def read_idx_files(files: list[Path]) -> dict[str, np.ndarray]:
 
 
 def parse_idx(data: bytes) -> np.ndarray:
-    """The uint8 array in an IDX file: two zero bytes, type 8, the number of axes, each length as a big-endian int32, the values."""
+    """The uint8 array in an IDX file: two zero bytes, type 8, the number of axes, each length as a big-endian int32, the values.
+
+    Raises ValueError where they are others.
+    """
     if data[:3] != b"\x00\x00\x08":
         raise ValueError(f"not an IDX file of bytes: it starts with {data[:4].hex()}")
     axes = data[3]

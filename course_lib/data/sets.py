@@ -43,7 +43,10 @@ def load(name: str, split: str = "train") -> tuple[Tensor, Tensor]:
 
 
 def read_archive(archive: Path, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays of one split, checked: the zip's own checksums, the shape, the dtype, one label an image, each of a class."""
+    """The arrays of one split, checked: the zip's own checksums, the shape, the dtype, one label an image, each of a class.
+
+    Raises ValueError where they are damaged or others.
+    """
     try:
         with open(archive, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]

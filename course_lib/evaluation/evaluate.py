@@ -62,7 +62,10 @@ def on_test_set(network: nn.Module, card: ModelCard) -> dict[str, Any]:
 def on_samples(
     model: Denoising, card: ModelCard, n: int, steps: int, sampler: str, scale: float, seed: int
 ) -> dict[str, Any]:
-    """Every metric of n samples of a diffusion model."""
+    """Every metric of n samples of a diffusion model.
+
+    Raises ValueError where no classifier knows its data set, n is out of range, or the model cannot be asked for this.
+    """
     if card.dataset not in CLASSIFIERS:
         raise ValueError(f"{card.name} draws what none of the classifiers knows ({', '.join(CLASSIFIERS.values())})")
     if not 100 <= n <= ROWS:
@@ -99,7 +102,7 @@ def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str
 
 
 def alike(classes: Tensor, labels: Tensor) -> Tensor:
-    """Rows of `classes` with as many of each class as `labels`: the first ones, and those again where there are too few."""
+    """Rows `(M,)` of `classes` `(N,)` with as many of each class as `labels` `(M,)`: the first, and those again where there are too few."""
     rows = []
     for label, wanted in zip(*labels.unique(return_counts=True), strict=True):
         found = (classes == label).nonzero()[:, 0]
@@ -120,7 +123,7 @@ def estimates(reference: Reference, found: Features, groups: Tensor | None = Non
 
     def mean(rows: Tensor, groups: Tensor | None) -> Estimate:
         rows = rows.double()
-        return interval(lambda w: float(rows.mean() if w is None else w @ rows / w.sum()), groups)
+        return interval(lambda w: float(rows.mean() if w is None else w.to(rows) @ rows / w.sum()), groups)
 
     return {
         "frechet distance": interval(lambda w: frechet_distance(reference.train, vectors, w)),
@@ -135,7 +138,7 @@ def estimates(reference: Reference, found: Features, groups: Tensor | None = Non
 
 
 def copied(name: str, images: Tensor, rows: int = 1000) -> Estimate:
-    """The share of (the first 1,000) images that lie nearer to a training image than all but 1 % of new real images do."""
+    """The share of (the first 1,000) images `(N, C, H, W)` that lie nearer to a training image than all but 1 % of new real images do."""
     train, test = (to_unit(sets.load(name, split)[0]) for split in ("train", "test"))
     images = to_unit(images[:rows]) if images.dtype == torch.uint8 else images[:rows]
     near = copies(images, test[:rows], train).near

@@ -74,7 +74,7 @@ def build_schedule(card: Mapping[str, Any]) -> TableSchedule:
 
 
 def built(build: Callable[..., Built], arguments: Mapping[str, Any]) -> Built:
-    """What a function makes of a card's arguments, which anything may have been written into."""
+    """What a function makes of a card's arguments; raises ValueError for wrong ones, since anything may be written in a card."""
     try:
         return build(**arguments)
     except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError, RuntimeError) as error:

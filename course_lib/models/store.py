@@ -68,7 +68,7 @@ def denoising(network: nn.Module, card: ModelCard) -> Denoising:
 
 
 def locate(path: Path | str) -> Path:
-    """The weights' file that a path or a shipped model's name means."""
+    """The weights' file that a path or a shipped model's name means; raises ValueError where there is none."""
     path = Path(path)
     if path.is_dir():
         return path / "model.safetensors"

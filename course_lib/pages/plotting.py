@@ -57,7 +57,7 @@ def grid(images: Tensor, columns: int | None = None, gap: int = 1, paper: int = 
 
 
 def grid_png(images: Tensor, columns: int | None = None, scale: int = 3) -> bytes:
-    """A grid of images as a PNG file, each pixel `scale` pixels wide."""
+    """A grid of images `(N, C, H, W)` in [-1, 1] as a PNG file, each pixel `scale` pixels wide."""
     sheet, file = Image.fromarray(grid(images, columns)), io.BytesIO()
     sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(file, "PNG")
     return file.getvalue()

@@ -49,7 +49,7 @@ def shared(network: nn.Module) -> nn.Module:
 
 
 def mean(value: Tensor) -> Tensor:
-    """The mean of every process's value."""
+    """The mean of every process's value, of the shape of the value."""
     if dist.is_initialized():
         dist.all_reduce(value)
     return value / count()

@@ -113,7 +113,7 @@ class Run:
 
 
 def step_of(row: str) -> int:
-    """The step that a row of a log is of."""
+    """The step that a row of a log is of; raises ValueError where it names none."""
     step = row.partition(",")[0]
     if not step.isdecimal():
         raise ValueError(f"log.csv is damaged (a row begins with {step!r:.20}): {REMEDY}")
