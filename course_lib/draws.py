@@ -9,12 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Device = torch.device | str | None
+Device = torch.device | str
 NoiseSource = Callable[[Tensor], Tensor]  # x -> standard normal noise like x
 
 
 def place(generator: torch.Generator | None, device: Device) -> Device:
-    """Where to draw: the generator's device, or without one the wanted device."""
+    """Where to draw what is wanted on a device: where the generator lies, or without one right there."""
     return device if generator is None else generator.device
 
 
@@ -22,7 +22,7 @@ def normal(
     shape: tuple[int, ...],
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
-    device: Device = None,
+    device: Device = "cpu",
 ) -> Tensor:
     """Standard normal numbers of a shape such as `(B, C, H, W)`."""
     return torch.randn(shape, generator=generator, dtype=dtype, device=place(generator, device)).to(device)
@@ -37,14 +37,14 @@ def uniform(
     shape: tuple[int, ...],
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
-    device: Device = None,
+    device: Device = "cpu",
 ) -> Tensor:
     """Numbers of a shape such as `(B,)`, uniform in [0, 1)."""
     return torch.rand(shape, generator=generator, dtype=dtype, device=place(generator, device)).to(device)
 
 
 def integers(
-    low: int, high: int, shape: tuple[int, ...], generator: torch.Generator | None = None, device: Device = None
+    low: int, high: int, shape: tuple[int, ...], generator: torch.Generator | None = None, device: Device = "cpu"
 ) -> Tensor:
     """Whole numbers of a shape such as `(B,)`, uniform in low..high - 1, int64."""
     return torch.randint(low, high, shape, generator=generator, device=place(generator, device)).to(device)

@@ -38,7 +38,7 @@ class Schedule(Protocol):
         ...
 
     def times(
-        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Tensor:
         """n times `(n,)` to train at, drawn as the schedule's authors draw them."""
         ...

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from course_lib.draws import integers, uniform
+
 
 def to_unit(images: Tensor) -> Tensor:
     """uint8 images `(N, C, H, W)`, or float ones in [0, 255], to float32 in [-1, 1]."""
@@ -19,7 +21,7 @@ def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     padded = torch.nn.functional.pad(images, (pixels,) * 4, mode="replicate")
     N, C, H, W = images.shape
     top, left = (
-        torch.randint(0, 2 * pixels + 1, (N, 1, 1, 1), generator=generator, device=images.device) for _ in "hw"
+        integers(0, 2 * pixels + 1, (N, 1, 1, 1), generator, images.device) for _ in "hw"
     )
     rows, columns = torch.arange(H, device=images.device)[:, None], torch.arange(W, device=images.device)
     samples, channels = torch.arange(N)[:, None, None, None], torch.arange(C)[:, None, None]
@@ -28,7 +30,7 @@ def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
 
 def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each image `(N, C, H, W)` mirrored left to right with probability one half."""
-    mirror = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    mirror = uniform((len(images), 1, 1, 1), generator, device=images.device) < 0.5
     return torch.where(mirror, images.flip(-1), images)
 
 
@@ -37,5 +39,5 @@ def dequantised(images: Tensor, generator: torch.Generator, levels: int = 256) -
 
     A density can be fitted to them.
     """
-    noise = torch.rand(images.shape, generator=generator, device=images.device) - 0.5
+    noise = uniform(tuple(images.shape), generator, device=images.device) - 0.5
     return images.float() + noise * (255 / (levels - 1))

@@ -20,7 +20,7 @@ class GaussianDiffusion:
         shape: tuple[int, ...],
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
         """Draw x_T of a shape `(B, ...)` from N(0, noise(T)^2 I)."""
         return self.schedule.noise(torch.tensor(self.schedule.T)).to(dtype) * normal(shape, generator, dtype, device)

@@ -87,7 +87,7 @@ class TableSchedule:
         )
 
     def times(
-        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
     ) -> Tensor:
         """n times `(n,)` to train at, each of 1..T equally likely (Algorithm 1 of Ho et al., 2020)."""
         return integers(1, self.T + 1, (n,), generator, device)
@@ -116,7 +116,7 @@ def check_grid(schedule: Schedule, steps: int, end: float) -> int:
 
 def from_betas(beta: Tensor) -> TableSchedule:
     """The schedule whose steps 1..T add noise of variance beta `(T,)`; raises ValueError unless each lies strictly between 0 and 1."""
-    beta = torch.as_tensor(beta, dtype=torch.float64)
+    beta = torch.as_tensor(beta, dtype=torch.float64, device="cpu")
     if beta.ndim != 1 or not beta.numel() or not bool(((beta > 0) & (beta < 1)).all()):
         raise ValueError(
             f"beta must be one row of values strictly between 0 and 1; got shape {tuple(beta.shape)}, {span(beta)}"

@@ -44,16 +44,16 @@ def inception_metrics(
         size = min(len(real), len(generated))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that features are kept in memory
-            fid = FrechetInceptionDistance(features or 2048)
-            kid = KernelInceptionDistance(features or 2048, subsets=1, subset_size=size)
-            score = InceptionScore(logits or "logits_unbiased", splits=1)
+            fid = FrechetInceptionDistance(features or 2048).to(real.device)
+            kid = KernelInceptionDistance(features or 2048, subsets=1, subset_size=size).to(real.device)
+            score = InceptionScore(logits or "logits_unbiased", splits=1).to(real.device)
     except (ImportError, OSError) as error:  # a missing package, or a download that failed
         raise ValueError(
             f"Inception-v3 is not at hand ({describe(error)}): pip install torchmetrics torch-fidelity, connect to the network once, "
             "or put pt_inception-2015-12-05-6726825d.pth into torch's hub/checkpoints folder; course_lib.evaluation needs none of this"
         ) from error
     for images, is_real in ((real, True), (generated, False)):
-        for batch in in_colour(images, batch_size):
+        for batch in in_colour(images.to(real.device), batch_size):
             fid.update(batch, real=is_real)
             kid.update(batch, real=is_real)
             if not is_real:

@@ -44,7 +44,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
     return total.hexdigest()
 
 

@@ -123,7 +123,7 @@ def log_probabilities(classifier: Callable[..., Tensor], x: Tensor, t: Tensor | 
 def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
     """The share of images `(N, C, H, W)` in [-1, 1] that are classified as their labels `(N,)` say."""
     right = [
-        (classifier(x).argmax(-1) == y).sum()
+        (classifier(x).argmax(-1) == y.to(x.device)).sum()
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)
     ]
     return float(torch.stack(right).sum() / len(labels))

@@ -12,6 +12,7 @@ from course_lib import hardware
 from course_lib.data import sets
 from course_lib.data.images import flipped, shifted, to_unit
 from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.draws import integers
 from course_lib.evaluation.intervals import Estimate, share_interval
 from course_lib.hardware import bf16_is_fast
 from course_lib.models.cards import CLASS, build_schedule
@@ -47,9 +48,8 @@ def classification_loss(
         x = to_unit(images).contiguous(memory_format=torch.channels_last)
         if process is None:
             return F.cross_entropy(network(x).float(), labels, label_smoothing=label_smoothing)
-        t = torch.randint(0, int(process.schedule.T) + 1, (len(x),), generator=generator, device=x.device)
-        noise = torch.randn(x.shape, generator=generator, device=x.device)
-        logits = network(process.diffuse(x, t, noise), t).float()
+        t = integers(0, int(process.schedule.T) + 1, (len(x),), generator, x.device)
+        logits = network(process.forward(x, t, generator), t).float()
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     return loss

@@ -11,8 +11,9 @@ from course_lib.data.images import to_unit
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import EPS, Prediction
+from course_lib.draws import normal_like, uniform
 from course_lib.models.cards import build_schedule
-from course_lib.nets.conditions import Labels
+from course_lib.nets.conditions import Labels, Takes, dropped
 from course_lib.recipes.classifiers import Augment
 from course_lib.sampling.generate import Denoising, balanced_classes, draw
 from course_lib.training.loop import Batch, Loss
@@ -22,29 +23,30 @@ COLUMNS = 6  # samples a class in a picture
 
 
 def diffusion_loss(
-    process: GaussianDiffusion, prediction: Prediction = EPS, null: int | None = None, augment: Augment | None = None
+    process: GaussianDiffusion, prediction: Prediction = EPS, takes: Takes = None, augment: Augment | None = None
 ) -> Loss:
-    """The denoising loss of a batch of uint8 images: t uniform on 1..T, noise standard normal (Algorithm 1 of Ho et al., 2020).
+    """The denoising loss `()` of a batch of uint8 images: the schedule's times, standard normal noise (Algorithm 1 of Ho et al., 2020).
 
-    With `null`, the batch brings labels, and each becomes the null token with probability UNCONDITIONAL, so that one network
-    learns to answer with the class and without it.
+    Where the network takes a condition, the batch brings it after the images, one tensor for each name; it becomes the null with
+    probability UNCONDITIONAL, so that one network learns to answer with the condition and without it.
     """
+    names = list(takes) if isinstance(takes, Mapping) else []
 
     def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         images = batch[0] if augment is None else augment(batch[0], generator)
         x0 = to_unit(images).contiguous(memory_format=torch.channels_last)
-        t = torch.randint(1, int(process.schedule.T) + 1, (len(x0),), generator=generator, device=x0.device)
-        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        cond = None if null is None else drop_labels(batch[1], null, UNCONDITIONAL, generator)
+        t, noise = process.schedule.times(len(x0), generator, x0.device), normal_like(x0, generator)
+        given = dict(zip(names, batch[1:], strict=True)) if names else batch[1] if takes is not None else None
+        cond = None if given is None else dropped(takes, given, UNCONDITIONAL, generator)
         return denoising_loss(network, x0, t, noise, process, prediction, cond).mean()
 
     return loss
 
 
 def drop_labels(labels: Tensor, null: int, share: float, generator: torch.Generator) -> Tensor:
-    """The labels `(B,)`, each replaced by the null token with probability `share`, independently."""
-    dropped = torch.rand(len(labels), generator=generator, device=labels.device) < share
-    return torch.where(dropped, null, labels)
+    """The labels `(B,)`, each replaced by the null token with probability `share`, independently: `conditions.dropped` for classes."""
+    lost = uniform((len(labels),), generator, device=labels.device) < share
+    return torch.where(lost, null, labels)
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,9 @@ class Denoise:
     augment: Augment | None = None
 
     def loss(self, network: nn.Module) -> Loss:
-        """The loss to minimise; where the network takes classes, a batch brings them."""
-        takes = network.takes
-        null = takes.classes if isinstance(takes, Labels) else None
-        return diffusion_loss(GaussianDiffusion(build_schedule(self.schedule)), self.prediction, null, self.augment)
+        """The loss to minimise; where the network takes a condition, a batch brings it."""
+        process = GaussianDiffusion(build_schedule(self.schedule))
+        return diffusion_loss(process, self.prediction, network.takes, self.augment)  # type: ignore[arg-type]
 
     def samples(self, network: nn.Module, shape: tuple[int, ...], seed: int) -> Tensor:
         """What the network draws now, `(N, *shape)`: COLUMNS samples of each class at the scale 2, or 36 without classes."""

@@ -1,6 +1,5 @@
 """Reverse variances that a network has learned, for each pixel (Nichol and Dhariwal, 2021)."""
 
-import torch
 from torch import Tensor
 
 from course_lib.diffusion.gaussian import GaussianDiffusion
@@ -27,8 +26,8 @@ def interpolated_variance(lower: Tensor, upper: Tensor, share: Tensor) -> Tensor
 
     The ends, such as beta-tilde_t and beta_t, are `()` or `(B,)`. Equation 15 of Nichol and Dhariwal (2021).
     """
-    low, high = (per_sample(end.log(), share).expand_as(share) for end in (lower, upper))
-    return torch.lerp(low, high, share).exp()
+    low, high = (per_sample(end.log(), share) for end in (lower, upper))
+    return (low + share * (high - low)).exp()
 
 
 def learned_variance(

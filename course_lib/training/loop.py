@@ -5,7 +5,7 @@ All randomness of step k comes from (seed, k) alone, so a run that is killed and
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -208,7 +208,7 @@ def check_rows(data: Batch, batch_size: int, parts: int) -> int:
 
 
 def batch_rows(rows: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """The row numbers of batch `step`: a fresh shuffle each epoch; the rows that do not fill a batch sit this epoch out."""
+    """The row numbers `(batch_size,)` of batch `step`: a fresh shuffle each epoch; the rows that do not fill a batch sit this epoch out."""
     epoch, position = divmod(step, rows // batch_size)
     return epoch_order(rows, epoch, seed)[position * batch_size : (position + 1) * batch_size]
 
@@ -236,8 +236,10 @@ def rate(step: int, steps: int, warmup: int) -> float:
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
     """The exponential moving average of a network's weights, with a short memory at first: min(decay, (1 + n) / (10 + n))."""
 
-    def update(average: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
-        n = int(count)
-        return average.lerp(weight, 1 - min(decay, (1 + n) / (10 + n)))
+    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
+        n = int(average_of.n_averaged)  # this lies on the CPU; the argument, on the network's device, would have to be waited for
+        for average, weight in zip(averages, weights, strict=True):
+            average.copy_(average.lerp(weight, 1 - min(decay, (1 + n) / (10 + n))))
 
-    return AveragedModel(network, avg_fn=update)
+    average_of = AveragedModel(network, multi_avg_fn=update)
+    return average_of

@@ -15,6 +15,7 @@
 #     - sampling.guidance.classifier_free
 #     - sampling.guidance.extrapolated
 #     - recipes.diffusion.drop_labels
+#     - nets.conditions.dropped
 #     - diffusion.gaussian.GaussianDiffusion.bridge
 #     - diffusion.gaussian.GaussianDiffusion.diffuse
 #     - diffusion.predictions.to_eps

@@ -13,6 +13,7 @@ from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import V
 from course_lib.diffusion.schedules import cosine
 from course_lib.models import store
+from course_lib.nets.conditions import Labels
 from course_lib.recipes import diffusion
 from course_lib.recipes.classifiers import accuracy_score, classification_loss
 from course_lib.recipes.diffusion import diffusion_loss, drop_labels
@@ -71,7 +72,7 @@ def test_diffusion_loss_of_a_network_that_says_zero_is_the_mean_square_of_v() ->
         torch.randint(0, 256, (64, 1, 4, 4), generator=generator()).to(torch.uint8),
     )
     network = recorder(classifies=False)
-    value = diffusion_loss(process, V, null=10)(network, (images, torch.arange(64) % 10), generator(1))
+    value = diffusion_loss(process, V, Labels(10))(network, (images, torch.arange(64) % 10), generator(1))
     x0 = to_unit(images)
     a, b = (f(network.t)[:, None, None, None] for f in (process.schedule.signal, process.schedule.noise))
     eps = (network.x - a * x0) / b
