@@ -71,18 +71,16 @@ def grade(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from autograder.grading import pool
-
-    if jobs > 1 and not dask:
-        pool.prepare("autograder.grading.many")  # while the next lines import torch and more
     check_checkout()
 
     from autograder.assignment.source import read_assignment
     from autograder.assignment.submission import submissions
     from autograder.exchange import reports
-    from autograder.grading import many
+    from autograder.grading import many, pool
     from autograder.grading.store import TERM, course_secret
 
+    if jobs > 1 and not dask:
+        pool.prepare(*many.WARM)  # which begins to import torch while the submissions are read
     found, out = read_assignment(assignment), out or TERM / "grades"
     todo, places = submissions(submitted, found), reports.Places(json_file, feedback, gradescope)
     places.check()

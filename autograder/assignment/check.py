@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from autograder.assignment.library import build_course
 from autograder.assignment.submission import NOTEBOOK_BYTES, Cell, SubmissionError, parse_notebook, read_file
-from autograder.sandbox.child import USUAL
+from autograder.sandbox.limits import USUAL
 
 RUNNER = """
 import json, sys, types

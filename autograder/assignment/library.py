@@ -14,7 +14,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def build_course(withheld: Iterable[str], destination: Path) -> Path:
     """Write `course_lib` below a folder, with the bodies of the withheld functions replaced by an error that says why.
 
-    `withheld` names functions and methods below course_lib, such as "diffusion.schedules.linear" or "diffusion.gaussian.GaussianDiffusion.diffuse".
+    `withheld` names functions and methods below course_lib, such as "diffusion.schedules.linear" or
+    "diffusion.gaussian.GaussianDiffusion.diffuse".
     Returns the folder. Raises ValueError where a name does not exist.
     """
     target = destination / "course_lib"

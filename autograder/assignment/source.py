@@ -12,30 +12,41 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jupytext
-import nbformat
-from nbformat import NotebookNode
+import yaml
 
-from autograder.sandbox.child import Limits
+from autograder.sandbox.limits import Limits
 from course_lib.files import write_atomically
+
+if (
+    TYPE_CHECKING
+):  # imported where a notebook is made: grading reads only the header, and these are slower to import than torch
+    from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTIONS, SUITES = ROOT / "solutions", ROOT / "autograder" / "suites"
 KINDS = ("solution", "check", "grade", "manual", "home")
 REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION\n?", re.DOTALL | re.MULTILINE)
+HEADER = re.compile(r"# ---\n((?:#.*\n)*?)# ---\n")
 HERE = "YOUR ANSWER HERE"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """An assignment's name (aNN_topic), its annotated notebook, and what its header says."""
+    """An assignment's name (aNN_topic), and what its header says."""
 
     name: str
-    notebook: NotebookNode
     course: dict[str, Any]
+
+    @cached_property
+    def notebook(self) -> "NotebookNode":
+        """Its annotated notebook."""
+        import jupytext
+
+        return jupytext.read(text_file(self.name), fmt="py:percent")
 
     @property
     def suite(self) -> Path:
@@ -79,19 +90,22 @@ class Assignment:
         """What each graded cell is worth, by its name."""
         return {name: cell.metadata["points"] for name, cell in self.cells("grade", "manual")}
 
-    def cells(self, *kinds: str) -> list[tuple[str, NotebookNode]]:
+    def cells(self, *kinds: str) -> list[tuple[str, "NotebookNode"]]:
         """The cells of some kinds with their names, in order."""
         return [(cell.metadata[kind], cell) for cell in self.notebook.cells for kind in kinds if kind in cell.metadata]
 
-    def solved(self) -> NotebookNode:
-        """The instructor's notebook: the student's, with the solutions in it."""
+    def solved(self) -> "NotebookNode":
+        """The instructor's notebook: the student's, with the solutions in it. Raises ValueError where the text is malformed."""
         return self._converted(lambda source: REGION.sub(r"\2", source))
 
-    def released(self) -> NotebookNode:
-        """The student's notebook."""
+    def released(self) -> "NotebookNode":
+        """The student's notebook. Raises ValueError where the text is malformed."""
         return self._converted(None)
 
-    def _converted(self, solve: Any) -> NotebookNode:
+    def _converted(self, solve: Any) -> "NotebookNode":
+        import nbformat
+
+        check_assignment(self)
         notebook = nbformat.v4.new_notebook()
         notebook.metadata["kernelspec"] = dict(self.notebook.metadata["kernelspec"])
         notebook.metadata["language_info"] = {"name": "python"}
@@ -106,8 +120,10 @@ class Assignment:
         return notebook
 
 
-def converted(cell: NotebookNode, number: int, solve: Any) -> NotebookNode:
+def converted(cell: "NotebookNode", number: int, solve: Any) -> "NotebookNode":
     """A cell with nbgrader's metadata in the place of ours, and with its solution or a gap."""
+    from nbformat import NotebookNode
+
     kind = next((kind for kind in KINDS if kind in cell.metadata), None)
     name = f"{kind}_{cell.metadata[kind]}" if kind in ("check", "grade", "home") else cell.metadata.get(kind, "")
     if kind in ("solution", "manual"):
@@ -131,7 +147,7 @@ def converted(cell: NotebookNode, number: int, solve: Any) -> NotebookNode:
     return cell
 
 
-def gap(cell: NotebookNode) -> str:
+def gap(cell: "NotebookNode") -> str:
     """The source with each solution replaced by what the student sees there."""
     if cell.cell_type == "markdown":
         return REGION.sub(HERE + "\n", cell.source).strip()
@@ -146,16 +162,25 @@ def gap(cell: NotebookNode) -> str:
 
 
 def read_assignment(name: str) -> Assignment:
-    """The assignment of that name, or whose name starts so ("a01"). Raises ValueError where there is none, or where it is malformed."""
+    """The assignment of that name, or whose name starts so ("a01"). Raises ValueError where there is none, or its header is malformed."""
     names = assignment_names()
     matching = [known for known in names if known == name or known.split("_")[0] == name]
     if len(matching) != 1:
         raise ValueError(f"assignment must be one of {', '.join(names)}; got {name!r}")
-    file = SOLUTIONS / matching[0] / "topic.py"
-    notebook = jupytext.read(file, fmt="py:percent")
-    assignment = Assignment(matching[0], notebook, dict(notebook.metadata.get("course", {})))
-    check_assignment(assignment)
+    assignment = Assignment(matching[0], header(text_file(matching[0]).read_text()).get("course", {}))
+    check_header(assignment)
     return assignment
+
+
+def text_file(name: str) -> Path:
+    """The text notebook of an assignment."""
+    return SOLUTIONS / name / "topic.py"
+
+
+def header(text: str) -> dict[str, Any]:
+    """The metadata that stand in the comment at the head of a text notebook; empty where there is none."""
+    found = HEADER.match(text)
+    return yaml.safe_load(re.sub("^# ?", "", found[1], flags=re.MULTILINE))["jupyter"] if found else {}
 
 
 def assignment_names() -> list[str]:
@@ -163,11 +188,16 @@ def assignment_names() -> list[str]:
     return sorted(file.parent.name for file in SOLUTIONS.glob("*/topic.py"))
 
 
-def check_assignment(assignment: Assignment) -> None:
-    """Raise a ValueError where names repeat, points do not add up to 100, or a cell that needs a solution has none."""
+def check_header(assignment: Assignment) -> None:
+    """Raise a ValueError where the header lacks what every assignment has."""
     missing = {"title", "minutes"} - assignment.course.keys()
     if missing:
         raise ValueError(f"{assignment.name}: the header's course entry lacks {', '.join(sorted(missing))}")
+
+
+def check_assignment(assignment: Assignment) -> None:
+    """Raise a ValueError where names repeat, points do not add up to 100, or a cell that needs a solution has none."""
+    check_header(assignment)
     for kind in KINDS:
         names = [name for name, _ in assignment.cells(kind)]
         if len(set(names)) != len(names):
@@ -180,8 +210,10 @@ def check_assignment(assignment: Assignment) -> None:
             raise ValueError(f"{assignment.name}: the cell {name} marks no solution")
 
 
-def to_bytes(notebook: NotebookNode) -> bytes:
+def to_bytes(notebook: "NotebookNode") -> bytes:
     """A notebook as a file: the same bytes each time."""
+    import nbformat
+
     nbformat.validate(notebook)
     return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 

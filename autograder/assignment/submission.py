@@ -5,9 +5,10 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from autograder.assignment.source import Assignment
+if TYPE_CHECKING:
+    from autograder.assignment.source import Assignment
 
 NOTEBOOK_BYTES = 20 << 20
 CELLS = 2000
@@ -46,7 +47,7 @@ class SubmissionError(ValueError):
     """A submission that cannot be read; its text is for the student and the instructor."""
 
 
-def submissions(submitted: Path, assignment: Assignment) -> list[Job]:
+def submissions(submitted: Path, assignment: "Assignment") -> list[Job]:
     """Every student's submission of an assignment, in the order of their names. Raises ValueError where there is none."""
     folders = sorted(folder for folder in submitted.iterdir() if folder.is_dir()) if submitted.is_dir() else []
     jobs = [

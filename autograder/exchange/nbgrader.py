@@ -24,8 +24,8 @@ from autograder.assignment.source import read_assignment
 from autograder.assignment.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_file, read_handed_in
 from autograder.exchange.collect import irregular
 from autograder.exchange.reports import plain
-from autograder.grading.many import Grader
-from autograder.grading.one import Result
+from autograder.grading.many import Grader, check_data
+from autograder.grading.result import Result
 from autograder.grading.store import TERM, Store, course_secret
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/svg+xml"}
@@ -236,7 +236,9 @@ def graded(name: str, notebook: Path) -> Result:
     """The grade of a submitted notebook: the one that is known, or a new one."""
     secret = course_secret(TERM / "grades" / "secret")
     if name not in graders:
-        graders[name] = Grader(read_assignment(name), secret)
+        assignment = read_assignment(name)
+        check_data(assignment)
+        graders[name] = Grader(assignment, secret)
         atexit.register(graders[name].close)
     store = Store(TERM / "grades" / name, graders[name].inputs)
     submission = read_handed_in(notebook, graders[name].assignment.files)

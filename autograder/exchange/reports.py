@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autograder.grading.many import Grade
-from autograder.grading.one import Result, TestResult
+from autograder.grading.result import Result, TestResult
 from course_lib.files import check_destination, check_folder, write_atomically
 
 

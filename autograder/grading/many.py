@@ -4,6 +4,7 @@ import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,10 +14,12 @@ from autograder.assignment.library import build_course
 from autograder.assignment.source import Assignment, read_assignment
 from autograder.assignment.submission import Job, Submission, SubmissionError, read_handed_in
 from autograder.grading import pool
-from autograder.grading.one import Result, grade
+from autograder.grading.result import Result
 from autograder.grading.store import Store, fingerprint
-from autograder.sandbox.outside import Sandbox
-from course_lib.data import sets
+from autograder.sandbox.outside import Sandbox, SandboxError
+
+# What a process imports to grade, the second with torch and more, which one that only finds stored grades does without.
+WARM = ("autograder.grading.many", "autograder.grading.one")
 
 
 class Grade(NamedTuple):
@@ -50,6 +53,8 @@ def grade_all(
                 waiting.append(job)
             else:
                 yield Grade(job.student, known)
+        if waiting and (cluster or min(workers, len(waiting)) > 1):
+            check_data(assignment)
         if waiting and cluster:
             yield from on_cluster(waiting, assignment, secret, results, cluster)
         elif min(workers, len(waiting)) > 1:
@@ -59,14 +64,9 @@ def grade_all(
 
 
 class Grader:
-    """One assignment in this process: the course_lib that its students see, and a sandbox that stays warm from the first grade on.
-
-    Raises the error of `data.load` where a data set is missing that the hidden tests compare with.
-    """
+    """One assignment in this process: the course_lib that its students see, and a sandbox that stays warm from the first grade on."""
 
     def __init__(self, assignment: Assignment, secret: bytes) -> None:
-        for needed in assignment.data:
-            sets.load(needed, "test")
         self.assignment, self.secret = assignment, secret
         self.folder = tempfile.TemporaryDirectory()
         self.course = build_course(assignment.course.get("withheld", []), Path(self.folder.name))
@@ -79,12 +79,19 @@ class Grader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def grade(self, submission: Submission) -> Result:
-        """Grade one submission; a sandbox that ended is started again."""
+    def sandbox(self) -> Sandbox:
+        """The sandbox, which warms up by itself; one that ended is started again."""
         if self.box is None or self.box.process.poll() is not None:
             self.box = Sandbox(self.course, given=self.assignment.given)
+        return self.box
+
+    def grade(self, submission: Submission) -> Result:
+        """Grade one submission."""
+        box = self.sandbox()
+        from autograder.grading.one import grade  # and with it torch, while the sandbox imports it too
+
         suite, name = self.assignment.suite, self.assignment.name
-        return grade(submission, suite, name, self.box, self.secret, self.assignment.limits)
+        return grade(submission, suite, name, box, self.secret, self.assignment.limits)
 
     def close(self) -> None:
         """End the sandbox."""
@@ -93,8 +100,21 @@ class Grader:
         self.folder.cleanup()
 
 
+def check_data(assignment: Assignment) -> None:
+    """Raise the error of `data.load` where a data set is missing that the hidden tests compare with."""
+    if assignment.data:
+        from course_lib.data import sets  # and with it torch, which only grading needs
+
+        for name in assignment.data:
+            sets.load(name, "test")
+
+
 def here(jobs: list[Job], grader: Grader, results: Store) -> Iterator[Grade]:
     """Grade one after the other in this process: a single worker needs no pool, whose process would import everything again."""
+    if jobs:
+        with suppress(SandboxError):  # which the grade of each will say
+            grader.sandbox()  # it warms up while the next lines import torch
+        check_data(grader.assignment)
     for job in jobs:
         try:
             found = grader.grade(read_handed_in(job.notebook, grader.assignment.files))
@@ -110,6 +130,7 @@ def in_processes(jobs: list[Job], name: str, secret: bytes, results: Store, work
     to itself, which tells who it was, and the others a new pool.
     """
     left, start = jobs, partial(start_worker, name, secret)
+    pool.prepare(*WARM)
     while left:
         lost = []
         for job, found in pool.each(left, grade_job, start, workers):
@@ -190,6 +211,7 @@ def grade_on_cluster(name: str, inputs: str, secret: bytes, submission: Submissi
             if "grader" in worker:
                 worker.pop("grader").close()
             worker["grader"] = Grader(read_assignment(name), secret)
+            check_data(worker["grader"].assignment)
             if worker["grader"].inputs != inputs:
                 raise RuntimeError("a worker of the cluster has another version of the course: update it")
         return worker["grader"].grade(submission)

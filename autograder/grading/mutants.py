@@ -12,7 +12,8 @@ from nbformat import NotebookNode
 
 from autograder.assignment.source import Assignment, to_bytes
 from autograder.assignment.submission import read_submission
-from autograder.grading.one import Result, grade
+from autograder.grading.one import grade
+from autograder.grading.result import Result
 from autograder.sandbox.outside import Sandbox
 
 SECRET = b"the gates are public"

@@ -1,70 +1,32 @@
 """Grade one submission: a pure function of submission, suite, course and secret. Student code runs in the sandbox, the tests here."""
 
+import os
 import sys
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from autograder.assignment.submission import Submission
-from autograder.sandbox.child import Limits, StudentError
+from autograder.grading.result import Result, TestResult
+from autograder.sandbox.child import StudentError
+from autograder.sandbox.limits import Limits
 from autograder.sandbox.outside import Sandbox, SandboxError
 from autograder.testing.answers import Wrong
 from autograder.testing.suite import Draw, Files, Student, redacted, seed_for
 
 TEXT = 4000  # characters of one message
+# Of pytest only what a suite needs: no grade may hang on which plugins are installed, and to load them takes longer than most suites.
+UNUSED = ("cacheprovider", "terminal", "logging", "unraisableexception", "threadexception")
 QUIET = (
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:terminal",
-    "-p",
-    "no:logging",
+    "--disable-plugin-autoload",
+    *(f"-pno:{plugin}" for plugin in UNUSED),
+    "--assert=plain",  # nobody reads a rewritten assertion: what a student reads is in `Wrong`
     "--capture=no",
     "--import-mode=importlib",
-    "-W",
-    "ignore",
+    "-Wignore",
 )
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """One hidden test: its name, its task, what it is worth and gave, and what the student reads where it failed."""
-
-    __test__ = False  # this is no test class for pytest
-
-    name: str
-    task: str
-    worth: float
-    passed: bool
-    message: str = ""
-    review: bool = False  # the test itself failed: an instructor should look
-
-
-@dataclass(frozen=True)
-class Result:
-    """The grade of one submission, test by test."""
-
-    assignment: str
-    sha256: str
-    tests: list[TestResult]
-    cell_errors: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def score(self, task: str | None = None) -> float:
-        """The points reached, in one task or in all."""
-        return sum(test.worth for test in self.tests if test.passed and task in (None, test.task))
-
-    def worth(self, task: str | None = None) -> float:
-        """The points that can be reached."""
-        return sum(test.worth for test in self.tests if task in (None, test.task))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON takes it."""
-        return asdict(self)
 
 
 class Plugin:
@@ -171,7 +133,7 @@ def forget(suite: Path) -> None:
     """Drop a suite's modules, so that another suite's files of the same names are read and not these again."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(suite):
+        if file and file.startswith(f"{suite}{os.sep}"):
             del sys.modules[name]
 
 

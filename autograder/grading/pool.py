@@ -18,9 +18,9 @@ Job = TypeVar("Job")
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def prepare(preload: str) -> None:
-    """Start, in the background, the process that the others are copied from; it imports the module of that name first."""
-    CONTEXT.set_forkserver_preload([preload])
+def prepare(*modules: str) -> None:
+    """Start, in the background, the process that the others are copied from; it imports the modules of these names first."""
+    CONTEXT.set_forkserver_preload(list(modules))
     forkserver.ensure_running()
 
 

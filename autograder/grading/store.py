@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 
 from autograder.assignment.source import ROOT, SOLUTIONS, Assignment
-from autograder.grading.one import Result, TestResult
+from autograder.grading.result import Result, TestResult
 from course_lib.files import check_folder, write_atomically
 
 SECRET_BYTES = 32

@@ -15,8 +15,12 @@ import threading
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from autograder.sandbox.child import USUAL, Child, Limits
+from autograder.sandbox.limits import USUAL, Limits
+
+if TYPE_CHECKING:
+    from autograder.sandbox.child import Child
 
 HERE = Path(__file__).resolve().parent
 INSIDE = HERE / "inside"  # all that a sandbox sees of this package
@@ -32,8 +36,10 @@ class SandboxError(RuntimeError):
 class Sandbox:
     """A bubblewrap sandbox with a warm Python in it, from which each submission gets a clean child.
 
+    It is started here and warms up by itself, while this process imports what it needs; the first child waits until it is ready.
+
     `course` is the folder that holds the `course_lib` that students see, `given` the files that lie beside their notebooks;
-    `modules` are imported before the first child.
+    `modules` are imported before the first child. Raises SandboxError where there is no bubblewrap, or no course_lib.
     """
 
     def __init__(self, course: Path, modules: tuple[str, ...] = (), given: Iterable[Path] = ()) -> None:
@@ -72,18 +78,25 @@ class Sandbox:
         )
         theirs.close()
         self.numbers, self.lock, self.control = itertools.count(), threading.Lock(), ours
+        self.warm: bool | None = None  # not known yet
+        self.complaint = ""
+
+    def ready(self) -> None:
+        """Wait until it is warm. Raises SandboxError, with what it said, where it did not start."""
+        with self.lock:
+            if self.warm is None:
+                self.warm = self._says_ready()
+        if not self.warm:
+            self.close()
+            raise SandboxError(f"the sandbox did not start, so nothing is graded: {self.complaint}")
+
+    def _says_ready(self) -> bool:
+        """Whether that is its first word, which it has so long to say."""
         try:
-            ours.settimeout(READY_SECONDS)
-            ready = ours.recv(16)
+            self.control.settimeout(READY_SECONDS)
+            return self.control.recv(16) == b"ready"
         except OSError:
-            ready = b""
-        if ready != b"ready":
-            ours.close()
-            self.process.kill()
-            _, complaint = self.process.communicate()
-            raise SandboxError(
-                f"the sandbox did not start, so nothing is graded: {complaint.decode(errors='replace').strip()[-2000:]}"
-            )
+            return False
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -92,13 +105,18 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """End everything in the sandbox."""
+        """End everything in the sandbox, and keep what it complained of."""
         self.control.close()
         self.process.kill()
-        self.process.communicate()
+        if self.process.stderr is not None and not self.process.stderr.closed:
+            _, complaint = self.process.communicate()
+            self.complaint = complaint.decode(errors="replace").strip()[-2000:]
 
-    def spawn(self, limits: Limits = USUAL) -> Child:
-        """A clean child, with nothing in it yet."""
+    def spawn(self, limits: Limits = USUAL) -> "Child":
+        """A clean child, with nothing in it yet. Raises SandboxError where there can be none."""
+        from autograder.sandbox.child import Child  # and with it torch, by now
+
+        self.ready()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         output, theirs_output = os.pipe()
         number = next(self.numbers)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from autograder.assignment.source import SOLUTIONS
-from autograder.sandbox.child import Child, Limits, StudentError
+from autograder.sandbox.child import Child, StudentError
 from autograder.sandbox.inside import frames
+from autograder.sandbox.limits import Limits
 from autograder.sandbox.outside import Sandbox
 from autograder.testing.answers import Wrong, as_number, as_tensor, describe, match
 

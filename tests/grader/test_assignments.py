@@ -252,6 +252,11 @@ def test_an_assignment_is_found_by_its_number_and_an_unknown_one_is_named() -> N
         read_assignment("a99")
 
 
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_the_header_is_read_as_jupytext_reads_it(name: str) -> None:
+    assert ASSIGNMENTS[name].course == ASSIGNMENTS[name].notebook.metadata["course"]
+
+
 def test_malformed_assignments_are_refused() -> None:
     def changed(change) -> Assignment:
         assignment = read_assignment("a01")
@@ -273,5 +278,6 @@ def test_malformed_assignments_are_refused() -> None:
         (unmarked, "the cell one_step marks no solution"),
         (lambda a: a.course.pop("title"), "lacks title"),
     ):
-        with pytest.raises(ValueError, match=message):
-            check_assignment(changed(change))
+        for use in (check_assignment, Assignment.released, Assignment.solved):
+            with pytest.raises(ValueError, match=message):
+                use(changed(change))

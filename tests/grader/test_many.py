@@ -75,6 +75,17 @@ def test_every_submission_is_graded_or_its_problem_named(graded) -> None:
     assert "not a Jupyter notebook" in found["zoe"].problem and "cannot be read" in found["empty"].problem
 
 
+def test_the_sandbox_can_start_before_anything_slow_is_imported() -> None:
+    slow = ("torch", "numpy", "pytest", "jupytext", "nbformat")
+    code = f"""
+import sys
+import course.cli, autograder.assignment.source, autograder.assignment.submission, autograder.exchange.reports
+import autograder.grading.many
+assert not (found := [name for name in {slow} if name in sys.modules]), found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_link_to_another_student_s_folder_earns_no_grade(graded) -> None:
     found, _ = graded
     assert found["ada"].result.score() == 90
@@ -87,8 +98,12 @@ def test_a_second_run_finds_the_same_grades_without_grading(
     submitted: Path, graded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, store = graded
-    for way in ("in_processes", "grade"):
-        monkeypatch.setattr(many, way, lambda *arguments: pytest.fail("it graded again"))
+    for way in (
+        "autograder.grading.many.in_processes",
+        "autograder.grading.many.Sandbox",
+        "autograder.grading.one.grade",
+    ):
+        monkeypatch.setattr(way, lambda *arguments, **options: pytest.fail("it graded again"))
     assert grades(submitted, store) == found
 
 
@@ -103,7 +118,7 @@ def test_what_cannot_be_graded_is_named_and_the_others_go_on(
             raise failures.pop()
         return found["ada"].result
 
-    monkeypatch.setattr(many, "grade", grade)
+    monkeypatch.setattr("autograder.grading.one.grade", grade)
     monkeypatch.setattr(many, "Sandbox", lambda *arguments, **options: Mock())
     again = grades(submitted, tmp_path)
     problems = [grade.problem for grade in again.values() if grade.result is None]

@@ -12,7 +12,7 @@ from types import ModuleType
 import psutil
 import pytest
 
-from autograder.grading import pool
+from autograder.grading import many, pool
 
 WORK = """
 import os, signal, sys, time
@@ -29,14 +29,14 @@ def half(job):
         raise ValueError(f"{job} is odd")
     return job / 2
 def argument(job):
-    return begun, "torch" in sys.modules and "autograder.grading.many" in sys.modules, os.getppid()
+    return begun, {"torch", "autograder.grading.many"} <= set(sys.modules), os.getppid()
 """
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module that the processes can import, which are copies of one that is as warm as for grading."""
-    pool.prepare("autograder.grading.many")
+    pool.prepare(*many.WARM)
     name = f"work_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(WORK)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -546,11 +546,13 @@ def test_a_sandbox_that_does_not_start_says_why(tmp_path: Path) -> None:
         Sandbox(tmp_path)
 
 
-def test_a_sandbox_that_fails_inside_says_why() -> None:
-    with pytest.raises(
-        SandboxError, match=r"did not start, so nothing is graded: (?s:.*)No module named 'no_such_module'"
-    ):
-        Sandbox(Path(outside.HERE).parents[1], modules=("no_such_module",))
+def test_a_sandbox_that_fails_inside_gives_no_child_and_says_why() -> None:
+    with Sandbox(Path(outside.HERE).parents[1], modules=("no_such_module",)) as box:
+        for ask in (box.ready, box.spawn, box.spawn):
+            with pytest.raises(
+                SandboxError, match=r"did not start, so nothing is graded: (?s:.*)No module named 'no_such_module'"
+            ):
+                ask()
 
 
 def test_a_sandbox_that_ends_is_noticed(tmp_path: Path) -> None:
