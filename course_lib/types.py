@@ -37,9 +37,7 @@ class Schedule(Protocol):
         """The derivatives of signal and noise in time at t, each of the shape of t. Raises ValueError where there are none."""
         ...
 
-    def times(
-        self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Tensor:
+    def times(self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
         """n times `(n,)` to train at, drawn as the schedule's authors draw them."""
         ...
 

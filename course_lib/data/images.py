@@ -20,9 +20,7 @@ def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
     """Each image `(N, C, H, W)` moved by up to `pixels` in height and width, at random; what comes in repeats the border."""
     padded = torch.nn.functional.pad(images, (pixels,) * 4, mode="replicate")
     N, C, H, W = images.shape
-    top, left = (
-        integers(0, 2 * pixels + 1, (N, 1, 1, 1), generator, images.device) for _ in "hw"
-    )
+    top, left = (integers(0, 2 * pixels + 1, (N, 1, 1, 1), generator, images.device) for _ in "hw")
     rows, columns = torch.arange(H, device=images.device)[:, None], torch.arange(W, device=images.device)
     samples, channels = torch.arange(N)[:, None, None, None], torch.arange(C)[:, None, None]
     return padded[samples.to(images.device), channels.to(images.device), rows + top, columns + left]

@@ -38,9 +38,7 @@ class Continuous(ABC):
         t = check_time(t, self.T)
         return torch.func.jvp(lambda t: (self.signal(t), self.noise(t)), (t,), (torch.ones_like(t),))[1]
 
-    def times(
-        self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Tensor:
+    def times(self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
         """n times `(n,)` to train at, uniform in (0, T], float32."""
         return self.T * (1 - uniform((n,), generator, device=device))
 
@@ -144,9 +142,7 @@ class EDM(Continuous):
         """t itself, of the shape of t."""
         return check_time(t, self.T)
 
-    def times(
-        self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Tensor:
+    def times(self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
         """n noise levels `(n,)` to train at, log-normal, float32."""
         return (self.log_mean + self.log_std * normal((n,), generator, device=device)).exp().clamp(max=self.T)
 

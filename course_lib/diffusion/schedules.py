@@ -86,9 +86,7 @@ class TableSchedule:
             "schedule must be continuous (VP, SubVP, VE, EDM, Straight, Interpolated): a table has no derivative in time"
         )
 
-    def times(
-        self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
-    ) -> Tensor:
+    def times(self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
         """n times `(n,)` to train at, each of 1..T equally likely (Algorithm 1 of Ho et al., 2020)."""
         return integers(1, self.T + 1, (n,), generator, device)
 

@@ -237,7 +237,9 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
     """The exponential moving average of a network's weights, with a short memory at first: min(decay, (1 + n) / (10 + n))."""
 
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
-        n = int(average_of.n_averaged)  # this lies on the CPU; the argument, on the network's device, would have to be waited for
+        n = int(
+            average_of.n_averaged
+        )  # this lies on the CPU; the argument, on the network's device, would have to be waited for
         for average, weight in zip(averages, weights, strict=True):
             average.copy_(average.lerp(weight, 1 - min(decay, (1 + n) / (10 + n))))
 
