@@ -23,12 +23,18 @@ from course_lib.hardware import bf16_is_fast
 from course_lib.models.tensors import load_tensors
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
+from course_lib.recipes import diffusion
 from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.train import train
 from course_lib.training.loop import batch_rows, epoch_order, fit, rate, recomputed
 from course_lib.training.progress import progress
 
 DIGITS = RECIPES["digits-ddpm"]
+# Pictures in two steps instead of 50, for scripts that train.
+QUICK = (
+    "from course_lib.recipes import diffusion; slow = diffusion.draw; "
+    "diffusion.draw = lambda model, n, steps, **more: slow(model, n, 2, **more); "
+)
 DATA = (torch.randn(64, 2, generator=torch.Generator().manual_seed(0)),)
 
 
@@ -214,7 +220,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys; from course_lib.recipes.rows import RECIPES; from course_lib.recipes.train import train; "
+        f"{QUICK}import sys; from course_lib.recipes.rows import RECIPES; from course_lib.recipes.train import train; "
         "from course_lib.training import distributed; distributed.join(); "
         "train(RECIPES['digits-ddpm'], sys.argv[1], steps=6, batch_size=16, bf16=False, parts=2); distributed.leave()"
     )
@@ -303,7 +309,7 @@ def test_progress_passes_every_state_on(capsys: pytest.CaptureFixture) -> None:
 def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     script = (
-        "import sys; from course_lib.recipes.rows import RECIPES; from course_lib.recipes.train import train; "
+        f"{QUICK}import sys; from course_lib.recipes.rows import RECIPES; from course_lib.recipes.train import train; "
         "train(RECIPES['digits-ddpm'], sys.argv[1], steps=12, batch_size=16, save_every=2, resume=len(sys.argv) > 2)"
     )
     start = [sys.executable, "-c", script]
@@ -327,7 +333,11 @@ def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert steps == list(range(1, 13))
 
 
-def test_a_run_is_not_overwritten_nor_resumed_with_other_options(tmp_path: Path) -> None:
+def test_a_run_is_not_overwritten_nor_resumed_with_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = diffusion.draw
+    monkeypatch.setattr(diffusion, "draw", lambda model, n, steps, **more: draw(model, n, 2, **more))
     train(DIGITS, tmp_path / "run", steps=2, batch_size=8)
     with pytest.raises(ValueError, match="already holds a run"):
         train(DIGITS, tmp_path / "run", steps=2, batch_size=8)
