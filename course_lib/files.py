@@ -33,6 +33,7 @@ def write_atomically(path: Path, data: bytes | memoryview, mode: int = 0o666) ->
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+        file.close()  # Windows renames no open file
         os.replace(file.name, real_file(path))
 
 
