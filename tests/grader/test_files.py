@@ -27,7 +27,7 @@ WHOLE = A03.reference[FILE]
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with Sandbox(build_course(A03.course["withheld"], tmp_path_factory.mktemp("a03")), beside=A03.beside) as running:
+    with Sandbox(build_course(A03.course["withheld"], tmp_path_factory.mktemp("a03")), given=A03.given) as running:
         yield running
 
 
