@@ -28,7 +28,7 @@ def test_the_archive_holds_the_notebook_and_what_lies_beside_it(name: str, html:
 
 @pytest.mark.parametrize("name", assignment_names())
 def test_the_page_lists_every_task_and_all_points(name: str, html: Path) -> None:
-    page = (html / "book" / "assignments" / f"{name}.html").read_text()
+    page = (html / "solutions" / name / "page.html").read_text()
     assert f'href="../../assignments/{name}.zip"' in page and "colab.research.google.com" in page
     rows = page.split("<tbody>")[1].split("</tbody>")[0].split("<tr")[1:]
     points = [float(row.rsplit("<p>", 1)[1].split("<")[0]) for row in rows]
