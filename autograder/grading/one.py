@@ -61,6 +61,10 @@ class Plugin:
         """The files that were handed in beside the notebook."""
         return Files(self.submission.files, self.submission.refused)
 
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Write tracebacks plainly: the sources that pytest looks up take seconds for each failure, and nobody sees them."""
+        config.option.tbstyle = "native"  # --tb itself belongs to the terminal's plugin
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the tests that were asked for."""
         items[:] = [item for item in items if not self.only or item.name in self.only]
