@@ -16,7 +16,7 @@ from benchmarks.record import machine, write
 from course_lib.data import sets
 from course_lib.data.images import to_bytes
 from course_lib.models import store
-from course_lib.recipes.classifiers import accuracy_score
+from course_lib.recipes.classification import accuracy_score
 from course_lib.sampling.generate import balanced_classes, draw_batches
 
 MODEL, STEPS = "mnist-cfg", 25  # the sampler's steps

@@ -108,11 +108,11 @@ def sample(
 
 def evaluate(
     model: Model,
-    n: Annotated[int, typer.Option(min=1, help="how many images to draw")] = 5000,
-    steps: Steps = 50,
-    sampler: Sampler = "ddim",
-    scale: Scale = 1.0,
-    seed: Seed = 0,
+    n: Annotated[int | None, typer.Option(min=1, help="how many images to draw (5000)")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="sampler steps (50)")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm-solver or ddpm (ddim)")] = None,
+    scale: Annotated[float | None, typer.Option(help="guidance scale (1, the conditional model)")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST, help="seed of all noise (0)")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -121,7 +121,10 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Measure a model against real images, each metric with a 95 % interval and the value that real images get."""
+    """Measure a model against real images, each metric with a 95 % interval and the value that real images get.
+
+    The options of drawing are for models that draw: a classifier is measured on the test set.
+    """
     import json
 
     from course_lib.evaluation.evaluate import evaluate as measure

@@ -79,10 +79,14 @@ def denoiser(
             )
         output = network(x_t, on_device(t, x_t), cond)
         check_same_shape(output=output, x_t=x_t)
-        x0 = prediction.to_x0(output, x_t, per_sample(signal, x_t), per_sample(noise, x_t))
-        return x0 if clip is None else x0.clamp(-clip, clip)
+        return prediction.to_x0(output, x_t, per_sample(signal, x_t), per_sample(noise, x_t))
 
-    return denoise
+    return clipped(denoise, clip)
+
+
+def clipped(denoise: Denoiser, clip: float | None) -> Denoiser:
+    """The denoiser with its x_0-hat bounded to [-clip, clip], as samplers of images in [-1, 1] do; itself where clip is None."""
+    return denoise if clip is None else lambda x_t, t: denoise(x_t, t).clamp(-clip, clip)
 
 
 def to_eps(x0: Tensor, x_t: Tensor, t: Tensor, schedule: Schedule) -> Tensor:

@@ -24,22 +24,39 @@ from course_lib.models.cards import CLASS, ModelCard
 from course_lib.nets.classifier import Classifier, ConvClassifier, accuracy
 from course_lib.sampling.generate import Denoising, draw_batches
 
+DRAWING = {
+    "n": ROWS,
+    "steps": 50,
+    "sampler": "ddim",
+    "scale": 1.0,
+    "seed": 0,
+}  # how images are drawn, unless asked otherwise
+
 
 def evaluate(
-    model: str, n: int = ROWS, steps: int = 50, sampler: str = "ddim", scale: float = 1.0, seed: int = 0
+    model: str,
+    n: int | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    scale: float | None = None,
+    seed: int | None = None,
 ) -> dict[str, Any]:
     """One entry of the ledger: what was measured, how, and for how long.
 
-    A diffusion model draws n images (as many of each class where it takes classes, guided at `scale`); a classifier reads the
-    test set, which must be in the data dir. Raises ValueError where n is more than the reference holds, the model's data
-    set has no classifier, or the model cannot be asked for this.
+    A diffusion model draws n images (as many of each class where it takes classes, guided at `scale`), as `DRAWING` says where an
+    option is None; a classifier reads the test set, which must be in the data dir. Raises ValueError where n is more than the
+    reference holds, the model's data set has no classifier, or the model cannot be asked for this, as a classifier for a drawing.
     """
     started = time.monotonic()
     network, card = store.load(model, hardware.device())
+    asked_for = {"n": n, "steps": steps, "sampler": sampler, "scale": scale, "seed": seed}
+    options = {name: value for name, value in asked_for.items() if value is not None}
     if card.prediction == CLASS:
-        options, measured = {}, on_test_set(network, card)
+        if options:
+            raise ValueError(f"{card.name} is a classifier, which draws nothing: leave out {', '.join(options)}")
+        measured = on_test_set(network, card)
     else:
-        options = {"n": n, "steps": steps, "sampler": sampler, "scale": scale, "seed": seed}
+        options = DRAWING | options
         measured = on_samples(store.denoising(network, card), card, **options)
     return {
         "model": card.name,

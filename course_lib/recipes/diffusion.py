@@ -14,7 +14,7 @@ from course_lib.diffusion.predictions import EPS, Prediction
 from course_lib.draws import normal_like, uniform
 from course_lib.models.cards import build_schedule
 from course_lib.nets.conditions import Labels, Takes, dropped
-from course_lib.recipes.classifiers import Augment
+from course_lib.recipes.classification import Augment
 from course_lib.sampling.generate import Denoising, balanced_classes, draw
 from course_lib.training.loop import Batch, Loss
 

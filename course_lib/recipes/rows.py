@@ -12,7 +12,7 @@ from course_lib.data.images import dequantised, flipped, shifted, to_bytes
 from course_lib.diffusion.predictions import EPS, V
 from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.unet import UNet
-from course_lib.recipes.classifiers import Classify, mirrored_and_moved
+from course_lib.recipes.classification import Classify, mirrored_and_moved
 from course_lib.recipes.diffusion import Denoise
 from course_lib.training.loop import Batch, Loss
 

@@ -7,7 +7,7 @@ from course_lib.files import write_atomically
 from course_lib.hardware import bf16_is_fast, device
 from course_lib.models.cards import ModelCard
 from course_lib.pages.plotting import grid_png
-from course_lib.recipes.classifiers import prepare
+from course_lib.recipes.classification import prepare
 from course_lib.recipes.diffusion import COLUMNS
 from course_lib.recipes.rows import Recipe
 from course_lib.training import distributed

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_lib.diffusion.predictions import Prediction, denoiser
+from course_lib.diffusion.predictions import Prediction, clipped, denoiser
 from course_lib.nets.classifier import log_probabilities
 from course_lib.nets.conditions import joined, moved
 from course_lib.types import Cond, Condition, Denoiser, Network, Schedule, on_device, per_sample
@@ -37,10 +37,9 @@ def classifier_free(
         both = denoiser(network, prediction, schedule, moved(pair, x_t.device))
         t = torch.as_tensor(t)
         conditional, unconditional = both(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t).chunk(2)
-        x0 = torch.lerp(unconditional, conditional, scale)
-        return x0 if clip is None else x0.clamp(-clip, clip)
+        return torch.lerp(unconditional, conditional, scale)
 
-    return denoise
+    return clipped(denoise, clip)
 
 
 def extrapolated(good: Denoiser, bad: Denoiser, scale: float, clip: float | None = None) -> Denoiser:
@@ -48,12 +47,7 @@ def extrapolated(good: Denoiser, bad: Denoiser, scale: float, clip: float | None
 
     Two evaluations. Where both come from one network, `classifier_free` asks it once, with one batch.
     """
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        x0 = torch.lerp(bad(x_t, t), good(x_t, t), scale)
-        return x0 if clip is None else x0.clamp(-clip, clip)
-
-    return denoise
+    return clipped(lambda x_t, t: torch.lerp(bad(x_t, t), good(x_t, t), scale), clip)
 
 
 def within(guided: Denoiser, plain: Denoiser, low: float, high: float) -> Denoiser:
@@ -82,10 +76,9 @@ def rescaled(guided: Denoiser, conditional: Denoiser, share: float = 0.7, clip: 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         x0, wanted = guided(x_t, t), conditional(x_t, t)
         ratio = wanted.flatten(1).std(1) / x0.flatten(1).std(1)
-        x0 = x0 * per_sample(share * ratio + (1 - share), x0)
-        return x0 if clip is None else x0.clamp(-clip, clip)
+        return x0 * per_sample(share * ratio + (1 - share), x0)
 
-    return denoise
+    return clipped(denoise, clip)
 
 
 def classifier_guided(
@@ -105,10 +98,9 @@ def classifier_guided(
         t = torch.as_tensor(t)
         x0, gradient = denoise(x_t, t), class_score(classifier, x_t, on_device(t, x_t), cond)
         a, b = (per_sample(level, x_t) for level in (schedule.signal(t), schedule.noise(t)))
-        x0 = x0 + scale * b**2 / a * gradient
-        return x0 if clip is None else x0.clamp(-clip, clip)
+        return x0 + scale * b**2 / a * gradient
 
-    return guided
+    return clipped(guided, clip)
 
 
 def class_score(classifier: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:

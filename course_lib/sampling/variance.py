@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.diffusion.predictions import Prediction
+from course_lib.diffusion.predictions import Prediction, clipped
 from course_lib.types import Cond, Denoiser, Network, Variance, on_device, per_sample
 
 
@@ -54,17 +54,15 @@ def learned_variance(
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         output, _ = split_output(answer(x_t, t), x_t)
         signal, noise = (per_sample(level(t), x_t) for level in (process.schedule.signal, process.schedule.noise))
-        x0 = prediction.to_x0(output, x_t, signal, noise)
-        return x0 if clip is None else x0.clamp(-clip, clip)
+        return prediction.to_x0(output, x_t, signal, noise)
 
     def x0_variance(x_t: Tensor, t: Tensor) -> Tensor:
         _, logits = split_output(answer(x_t, t), x_t)
         weight_x0, _, exact = process.posterior_weights(t, t - 1)
-        second = t.clamp(
-            min=2
-        )  # beta-tilde_1 is 0 and has no logarithm: the first step takes the second's, as in the paper
+        # beta-tilde_1 is 0 and has no logarithm: the first step takes the second's, as in the paper.
+        second = t.clamp(min=2)
         lower, (_, upper) = process.posterior_weights(second, second - 1)[2], process.transition(t - 1, t)
         variance = interpolated_variance(lower, upper, (logits.float() + 1) / 2)
         return ((variance - per_sample(exact, variance)) / per_sample(weight_x0, variance) ** 2).clamp(min=0)
 
-    return denoise, x0_variance
+    return clipped(denoise, clip), x0_variance

@@ -28,7 +28,7 @@ from course_lib.evaluation.reference import Reference
 from course_lib.models import asking, store, tensors
 from course_lib.nets import blocks, classifier, conditions, embeddings, hybrid, mlp, norms, transformers, unet
 from course_lib.pages import plotting
-from course_lib.recipes import classifiers as classifier_recipes
+from course_lib.recipes import classification
 from course_lib.recipes import diffusion as diffusion_recipes
 from course_lib.sampling import generate, guidance, inversion, langevin, likelihood, ode, sde, steps, variance
 from course_lib.training import distributed, loop
@@ -128,7 +128,7 @@ def learned(at: Place) -> tuple[types.Denoiser, types.Variance]:
 
 def training(at: Place, **options: Any) -> Iterator[loop.TrainState]:
     """Two steps of a classifier's training, on images that lie on the CPU."""
-    loss = classifier_recipes.classification_loss(lambda x, generator: x)
+    loss = classification.classification_loss(lambda x, generator: x)
     return loop.fit(at(TELLER), loss, (BYTES, LABELS), steps=2, batch_size=2, **options)
 
 
@@ -289,6 +289,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         predictions.denoiser(at(POINTS), p, COSINE, at(LABELS[:4]), clip=1.0)(at(FLAT), T)
         for p in predictions.PREDICTIONS.values()
     ],
+    "diffusion.predictions.clipped": lambda at: predictions.clipped(model(at), 0.5)(at(FLAT), at(STEPS)),
     "diffusion.predictions.denoiser: one time a sample": lambda at: model(at)(at(FLAT), at(STEPS)),
     "diffusion.predictions.denoiser: times on the CPU": lambda at: model(at)(at(FLAT), STEPS),
     "diffusion.predictions.to_eps": lambda at: predictions.to_eps(at(FLAT), at(OTHER), at(STEPS), COSINE),
@@ -441,10 +442,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "pages.plotting.as_pictures": lambda at: plotting.as_pictures(at(IMAGES)).tolist(),
     "pages.plotting.grid": lambda at: plotting.grid(at(IMAGES)).tolist(),
     # recipes
-    "recipes.classifiers.mirrored_and_moved": lambda at: classifier_recipes.mirrored_and_moved(2)(
+    "recipes.classification.mirrored_and_moved": lambda at: classification.mirrored_and_moved(2)(
         at(BYTES).float(), at.generator
     ),
-    "recipes.classifiers.classification_loss": lambda at: classifier_recipes.classification_loss(
+    "recipes.classification.classification_loss": lambda at: classification.classification_loss(
         lambda x, g: x, PROCESS, 0.1
     )(at(TELLER), (at(BYTES), at(LABELS)), at.generator).detach(),
     "recipes.diffusion.diffusion_loss": lambda at: diffusion_recipes.diffusion_loss(
@@ -634,9 +635,9 @@ BUILDERS = (
 )
 FILES = ("denoising", "locate", "shipped_models", "checksums", "shipped", "download_weights")
 RECIPES = (
-    "classifiers.Classify",
-    "classifiers.accuracy_score",
-    "classifiers.prepare",
+    "classification.Classify",
+    "classification.accuracy_score",
+    "classification.prepare",
     "diffusion.Denoise",
     "rows",
     "train",

@@ -95,6 +95,10 @@ def test_a_sweep_is_read_by_setting_and_by_scale():
 
 
 def test_bad_input_says_what_is_allowed():
+    with pytest.raises(
+        ValueError, match="mnist-classifier is a classifier, which draws nothing: leave out steps, seed"
+    ):
+        evaluate("mnist-classifier", steps=20, seed=0)
     with pytest.raises(ValueError, match=r"n must lie in \[100, 5000\]"):
         evaluate("mnist-ddpm", n=6000)
     with pytest.raises(ValueError, match="digits-ddpm draws what none of the classifiers knows"):

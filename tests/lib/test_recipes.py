@@ -15,7 +15,7 @@ from course_lib.diffusion.schedules import cosine
 from course_lib.models import store
 from course_lib.nets.conditions import Labels
 from course_lib.recipes import diffusion
-from course_lib.recipes.classifiers import accuracy_score, classification_loss
+from course_lib.recipes.classification import accuracy_score, classification_loss
 from course_lib.recipes.diffusion import diffusion_loss, drop_labels
 from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.train import train
