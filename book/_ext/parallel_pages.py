@@ -41,8 +41,10 @@ def run_pages(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
     if workers < 2:
         return
     print(f"running the code of {len(waiting)} pages, {workers} at a time", flush=True)
+    # The longest first, so that the last pages, while others have nothing left to do, are short ones.
+    longest = sorted(waiting, key=lambda name: page_file(name, Path(app.srcdir)).stat().st_size, reverse=True)
     with ThreadPoolExecutor(workers) as pool:  # each page has a process of its own, its kernel
-        running = {pool.submit(run, one): name for name, one in waiting.items()}
+        running = {pool.submit(run, waiting[name]): name for name in longest}
         for number, future in enumerate(as_completed(running), 1):
             print(f"{number} of {len(waiting)}: {running[future]}", flush=True)
 
