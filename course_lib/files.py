@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,13 +38,27 @@ def write_atomically(path: Path, data: bytes | memoryview, mode: int = 0o666) ->
         os.replace(file.name, real_file(path))
 
 
+def write_once(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file unless there is one: of several processes that do so at once, one file stays, whole.
+
+    `mode` and errors are as for `write_atomically`.
+    """
+    with partial_file(path, mode) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(file.name, path)
+
+
 @contextmanager
 def partial_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A new file beside `path`, on the same disk, which is gone after the block; errors are explained as those of `path`."""
     with explained(path):
         target = real_file(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")  # two processes may write the same file
+        # Two processes, or two threads, may write the same file.
+        partial = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.partial")
         try:
             with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
                 yield file

@@ -90,6 +90,11 @@ class Assignment:
         """What each graded cell is worth, by its name."""
         return {name: cell.metadata["points"] for name, cell in self.cells("grade", "manual")}
 
+    @property
+    def by_hand(self) -> dict[str, float]:
+        """What a person's reading is worth, by the name of what is read."""
+        return {name: cell.metadata["points"] for name, cell in self.cells("manual")}
+
     def cells(self, *kinds: str) -> list[tuple[str, "NotebookNode"]]:
         """The cells of some kinds with their names, in order."""
         return [(cell.metadata[kind], cell) for cell in self.notebook.cells for kind in kinds if kind in cell.metadata]

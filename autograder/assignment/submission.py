@@ -25,7 +25,7 @@ class Cell(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """The cells of a notebook, the files beside it that the assignment allows, and the SHA-256 over all of it.
+    """The cells of a notebook, the files beside it that the assignment allows, and the SHA-256 over all of it and the student's name.
 
     `refused` says of each file that could not be taken why; the notebook is graded without it.
     """
@@ -34,6 +34,7 @@ class Submission(NamedTuple):
     files: dict[str, bytes]
     sha256: str
     refused: dict[str, str]
+    student: str
 
 
 class Job(NamedTuple):
@@ -79,13 +80,13 @@ def read_handed_in(notebook: Path, allowed: dict[str, int]) -> Submission:
         for folder in (notebook.parent.parent, notebook.parent):
             if folder.is_symlink():
                 raise SubmissionError(f"not graded: the folder {folder.name} is a link: hand in the folder itself")
-        return read_submission(notebook, allowed)
+        return read_submission(notebook, allowed, notebook.parent.parent.name)
     except OSError as error:
         raise SubmissionError(f"not graded: {notebook} cannot be read ({error.strerror})") from error
 
 
-def read_submission(notebook: Path, allowed: dict[str, int] | None = None) -> Submission:
-    """Read a notebook, and the files beside it whose names `allowed` lists with their largest size in bytes.
+def read_submission(notebook: Path, allowed: dict[str, int] | None = None, student: str = "") -> Submission:
+    """Read a student's notebook, and the files beside it whose names `allowed` lists with their largest size in bytes.
 
     Raises SubmissionError where the notebook is missing, no regular file, too large, or no notebook.
     """
@@ -100,9 +101,10 @@ def read_submission(notebook: Path, allowed: dict[str, int] | None = None) -> Su
             refused[name] = str(error)
     total = hashlib.sha256()
     reasons = {name: reason.encode() for name, reason in refused.items()}
-    for name, content in (("", text), *sorted(files.items()), *sorted(reasons.items())):
+    who = os.fsencode(student)
+    for name, content in (("", text), (".student", who), *sorted(files.items()), *sorted(reasons.items())):
         total.update(f"{name}\0{len(content)}\0".encode() + content)
-    return Submission(cells, files, total.hexdigest(), refused)
+    return Submission(cells, files, total.hexdigest(), refused, student)
 
 
 def read_file(path: Path, most: int) -> bytes:

@@ -35,8 +35,8 @@ def grade_all(
 ) -> Generator[Grade, None, None]:
     """Grade submissions of an assignment, each as soon as a process is free; those that are stored come at once.
 
-    The work is done in this process, shared by several `workers` of this machine's, or by those of the Dask cluster whose
-    scheduler has the address `cluster`.
+    A single submission is graded in this process; more of them in one or several `workers` of this machine, where one that ends its
+    process costs the others nothing, or by those of the Dask cluster whose scheduler has the address `cluster`.
 
     A submission that cannot be read, or ends its sandbox, is reported with its problem, and the others go on.
     """
@@ -53,11 +53,11 @@ def grade_all(
                 waiting.append(job)
             else:
                 yield Grade(job.student, known)
-        if waiting and (cluster or min(workers, len(waiting)) > 1):
-            check_data(assignment)
         if waiting and cluster:
+            check_data(assignment)
             yield from on_cluster(waiting, assignment, secret, results, cluster)
-        elif min(workers, len(waiting)) > 1:
+        elif len(waiting) > 1:
+            check_data(assignment)
             yield from in_processes(waiting, name, secret, results, workers)
         else:
             yield from here(waiting, grader, results)
@@ -91,7 +91,14 @@ class Grader:
         from autograder.grading.one import grade  # and with it torch, while the sandbox imports it too
 
         suite, name = self.assignment.suite, self.assignment.name
-        return grade(submission, suite, name, box, self.secret, self.assignment.limits)
+        found = grade(submission, suite, name, box, self.secret, self.assignment.limits)
+        if not self.current():
+            raise RuntimeError("the course was changed while this was graded, by the old tests or the new: grade again")
+        return found
+
+    def current(self) -> bool:
+        """Whether all that a grade depends on is still what it was when this grader began."""
+        return self.inputs == fingerprint(self.assignment, self.course, self.secret)
 
     def close(self) -> None:
         """End the sandbox."""
@@ -110,7 +117,7 @@ def check_data(assignment: Assignment) -> None:
 
 
 def here(jobs: list[Job], grader: Grader, results: Store) -> Iterator[Grade]:
-    """Grade one after the other in this process: a single worker needs no pool, whose process would import everything again."""
+    """Grade in this process: a single submission needs no pool, whose process would import everything again."""
     if jobs:
         with suppress(SandboxError):  # which the grade of each will say
             grader.sandbox()  # it warms up while the next lines import torch

@@ -17,6 +17,7 @@ from autograder.grading.result import Result
 from autograder.sandbox.outside import Sandbox
 
 SECRET = b"the gates are public"
+STUDENT = "reference"  # who hands in the solved notebooks
 
 
 class Mutant(NamedTuple):
@@ -74,7 +75,7 @@ def grade_notebook(
         for name, content in (assignment.reference if files is None else files).items():
             (Path(folder) / name).write_bytes(content)
         return grade(
-            read_submission(file, assignment.files),
+            read_submission(file, assignment.files, STUDENT),
             assignment.suite,
             assignment.name,
             sandbox,

@@ -1,9 +1,11 @@
 """Grade one submission: a pure function of submission, suite, course and secret. Student code runs in the sandbox, the tests here."""
 
 import os
+import resource
 import sys
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,14 @@ import pytest
 from autograder.assignment.submission import Submission
 from autograder.grading.result import Result, TestResult
 from autograder.sandbox.child import StudentError
+from autograder.sandbox.inside.linux import size_of_memory
 from autograder.sandbox.limits import Limits
 from autograder.sandbox.outside import Sandbox, SandboxError
 from autograder.testing.answers import Wrong
 from autograder.testing.suite import Draw, Files, Student, redacted, seed_for
 
 TEXT = 4000  # characters of one message
+MEMORY = 3 << 29  # bytes that grading one submission may take in the trusted process
 # Of pytest only what a suite needs: no grade may hang on which plugins are installed, and to load them takes longer than most suites.
 UNUSED = ("cacheprovider", "terminal", "logging", "unraisableexception", "threadexception")
 QUIET = (
@@ -59,7 +63,7 @@ class Plugin:
     @pytest.fixture(name="files", scope="session")
     def give_files(self) -> Files:
         """The files that were handed in beside the notebook."""
-        return Files(self.submission.files, self.submission.refused)
+        return Files(self.submission.files, self.submission.refused, self.submission.student)
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Write tracebacks plainly: the sources that pytest looks up take seconds for each failure, and nobody sees them."""
@@ -95,6 +99,8 @@ def verdict(error: BaseException | None) -> tuple[bool, str, bool]:
         return False, str(error), False
     if isinstance(error, StudentError):
         return False, redacted(f"{error}\n{error.trace}".strip()), False
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return False, "what your code returned is too large to be looked at", False
     return False, "the test could not make sense of what your code returned; your instructor can see the details", True
 
 
@@ -109,7 +115,9 @@ def grade(
 ) -> Result:
     """Run the hidden suite of an assignment against a submission, or `only` some of its tests.
 
-    Raises SandboxError where the sandbox fails, and RuntimeError where the suite itself is broken: then there is no grade.
+    While it is graded this process may use MEMORY bytes more than before: what a function of ours needs beyond them, because of what it
+    was asked, fails as the student's. Raises SandboxError where the sandbox fails, and RuntimeError where the suite itself is broken:
+    then there is no grade.
     """
     begun = time.monotonic()
     # Cells for home keep their place, so that a message counts the cells as the student does.
@@ -117,10 +125,11 @@ def grade(
     student = Student(sandbox, cells, limits or Limits())
     plugin = Plugin(student, submission, assignment, secret, only)
     try:
-        errors = load(student)
-        status = pytest.main(
-            [*QUIET, "-c", str(suite / "pytest.ini"), f"--rootdir={suite}", str(suite)], plugins=[plugin]
-        )
+        with memory_bounded(MEMORY):
+            errors = load(student)
+            status = pytest.main(
+                [*QUIET, "-c", str(suite / "pytest.ini"), f"--rootdir={suite}", str(suite)], plugins=[plugin]
+            )
     finally:
         student.close()
         forget(suite)
@@ -131,6 +140,19 @@ def grade(
     if plugin.broken or not plugin.results or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"the suite {suite} is broken, and nothing was graded: {' '.join(plugin.broken) or status}")
     return Result(assignment, submission.sha256, plugin.results, errors, round(time.monotonic() - begun, 2))
+
+
+@contextmanager
+def memory_bounded(extra: int) -> Iterator[None]:
+    """Inside, let this process use so many bytes of memory of its own more than it has now; whatever asks for more gets a MemoryError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = size_of_memory()[1] + extra
+    least = min([limit for limit in (soft, hard, wanted) if limit != resource.RLIM_INFINITY])
+    resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def forget(suite: Path) -> None:

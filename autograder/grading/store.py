@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autograder.assignment.source import ROOT, SOLUTIONS, Assignment
 from autograder.grading.result import Result, TestResult
-from course_lib.files import check_folder, write_atomically
+from course_lib.files import check_folder, write_atomically, write_once
 
 SECRET_BYTES = 32
 # What no grade depends on: whatever else lies in this package is part of the fingerprint, so that nothing new is forgotten.
@@ -24,12 +24,12 @@ TERM = Path(os.environ.get("COURSE_TERM", ROOT / "term")).resolve()
 
 
 def course_secret(file: Path) -> bytes:
-    """The course's secret, made the first time; only its owner may read the file.
+    """The course's secret, made the first time, by one of those who come at once; only its owner may read the file.
 
     Raises ValueError where it is damaged or cannot be written.
     """
     if not file.exists():
-        write_atomically(file, secrets.token_hex(SECRET_BYTES).encode(), mode=0o600)
+        write_once(file, secrets.token_hex(SECRET_BYTES).encode(), mode=0o600)
     found = file.read_text().strip()
     if not re.fullmatch(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}", found):
         raise ValueError(
@@ -40,14 +40,28 @@ def course_secret(file: Path) -> bytes:
 
 def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:
     """The hash of all that a grade depends on besides the submission."""
-    total = hashlib.sha256(hashlib.sha256(secret).digest())
-    for folder in (assignment.suite, SOLUTIONS / assignment.name, course, PACKAGE):
-        ignored = {PACKAGE: NOT_GRADING, SOLUTIONS / assignment.name: ("page.md",)}.get(folder, ())
-        for file in sorted(folder.rglob("*")):
-            inside = file.relative_to(folder)
-            if file.is_file() and inside.parts[0] not in ignored and "__pycache__" not in inside.parts:
-                content = file.read_bytes()
-                total.update(f"{inside}\0{len(content)}\0".encode() + content)
+    parts = [
+        contents(assignment.suite),
+        contents(SOLUTIONS / assignment.name, ("page.md",)),
+        contents(course),
+        code_fingerprint(),
+    ]
+    return hashlib.sha256(hashlib.sha256(secret).digest() + " ".join(parts).encode()).hexdigest()
+
+
+def code_fingerprint() -> str:
+    """The hash of the grader's own code, as it lies on the disk: a process that runs on may have imported another."""
+    return contents(PACKAGE, NOT_GRADING)
+
+
+def contents(folder: Path, ignored: tuple[str, ...] = ()) -> str:
+    """The hash of all files in a folder but those that are ignored, with their names."""
+    total = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        inside = file.relative_to(folder)
+        if file.is_file() and inside.parts[0] not in ignored and "__pycache__" not in inside.parts:
+            content = file.read_bytes()
+            total.update(f"{inside}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
 
 

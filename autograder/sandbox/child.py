@@ -3,10 +3,12 @@
 Nothing of the student's is ever imported, unpickled or evaluated here.
 """
 
+import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from autograder.sandbox.inside import frames
@@ -17,7 +19,11 @@ QUESTIONS_BYTES = 512 << 20  # of all that it asks within one call
 
 
 class StudentError(Exception):
-    """Student code failed: it raised, returned what is no plain data, took too long, or ended. The text is for the student."""
+    """Student code failed: it raised, returned what is no plain data, took too long, or ended. The text is for the student.
+
+    `kind` says which, where the grader itself has seen it: Timeout, Ended, Frame or NotFinite. What a student's own exception is called
+    says nothing, since it may have any name.
+    """
 
     def __init__(self, message: str, kind: str = "", trace: str = "") -> None:
         super().__init__(message)
@@ -27,12 +33,15 @@ class StudentError(Exception):
 class Child:
     """One submission's process. Every method gives plain data, or raises StudentError; none waits longer than its limit.
 
-    `end` ends the process and returns when it is gone; `channel` is our end of its socket, `output` that of its pipe.
+    `end` ends the process and returns when it is gone; `channel` is our end of its socket, `output` that of its pipe. After `until`, on
+    the clock of `time.monotonic`, it is ended (by default, after the time that a whole submission has).
     """
 
-    def __init__(self, end: Callable[[], None], channel: socket.socket, output: int, limits: Limits) -> None:
+    def __init__(
+        self, end: Callable[[], None], channel: socket.socket, output: int, limits: Limits, until: float | None = None
+    ) -> None:
         self.end, self.channel, self.limits = end, channel, limits
-        self.alive, self.until = True, time.monotonic() + limits.all_seconds
+        self.alive, self.until = True, time.monotonic() + limits.all_seconds if until is None else until
         self.printed, self.instead = bytearray(), {}
         self.reader = threading.Thread(target=self._drain, args=(output,), daemon=True)
         self.reader.start()
@@ -98,7 +107,7 @@ class Child:
             while True:
                 frame = self._receive(deadline)
                 named.clear()
-                answer = frames.unpack(frame, resolve)
+                answer = unpacked(frame, resolve)
                 if type(answer) is not dict:
                     raise frames.FrameError("the answer is no answer")
                 if "callback" not in answer:
@@ -108,7 +117,9 @@ class Child:
                 asked += len(frame)
                 if len(frame) > QUESTION_BYTES or asked > QUESTIONS_BYTES:
                     raise frames.FrameError("it asks a function that it was given about too much data")
-                self._send(self._called_back(answer, callables), deadline)
+                with interrupted_at(deadline):
+                    reply = self._called_back(answer, callables)
+                self._send(reply, deadline)
         except TimeoutError:
             raise self._ended(
                 f"your code was still running after {seconds:g} seconds, and was stopped", "Timeout"
@@ -133,7 +144,9 @@ class Child:
             raise frames.FrameError("it calls a function that it was not given")
         try:
             return frames.pack({"value": function(*args, **kwargs)})
-        except Exception as error:  # wrong arguments are the student's, and their code learns of it
+        except TimeoutError:
+            raise
+        except Exception as error:  # wrong arguments are the student's, and their code learns of it; too large ones too
             return frames.pack({"error": f"{type(error).__name__}: {str(error)[:500]}"})
 
     def _send(self, frame: bytes, deadline: float) -> None:
@@ -164,11 +177,41 @@ class Child:
         return StudentError(message, kind)
 
 
+def unpacked(frame: bytes, resolve: Callable[[str], Any]) -> Any:
+    """What a frame holds. Raises FrameError where that breaks a rule, or takes more memory than this process may use."""
+    try:
+        return frames.unpack(frame, resolve)
+    except (MemoryError, RuntimeError) as error:  # the latter is what torch raises
+        raise frames.FrameError("it takes too much memory") from error
+
+
+@contextmanager
+def interrupted_at(deadline: float) -> Iterator[None]:
+    """Inside, raise TimeoutError once it is later than `deadline` (time.monotonic): student code may ask our functions for long work.
+
+    Signals reach the main thread alone: in another one, such as a Dask worker's, the work is not interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - time.monotonic()))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def student_error(found: Any) -> StudentError:
     """The error that a child reports, as text and nothing else."""
     if not is_report(found):
         return StudentError("your code failed, and its error cannot be read", "Frame")
-    return StudentError(f"{found['kind']}: {found['message']}", found["kind"], found["trace"])
+    return StudentError(f"{found['kind']}: {found['message']}", trace=found["trace"])
 
 
 def is_report(found: Any) -> bool:

@@ -112,8 +112,8 @@ class Sandbox:
             _, complaint = self.process.communicate()
             self.complaint = complaint.decode(errors="replace").strip()[-2000:]
 
-    def spawn(self, limits: Limits = USUAL) -> "Child":
-        """A clean child, with nothing in it yet. Raises SandboxError where there can be none."""
+    def spawn(self, limits: Limits = USUAL, until: float | None = None) -> "Child":
+        """A clean child, with nothing in it yet, which is ended after `until`. Raises SandboxError where there can be none."""
         from autograder.sandbox.child import Child  # and with it torch, by now
 
         self.ready()
@@ -131,7 +131,7 @@ class Sandbox:
         finally:
             theirs.close()
             os.close(theirs_output)
-        return Child(partial(self.kill, number), ours, output, limits)
+        return Child(partial(self.kill, number), ours, output, limits, until)
 
     def kill(self, number: int) -> None:
         """End a child and all that it started, and wait until they are gone."""

@@ -4,7 +4,9 @@ import functools
 import hashlib
 import hmac
 import importlib.util
+import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
@@ -98,6 +100,7 @@ class Student:
         self.restarts = -1
         self.instead: Mapping[str, Callable[..., Any]] = {}  # right functions in the place of the student's
         self.child: Child | None = None
+        self.until = time.monotonic() + limits.all_seconds  # for all its processes together
         self.hopeless: StudentError | None = None  # the notebook cannot even be loaded
 
     def ready(self) -> Child:
@@ -105,12 +108,17 @@ class Student:
         if self.hopeless is not None:
             raise self.hopeless
         if self.child is None or not self.child.alive:
+            if time.monotonic() > self.until:
+                minutes = math.ceil(self.limits.all_seconds / 60)
+                raise StudentError(
+                    f"your code took the {minutes} minutes that all of it has, so the rest was not run", "Timeout"
+                )
             if self.restarts >= self.RESTARTS:
                 raise StudentError(
                     f"your code ended its process {self.RESTARTS + 1} times, so the rest was not run", "Ended"
                 )
             self.restarts += 1
-            self.child = self.sandbox.spawn(self.limits)
+            self.child = self.sandbox.spawn(self.limits, self.until)
             try:
                 self.errors = self.child.load(self.cells)
             except StudentError as error:
@@ -158,10 +166,10 @@ class Student:
 
 
 class Files:
-    """The files that were handed in, which may hold anything at all."""
+    """The files that were handed in, which may hold anything at all, and the name of whoever did."""
 
-    def __init__(self, contents: Mapping[str, bytes], refused: Mapping[str, str]) -> None:
-        self.contents, self.refused = contents, refused
+    def __init__(self, contents: Mapping[str, bytes], refused: Mapping[str, str], student: str = "") -> None:
+        self.contents, self.refused, self.student = contents, refused, student
 
     def content(self, name: str) -> bytes:
         """The bytes of a file. Raises Wrong where it was not handed in, or could not be taken."""

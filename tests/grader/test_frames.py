@@ -15,6 +15,7 @@ from torch import Tensor
 
 from autograder.sandbox.inside.frames import (
     BLOCK_BYTES,
+    GENERATORS,
     LENGTHS,
     FrameError,
     check_finite,
@@ -85,7 +86,7 @@ def test_a_generator_crosses_as_its_seed() -> None:
     )
     for seed in (7, "-1", "x", "", None):
         with pytest.raises(FrameError, match="unknown kind of value"):
-            from_json({"$generator": seed}, {}, None)
+            from_json({"$generator": seed}, {}, None, iter([0]))
 
 
 def test_callables_cross_by_name_where_that_is_asked_for() -> None:
@@ -200,3 +201,12 @@ def test_a_tensor_may_be_named_once() -> None:
         unpack(LENGTHS.pack(len(text), len(block)) + text + block)
     x = torch.ones(2)
     assert len(unpack(pack([x, x]))) == 2  # ours are written twice where they stand twice
+
+
+def test_generators_are_counted() -> None:
+    unpack(pack([torch.Generator().manual_seed(1)] * GENERATORS))
+    with pytest.raises(FrameError, match="more than 64 generators"):
+        unpack(pack([torch.Generator().manual_seed(1)] * (GENERATORS + 1)))
+    text = b"[" + b",".join([b'{"\\u0024generator":"1"}'] * 1000) + b"]"
+    with pytest.raises(FrameError, match="more than 64 generators"):
+        unpack(LENGTHS.pack(len(text), 0) + text)

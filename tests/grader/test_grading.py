@@ -1,12 +1,14 @@
 """Grading: right answers score, wrong ones are named, broken ones cost their own test, and the same submission the same grade."""
 
 import json
+import resource
+import time
 from pathlib import Path
 
 import pytest
 
 from autograder.assignment.submission import SubmissionError, read_submission
-from autograder.grading.one import Result, grade
+from autograder.grading.one import Result, grade, memory_bounded
 from autograder.sandbox.child import Limits
 from autograder.sandbox.outside import Sandbox, SandboxError
 from autograder.testing.answers import Wrong, match
@@ -312,3 +314,48 @@ frames.to_json = lambda v, *rest: {"$callable": "0"} if callable(v) else old(v, 
 def twice(f, x): return f
 """
     assert "it holds a function of the grader's" in messages(graded(RIGHT + forger))["test_twice"]
+
+
+GREEDY = """
+import torch
+from autograder.testing.answers import require
+from autograder.testing.suite import points
+
+def repeated(n):
+    return torch.zeros(1000, 1) + torch.zeros(1, n)
+
+@points("total", 5)
+def test_total(student, draw):
+    require(student.number("std", repeated) == 0, "never")
+
+@points("std", 5)
+def test_std(student):
+    require(student.number("total", 2) == 2, "total should be the identity")
+"""
+
+
+def test_memory_that_our_functions_are_asked_for_costs_the_test_that_asks(
+    tmp_path: Path, sandbox: Sandbox, suite: Path
+) -> None:
+    """The function is one of the suite's; what it is asked for would be 16 GB."""
+    (suite / "test_all.py").write_text(GREEDY)
+    code = "def std(f):\n    return float(f(4_000_000).sum())\ndef total(x):\n    return x"
+    result = grade(
+        read_submission(notebook(tmp_path, code)), suite, "demo", sandbox, b"secret", Limits(call_seconds=20)
+    )
+    assert {test.name: test.passed for test in result.tests} == {"test_total": False, "test_std": True}
+    assert "can't allocate memory" in result.tests[0].message and not result.tests[0].review
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory_bounded(1 << 26), pytest.raises(MemoryError):
+        bytearray(1 << 28)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before and len(bytearray(1 << 28)) == 1 << 28
+
+
+def test_a_submission_has_one_deadline_whatever_it_ends(suite: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A process that ends is started again, and has no more time for that."""
+    code = "import os, time\ndef std(a):\n    time.sleep(1.5)\n    os._exit(0)\ntotal = std"
+    limits = Limits(call_seconds=5, load_seconds=5, all_seconds=3)
+    begun = time.monotonic()
+    result = grade(read_submission(notebook(tmp_path, code)), suite, "demo", sandbox, b"secret", limits)
+    assert result.score() == 0 and time.monotonic() - begun < 6
+    assert "minutes that all of it has" in result.tests[-1].message, result.tests

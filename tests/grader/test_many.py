@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -120,10 +122,38 @@ def test_what_cannot_be_graded_is_named_and_the_others_go_on(
 
     monkeypatch.setattr("autograder.grading.one.grade", grade)
     monkeypatch.setattr(many, "Sandbox", lambda *arguments, **options: Mock())
-    again = grades(submitted, tmp_path)
-    problems = [grade.problem for grade in again.values() if grade.result is None]
-    assert problems.count("not graded: OSError: no sandbox today") == 1
-    assert len(again) == len(found) and len(problems) == 5  # and the four that cannot be read
+    jobs = [job for job in submissions(submitted, ASSIGNMENT) if job.student in ("ada", "ben")]
+    with many.Grader(ASSIGNMENT, b"secret") as grader:
+        first, second = many.here(jobs, grader, Store(tmp_path, grader.inputs))
+    assert first.problem == "not graded: OSError: no sandbox today" and first.result is None
+    assert second.result == found["ada"].result
+
+
+def test_a_course_that_changes_while_it_grades_stores_nothing(
+    submitted: Path, graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = graded
+    job = next(job for job in submissions(submitted, ASSIGNMENT) if job.student == "ada")
+    monkeypatch.setattr("autograder.grading.one.grade", lambda *arguments: found["ada"].result)
+    monkeypatch.setattr(many, "Sandbox", lambda *arguments, **options: Mock())
+    with many.Grader(ASSIGNMENT, b"secret") as grader:
+        monkeypatch.setattr(many, "fingerprint", lambda *arguments: "that of an edited suite")
+        (one,) = many.here([job], grader, Store(tmp_path, grader.inputs))
+    assert one.result is None and "the course was changed while this was graded" in one.problem
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_graders_that_start_at_once_share_one_secret(tmp_path: Path) -> None:
+    file, ready = tmp_path / "term" / "secret", threading.Barrier(8)
+
+    def start(_: int) -> bytes:
+        ready.wait()
+        return course_secret(file)
+
+    for _ in range(20):
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(start, range(8)))) == 1
+        file.unlink()
 
 
 def test_a_regrade_from_nothing_is_bit_identical(submitted: Path, graded, tmp_path: Path) -> None:
@@ -289,10 +319,13 @@ def test_the_command_writes_reports_that_cannot_be_scripted(
     done = CliRunner().invoke(app, ["grade", str(submitted), "--assignment", "a01", *options])
     assert done.exit_code == 1 and "90 of 90" in done.output  # four submissions have no grade
     assert "\x1b[2J" not in done.output
-    page = (tmp_path / "f" / "eve\x1b[2J<script>" / "feedback.html").read_text()
+    page = (tmp_path / "f" / "eve\x1b[2J<script>" / ASSIGNMENT.name / "feedback.html").read_text()
     assert "<script>" not in page and "\x1b" not in page and "of 90 points" in page
-    assert "could not be graded: topic.ipynb cannot be read" in (tmp_path / "f" / "empty" / "feedback.html").read_text()
-    sheet = json.loads((tmp_path / "s" / "ben" / "results.json").read_text())
+    assert (
+        "could not be graded: topic.ipynb cannot be read"
+        in (tmp_path / "f" / "empty" / ASSIGNMENT.name / "feedback.html").read_text()
+    )
+    sheet = json.loads((tmp_path / "s" / "ben" / ASSIGNMENT.name / "results.json").read_text())
     assert sheet["score"] == found["ben"].result.score() == sum(test["score"] for test in sheet["tests"])
     assert {test["visibility"] for test in sheet["tests"]} == {"visible"}
     assert sum(test["max_score"] for test in sheet["tests"]) == 90
@@ -302,7 +335,7 @@ def test_the_command_writes_reports_that_cannot_be_scripted(
 def test_messages_are_escaped_in_every_report() -> None:
     nasty = "<img src=x onerror=alert(1)>\x1b]0;title\x07"
     result = Result("a01", "0", [TestResult(nasty, nasty, 1, False, nasty)], [nasty])
-    page = reports.feedback(many.Grade(nasty, result), "Assignment 1")
+    page = reports.feedback(many.Grade(nasty, result), ASSIGNMENT)
     assert "<img" not in page and "\x1b" not in page and "\x07" not in page and "&lt;img" in page
     assert "\x1b" not in json.dumps(reports.gradescope(result), ensure_ascii=False)
 

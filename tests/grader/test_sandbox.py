@@ -467,6 +467,12 @@ def test_two_children_share_no_network_not_even_names_of_sockets(start: Start) -
         "libc.syscall({'x86_64': 425, 'aarch64': 425}[machine], 8, bytes(120))",  # io_uring_setup
         "libc.syscall({'x86_64': 56, 'aarch64': 220}[machine], 0x10000000 | 17, 0, 0, 0, 0)",  # clone into new users
         "libc.socket(40, 1, 0)",  # AF_VSOCK
+        "libc.syscall({'x86_64': 41, 'aarch64': 198}[machine], ctypes.c_uint64(1 << 32 | 40), 1, 0)",  # the kernel reads an int
+        "libc.syscall({'x86_64': 157, 'aarch64': 167}[machine], ctypes.c_uint64(1 << 32 | 1), 0, 0, 0, 0)",  # so for prctl
+        "mapped(33)",  # shared and anonymous
+        "mapped(35)",  # ... and private, which is no kind of mapping
+        "mapped(33 | 1 << 40)",
+        "mapped(1 | 0x20 | 0x8000)",  # populated at once
         "libc.fork()",
         "libc.vfork()",
         "libc.syscall({'x86_64': 56, 'aarch64': 220}[machine], 17, 0, 0, 0, 0)",  # clone into a process of its own
@@ -481,9 +487,36 @@ def test_two_children_share_no_network_not_even_names_of_sockets(start: Start) -
 def test_calls_that_no_submission_needs_are_refused(start: Start, call: str) -> None:
     child = start(
         "import ctypes, platform\nmachine, libc = platform.machine(), ctypes.CDLL(None, use_errno=True)\n"
+        "def mapped(flags):\n    number = {'x86_64': 9, 'aarch64': 222}[machine]\n    libc.syscall.restype = ctypes.c_long\n"
+        "    return libc.syscall(number, None, ctypes.c_ulong(1 << 20), 3, ctypes.c_ulong(flags), -1, 0)\n"
         f"def attempt():\n    found = {call}\n    return [found, ctypes.get_errno()]"
     )
     assert child.call("attempt") == [-1, errno.EPERM]
+
+
+WAYS = {  # memory that stays when it is unmapped, but for one page, and that no limit would count
+    "anonymous": "mmap.mmap(-1, SIZE)",
+    "/dev/zero": "mmap.mmap(os.open('/dev/zero', os.O_RDWR), SIZE)",
+    "a process's own link to it": "mmap.mmap(os.open('/proc/self/fd/' + str(os.open('/dev/zero', os.O_RDWR)), os.O_RDWR), SIZE)",
+    "a file that is deleted": "mmap.mmap(unnamed(), SIZE)",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_memory_cannot_be_hidden_by_unmapping_it(start: Start, way: str) -> None:
+    child = start(
+        "import ctypes, mmap, os, tempfile\nSIZE, held, libc = 1 << 26, [], ctypes.CDLL(None)\n"
+        "def unnamed():\n    file = tempfile.TemporaryFile()\n    file.truncate(SIZE)\n    held.append(file)\n    return file.fileno()\n"
+        f"def hide():\n    for number in range(40):\n        held.append({WAYS[way]})\n        held[-1].write(bytes(SIZE))\n"
+        "        start = ctypes.addressof(ctypes.c_char.from_buffer(held[-1]))\n"
+        "        libc.munmap(ctypes.c_void_p(start + 4096), ctypes.c_ulong(SIZE - 4096))\n    return number",
+        limits=QUICK._replace(memory_bytes=256 << 20, call_seconds=20),
+    )
+    free = psutil.virtual_memory().available
+    with pytest.raises(StudentError):
+        child.call("hide")
+    child.kill()
+    assert psutil.virtual_memory().available > free - (1 << 30)
 
 
 def test_shared_memory_counts_too(start: Start) -> None:
@@ -514,6 +547,28 @@ def test_questions_about_too_much_data_are_not_answered(start: Start) -> None:
     with pytest.raises(StudentError, match="about too much data"):
         start(code).call("ask", lambda x: asked.append(len(x)) or torch.ones(1), 9 << 20)
     assert asked == [1000]
+
+
+def test_work_that_student_code_asks_of_our_functions_ends_with_its_call(start: Start) -> None:
+    def work(seconds: float) -> float:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        return seconds
+
+    child = start("def ask(f, seconds):\n    return f(seconds)")
+    assert child.call("ask", work, 0.1) == 0.1
+    begun = time.monotonic()
+    with pytest.raises(StudentError, match="still running after 3 seconds"):
+        child.call("ask", work, 60.0)
+    assert time.monotonic() - begun < 6
+
+
+def test_names_of_exceptions_say_nothing_of_the_grader(start: Start) -> None:
+    child = start("class NotFinite(Exception): pass\ndef f(): raise NotFinite('no')")
+    with pytest.raises(StudentError, match="NotFinite: no") as caught:
+        child.call("f")
+    assert caught.value.kind == ""
 
 
 def test_forged_reports_of_cells_are_no_reports(sandbox: Sandbox) -> None:

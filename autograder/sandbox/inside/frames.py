@@ -10,7 +10,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,6 +24,7 @@ BLOCK_BYTES = 1 << 26
 DEPTH = 32
 ITEMS = 100_000  # values in one message
 TENSORS = 1024
+GENERATORS = 64  # in one message; each takes 5 kB, and its name a hundredth of that
 AXES = 8
 DIGITS = 400  # of an integer
 TENSOR, CALLABLE, GENERATOR = "$tensor", "$callable", "$generator"
@@ -94,7 +95,7 @@ def unpack(frame: bytes, resolve: Callable[[str], Any] | None = None) -> Any:
     body = memoryview(frame)[LENGTHS.size :]
     tree = parse(bytes(body[:text_length]))
     tensors = parse_block(bytes(body[text_length:]))
-    return from_json(tree, tensors, resolve)
+    return from_json(tree, tensors, resolve, iter(range(GENERATORS)))
 
 
 def lengths(header: bytes) -> tuple[int, int]:
@@ -205,15 +206,17 @@ def check_entry(entry: Any) -> None:
         raise FrameError("the block of numbers holds a tensor of an impossible shape")
 
 
-def from_json(tree: Any, tensors: dict[str, Tensor], resolve: Callable[[str], Any] | None) -> Any:
+def from_json(
+    tree: Any, tensors: dict[str, Tensor], resolve: Callable[[str], Any] | None, generators: Iterator[int]
+) -> Any:
     """The tree with its tensors, special floats and callables put in."""
     if type(tree) is list:
-        return [from_json(item, tensors, resolve) for item in tree]
+        return [from_json(item, tensors, resolve, generators) for item in tree]
     if type(tree) is not dict:
         return tree
     special = [key for key in tree if key.startswith("$")]
     if not special:
-        return {key: from_json(item, tensors, resolve) for key, item in tree.items()}
+        return {key: from_json(item, tensors, resolve, generators) for key, item in tree.items()}
     if tree.keys() == {TENSOR, "kind"} and tree["kind"] in ("torch", "numpy"):
         # Each tensor once: a short message could name a large one often enough to keep its reader busy for hours.
         tensor = tensors.pop(tree[TENSOR], None) if type(tree[TENSOR]) is str else None
@@ -225,6 +228,8 @@ def from_json(tree: Any, tensors: dict[str, Tensor], resolve: Callable[[str], An
     if tree.keys() == {"$float"} and tree["$float"] in ("nan", "inf", "-inf"):
         return float(tree["$float"])
     if tree.keys() == {GENERATOR} and type(tree[GENERATOR]) is str and re.fullmatch("[0-9]{1,19}", tree[GENERATOR]):
+        if next(generators, None) is None:
+            raise FrameError(f"the message holds more than {GENERATORS} generators")
         return torch.Generator().manual_seed(int(tree[GENERATOR]))
     if tree.keys() == {CALLABLE} and resolve is not None and type(tree[CALLABLE]) is str:
         return resolve(tree[CALLABLE])

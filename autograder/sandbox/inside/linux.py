@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import resource
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,9 @@ NEW_THREAD = 0x00010000  # clone(2): no process of its own
 PDEATHSIG, DUMPABLE, NO_NEW_PRIVS = 1, 4, 38  # prctl(2)
 CAPABILITY_VERSION = 0x20080522  # capset(2)
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000  # seccomp_init(3); to REFUSE the number of an error is added
-EQUAL, MASKED = 4, 7  # how seccomp_rule_add(3) compares an argument
+MASKED = 7  # seccomp_rule_add(3): an argument's bits under a mask are compared
+INT = 0xFFFFFFFF  # the bits of an int: the kernel reads no others of such an argument, and a program may set them
+SHARED_ANONYMOUS = 0x01 | 0x20  # mmap(2): memory that stays when it is unmapped, where no limit counts it
 VSOCK, ALG = 40, 38  # address families that no network namespace confines
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -57,6 +60,13 @@ def die_with_parent(signal: int) -> None:
 def set_dumpable(value: bool) -> None:
     """Whether processes of the same user may look into this one."""
     checked(libc.prctl(DUMPABLE, int(value), 0, 0, 0), "prctl")
+
+
+def size_of_memory() -> tuple[int, int]:
+    """The bytes of address space that this process has, most of them the code of its packages, and those that it may write to."""
+    with open("/proc/self/statm") as file:
+        found = [int(pages) * resource.getpagesize() for pages in file.read().split()]
+    return found[0], found[5]
 
 
 def drop_privileges() -> None:
@@ -124,10 +134,11 @@ def forbid_system_calls() -> None:
     for name in FORBIDDEN:
         refuse(name, errno.EPERM)
     refuse("clone", errno.EPERM, Comparison(0, MASKED, NEW_THREAD, 0))
-    refuse("prctl", errno.EPERM, Comparison(0, EQUAL, PDEATHSIG, 0))
+    refuse("prctl", errno.EPERM, Comparison(0, MASKED, INT, PDEATHSIG))
+    refuse("mmap", errno.EPERM, Comparison(3, MASKED, SHARED_ANONYMOUS, SHARED_ANONYMOUS))
     refuse("clone3", errno.ENOSYS)  # its flags lie in memory, out of a filter's sight; libc then takes clone
     for family in (VSOCK, ALG):
-        refuse("socket", errno.EPERM, Comparison(0, EQUAL, family, 0))
+        refuse("socket", errno.EPERM, Comparison(0, MASKED, INT, family))
     found = library.seccomp_load(context)
     if found < 0:
         raise OSError(-found, "seccomp filter")

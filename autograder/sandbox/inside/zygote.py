@@ -150,22 +150,18 @@ def spawn(limits: dict[str, int], descriptors: list[int], control: socket.socket
         os._exit(0)
 
 
-def size_of_memory() -> tuple[int, int]:
-    """The bytes of address space that this process has, most of them the code of its packages, and those that it may write to."""
-    with open("/proc/self/statm") as file:
-        found = [int(pages) * resource.getpagesize() for pages in file.read().split()]
-    return found[0], found[5]
-
-
 def confine(limits: dict[str, int]) -> None:
     """Hide the other processes, set the limits and give up every privilege; from here on nothing can be taken back."""
-    space, data = size_of_memory()
+    space, data = linux.size_of_memory()
     with open("/proc/cpuinfo") as file:
         processors = file.read()
     linux.mount("tmpfs", "/proc", "tmpfs", linux.NOSUID | linux.NODEV, "size=1m")
     with open("/proc/cpuinfo", "w") as file:  # libraries choose their kernels by it
         file.write(processors)
     linux.mount("none", "/proc", None, linux.REMOUNT | linux.READ_ONLY | linux.NOSUID | linux.NODEV, "size=1m")
+    linux.mount(
+        "/dev/null", "/dev/zero", None, linux.BIND
+    )  # which, mapped, gives memory that stays when it is unmapped
     linux.mount("tmpfs", "/dev/pts", "tmpfs", linux.NOSUID | linux.NODEV, "size=4k")  # the machine has few terminals
     linux.mount("none", "/dev/pts", None, linux.REMOUNT | linux.READ_ONLY | linux.NOSUID | linux.NODEV, "size=4k")
     for what, most in (
