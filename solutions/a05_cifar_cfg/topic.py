@@ -9,8 +9,8 @@
 #     optional:
 #     - network.safetensors
 #     limits:
-#       call_seconds: 400
-#       cpu_seconds: 1200
+#       call_seconds: 60
+#       cpu_seconds: 300
 #     withheld:
 #     - sampling.guidance.classifier_free
 #     - sampling.guidance.extrapolated
@@ -217,7 +217,7 @@ guide.picture(plt, curve)
 guide.show(plt, guided_sample, scales=(1.0, 3.0, 8.0))
 
 # %% grade="curve" points=20
-# The file curve.csv is examined here, and some of its scales are measured again, when your notebook is graded.
+# The file curve.csv is compared here with what guidance gives at your scales, and your sampler draws some of its images again, when your notebook is graded.
 
 # %% [markdown]
 # ## Task 7: the verdict (●●○, 10 minutes)
