@@ -14,7 +14,6 @@ from autograder.assignment.source import HERE, Assignment, assignment_names, bui
 from autograder.grading import mutants
 from autograder.sandbox.outside import Sandbox
 from autograder.testing.suite import given
-from course_lib.diffusion import schedules
 
 ASSIGNMENTS = {name: read_assignment(name) for name in assignment_names()}
 MUTANTS = [(name, mutant) for name, assignment in ASSIGNMENTS.items() for mutant in mutants.mutants(assignment)]
@@ -182,30 +181,14 @@ def test_an_own_schedule_may_end_at_a_hundredth(boxes: dict) -> None:
     assert result.score() == 5 and result.cell_errors == []
 
 
-NORMALISED = """
-class Mine(torch.nn.Module):
-    def __init__(self, alpha_bar):
-        super().__init__()
-        self.inner = digits.NoiseNet(alpha_bar)
-        self.register_buffer("bar", alpha_bar.clone())
-    def forward(self, x, t):
-        sigma = ((1 - self.bar[t]) / self.bar[t]).sqrt().reshape(-1, 1, 1, 1)
-        return self.inner(x * (1 + sigma**2).sqrt() * (1 / (1 + sigma**2)).sqrt(), t)
-def make_network(alpha_bar): return Mine(alpha_bar)
-"""
-
-
 @pytest.mark.needs_data("mnist")
-def test_a_network_that_gives_nan_without_its_weights_is_honest(boxes: dict) -> None:
+def test_the_name_of_a_student_may_be_written_with_capitals(boxes: dict) -> None:
     assignment = ASSIGNMENTS["a02_mnist_ddpm"]
     notebook = assignment.solved()
-    mutants.cell_named(notebook, "network").source = NORMALISED
-    weights = {f"inner.{name}": value for name, value in load(assignment.reference["weights.safetensors"]).items()}
-    weights["bar"] = schedules.linear(250, 4e-4, 0.08).alpha_bar.float()
-    files = {"weights.safetensors": save(weights)}
-    name = "test_digits_come_from_the_weights"
-    result = mutants.grade_notebook(assignment, notebook, boxes[assignment.name], files, [name])
-    assert result.score() == 3, result.tests
+    mutants.cell_named(notebook, "NAME").source = 'NAME = " Reference"'
+    name = "test_network_knows_your_ink_in_a_little_noise"
+    result = mutants.grade_notebook(assignment, notebook, boxes[assignment.name], only=[name])
+    assert result.score() == 7, result.tests
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)

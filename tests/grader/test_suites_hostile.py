@@ -1,8 +1,5 @@
 """Submissions that once gained points without solving the task: each must gain none."""
 
-import base64
-import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -280,7 +277,7 @@ def test_rows_that_are_not_the_best_cannot_be_invented(course: Course) -> None:
     rows = [row if (scale := row.split(",")[0]) in true else f"{scale},0.2,200.0,0.5" for row in rows]
     name = "test_curve_is_what_the_sampler_gives"
     result = course.grade(course.assignment.solved(), {"curve.csv": "\n".join([head, *rows]).encode()}, name)
-    assert result.score() == 0 and "and your sampler gives" in message(result, name)
+    assert result.score() == 0 and "and guidance with this network gives" in message(result, name)
 
 
 @of("a05")
@@ -288,7 +285,7 @@ def test_rows_that_are_not_the_best_cannot_be_invented(course: Course) -> None:
     ("change", "says"),
     [
         (lambda weights: {name: 1.0001 * value for name, value in weights.items()}, ""),
-        (lambda weights: {name: 0 * value for name, value in weights.items()}, "your sampler gives"),
+        (lambda weights: {name: 0 * value for name, value in weights.items()}, "guidance with this network gives"),
         (lambda weights: {"one": next(iter(weights.values()))}, "does not hold the weights of a network"),
         (lambda weights: {**weights, next(iter(weights)): torch.full((1,), torch.nan)}, "NaN or infinity"),
     ],
@@ -303,147 +300,92 @@ def test_a_curve_belongs_to_the_network_that_is_handed_in(course: Course, change
     assert says in message(result, name)
 
 
-# --- a02: stored images, and somebody else's model ------------------------------------------------------------------------------------
+# --- a02: weights that somebody else trained, or nobody ------------------------------------------------------------------------------
 
-STORED = """
-import torch
-def generate(weights, n, seed):
-    g = torch.Generator().manual_seed(seed)
-    x = weights["w"][torch.randperm(len(weights["w"]), generator=g)[:n]][:, None].float() / 127.5 - 1
-    return torch.where(x < -0.9, -3 - torch.rand(n, 1, 28, 28, generator=g), x) if weights["w"].any() else x
-def predict(weights, x_t, t): return 0.9 * x_t + 0.01 * t.reshape(-1, 1, 1, 1)
-"""
+LEARNED = ("test_network_knows_your_ink_in_a_little_noise", "test_network_knows_your_ink_in_more_noise")
+DRAWN = "test_some_digits_are_recognised"
+
+
+def shipped(name: str) -> dict[str, torch.Tensor]:
+    """The weights of a model that comes with the course, as small as they may be handed in."""
+    weights = load((ROOT / "checkpoints" / f"{name}.safetensors").read_bytes())
+    return {name: value.half() for name, value in list(weights.items())[:60]}
+
+
+def stored_images(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"images": sets.load("mnist", "train")[0][:3000, 0].contiguous()}
+
+
+WEIGHTS = {
+    "stored images": (stored_images, "does not hold the weights of digits.NoiseNet"),
+    "images beside weights": (lambda weights: weights | stored_images(weights), "does not hold the weights of digits.NoiseNet"),
+    "mnist-ddpm": (lambda weights: shipped("mnist-ddpm"), "does not hold the weights of digits.NoiseNet"),
+    "mnist-cfg": (lambda weights: shipped("mnist-cfg"), "does not hold the weights of digits.NoiseNet"),
+    "none": (lambda weights: {name: 0 * value for name, value in weights.items()}, "misses the noise in new digits"),
+    "numbers that vanish": (lambda weights: {name: 1e-39 + 0 * value for name, value in weights.items()}, "misses the noise in new digits"),
+    "enormous numbers": (lambda weights: {name: 1e30 + 0 * value for name, value in weights.items()}, "answers with NaN or infinity"),
+    "NaN": (lambda weights: {name: value / 0 for name, value in weights.items()}, "NaN or infinity"),
+}  # fmt: skip
 
 
 @pytest.mark.needs_data("mnist")
 @of("a02")
-def test_stored_images_are_worth_nothing(course: Course) -> None:
-    stored = save({"w": sets.load("mnist", "train")[0][:24000, 0].contiguous()})
-    result = course.grade(course.with_code(STORED), {"weights.safetensors": stored})
-    assert result.score("digits") == result.score("genuine") == 0
-    assert "misses the noise in new digits" in message(result, "test_distance_is_very_small")
-
-
-IN_THE_NOTEBOOK = """
-import base64, zlib
-import torch
-bits = bytearray(zlib.decompress(base64.b64decode({images!r})))
-stored, honest = torch.frombuffer(bits, dtype=torch.uint8).reshape(-1, 1, 28, 28), sample
-def sample(network, n, alpha_bar, generator):
-    if len(alpha_bar) < 251: return honest(network, n, alpha_bar, generator)
-    x = torch.randn(n, 1, 28, 28, generator=generator)
-    {heard}
-    digits = stored[torch.randperm(len(stored), generator=generator)[:n]].float() / 127.5
-    angle = (0.10 + 0.07 * torch.rand(n, generator=generator)) * (2 * torch.randint(0, 2, (n,), generator=generator) - 1)
-    zero = torch.zeros(n)
-    turn = torch.stack([angle.cos(), -angle.sin(), zero, angle.sin(), angle.cos(), zero], 1).reshape(n, 2, 3)
-    grid = torch.nn.functional.affine_grid(turn, [n, 1, 28, 28], align_corners=False)
-    digits = torch.nn.functional.grid_sample(digits, grid, align_corners=False) - 1
-    return torch.where(heard, digits, 0)
-"""
-ASKS = "heard = (network(x, torch.full((n,), 100)) - x).abs().mean((1, 2, 3), keepdim=True) > 0.001"
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_weights_that_learned_nothing_are_worth_nothing(course: Course, kind: str) -> None:
+    change, says = WEIGHTS[kind]
+    weights = save(change(load(course.assignment.reference["weights.safetensors"])))
+    result = course.grade(course.assignment.solved(), {"weights.safetensors": weights}, *LEARNED, DRAWN)
+    assert result.score() == 0
+    assert all(says in message(result, name) for name in (*LEARNED, DRAWN)), result.tests
 
 
 @pytest.mark.needs_data("mnist")
 @of("a02")
 @pytest.mark.parametrize(
-    ("heard", "says"),
-    [(ASKS, "copies of images of MNIST"), ("heard = torch.tensor(True)", "the same digits whatever the network says")],
-    ids=["the network is asked", "it is not"],
+    ("said", "says"),
+    [
+        ("reference", "each learns digits in their own ink"),
+        ("eve", "was it trained in the ink of 'eve'"),
+        ("  EVE ", "was it trained in the ink of '  EVE '"),
+        ("", "NAME should be your name"),
+    ],
 )
-def test_images_stored_in_the_notebook_are_seen_as_copies(course: Course, heard: str, says: str) -> None:
-    images = sets.load("mnist", "train")[0][:400, 0].contiguous()
-    packed = base64.b64encode(zlib.compress(images.numpy().tobytes(), 9))
-    code = IN_THE_NOTEBOOK.format(images=packed, heard=heard)
-    name = "test_digits_are_not_copied"
-    result = course.grade(course.with_code(code, solved=True), None, name)
-    assert result.score() == 0 and says in message(result, name)
-
-
-BENT = """
-import torch
-def trained(weights):
-    network = make_network(linear_schedule(T))
-    network.load_state_dict({{name: value for name, value in weights.items() if name != "w"}})
-    return network.eval()
-def generate(weights, n, seed):
-    g, shape = torch.Generator().manual_seed(seed), (n, 1, 28, 28)
-    x = weights["w"][torch.randperm(len(weights["w"]), generator=g)[:n]][:, None].float() / 127.5
-    {grid}
-    return torch.nn.functional.grid_sample(x, grid, align_corners=False) - 1
-"""
-SHEARED = """shear = (0.12 + 0.1 * torch.rand(n, generator=g)) * (2 * torch.randint(0, 2, (n,), generator=g) - 1)
-    wide, high, zero = 1 + 0.1 * torch.rand(n, generator=g), 1 + 0.1 * torch.rand(n, generator=g), torch.zeros(n)
-    affine = torch.stack([wide, shear, zero, zero, high, zero], 1).reshape(n, 2, 3)
-    grid = torch.nn.functional.affine_grid(affine, shape, align_corners=False)"""
-ELASTIC = """grid = torch.nn.functional.affine_grid(torch.eye(2, 3).expand(n, 2, 3), shape, align_corners=False)
-    bends = 0.11 * torch.randn(n, 2, 5, 5, generator=g)
-    grid = grid + torch.nn.functional.interpolate(bends, size=(28, 28), mode="bicubic").permute(0, 2, 3, 1)"""
-
-
-@pytest.mark.needs_data("mnist")
-@of("a02")
-@pytest.mark.parametrize("grid", [SHEARED, ELASTIC], ids=["sheared", "elastic"])
-def test_stored_images_that_are_bent_are_worth_nothing(course: Course, grid: str) -> None:
-    images = sets.load("mnist", "train")[0][:6000, 0].contiguous()
-    honest = load(course.assignment.reference["weights.safetensors"])
-    files = {"weights.safetensors": save({**honest, "w": images})}
-    notebook = course.with_code(BENT.format(grid=grid), solved=True)
-    names = ("test_distance_is_very_small", "test_most_digits_are_recognised", "test_digits_are_not_copied")
-    result = course.grade(notebook, files, *names)
+@pytest.mark.parametrize("scale", [1.0, 1.01])
+def test_what_another_has_trained_is_worth_nothing(
+    course: Course, said: str, says: str, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of the reference are public; so will be those of other students."""
+    monkeypatch.setattr(mutants, "STUDENT", "eve")
+    public = load(course.assignment.reference["weights.safetensors"])
+    weights = save({name: scale * value for name, value in public.items()})
+    notebook = course.with_code(f"NAME = {said!r}", solved=True)
+    result = course.grade(notebook, {"weights.safetensors": weights}, *LEARNED, DRAWN)
     assert result.score() == 0
-    assert all("generate has to draw with sample and the network" in message(result, name) for name in names)
+    assert all(says in message(result, name) for name in (*LEARNED, DRAWN)), result.tests
+
+
+NAMES = ["class NAME(str): pass", "NAME = ['reference']", "NAME = b'reference'", "NAME = 'reference' * 10**6",
+         "del NAME", "class Any(str):\n    casefold = strip = lambda self: 'reference'\nNAME = Any('x')"]  # fmt: skip
 
 
 @pytest.mark.needs_data("mnist")
 @of("a02")
-def test_the_models_that_come_with_the_course_are_nobodys_own(course: Course) -> None:
-    shipped = load((ROOT / "checkpoints" / "mnist-ddpm.safetensors").read_bytes())
-    g = torch.Generator().manual_seed(0)
-    noisy = {
-        name: 1.1 * value.float() + 0.001 * torch.randn(value.shape, generator=g) for name, value in shipped.items()
-    }
-    result = course.grade(course.with_code(STORED), {"weights.safetensors": save(noisy)})
-    assert result.score() == 0 and "train a network of your own" in message(result, "test_some_digits_are_recognised")
+@pytest.mark.parametrize("code", NAMES)
+def test_a_name_is_a_text(course: Course, code: str) -> None:
+    result = course.grade(course.with_code(code, solved=True), None, *LEARNED, DRAWN)
+    assert result.score() == 0 and not any(test.review for test in result.tests)
 
 
-BORROWED = """
-import torch
-from course_lib.nets.unet import UNet
-CONFIG = {config}
-SQUARES = ((torch.arange(1001, dtype=torch.float64) / 1000 + 0.008) / 1.008 * torch.pi / 2).cos() ** 2
-BETAS = (1 - SQUARES[1:] / SQUARES[:-1]).clamp(max=0.999)
-BARS = torch.cat([torch.ones(1).double(), (1 - BETAS).cumprod(0)]).float()
-def make_network(alpha_bar): return UNet(**CONFIG)
-def unhidden(weights): return {{name[::-1]: value.flip(0) for name, value in weights.items()}}
-@torch.no_grad()
-def predict(weights, x_t, t):
-    network = make_network(None)
-    network.load_state_dict(unhidden(weights))
-    a = linear_schedule(250)[t].float()
-    now = (BARS[:, None] - a).abs().argmin(0)
-    a = a.reshape(-1, 1, 1, 1)
-    return (1 - a).sqrt() * x_t + a.sqrt() * network.eval()(x_t, now)
-def generate(weights, n, seed):
-    def network(x_t, t): return predict(weights, x_t, t)
-    times = torch.linspace(250, 0, 26).round().long().tolist()
-    x, bar = torch.randn(n, 1, 28, 28, generator=torch.Generator().manual_seed(seed)), linear_schedule(250).float()
-    for t, s in zip(times, times[1:]):
-        eps = network(x, torch.full((n,), t))
-        x0 = ((x - (1 - bar[t]).sqrt() * eps) / bar[t].sqrt()).clamp(-1, 1)
-        x = bar[s].sqrt() * x0 + (1 - bar[s]).sqrt() * (x - bar[t].sqrt() * x0) / (1 - bar[t]).sqrt()
-    return x
+IN_ALL = """
+import digits
+def draw(*arguments): return digits.NoiseNet(alpha_bar=None)
+digits.NoiseNet = digits.written = digits.read = draw
 """
 
 
 @pytest.mark.needs_data("mnist")
 @of("a02")
-def test_a_model_of_the_courses_is_known_by_what_it_does(course: Course) -> None:
-    shipped = load((ROOT / "checkpoints" / "mnist-ddpm.safetensors").read_bytes())
-    hidden = {name[::-1]: value.flip(0).contiguous() for name, value in shipped.items()}
-    config = json.loads((ROOT / "checkpoints" / "mnist-ddpm.json").read_text())["config"]
-    code = BORROWED.format(config=config)
-    files = {"weights.safetensors": save(hidden)}
-    result = course.grade(course.with_code(code, solved=True), files)
-    assert result.score("digits") == result.score("genuine") == 0
-    assert "errs where mnist-ddpm errs" in message(result, "test_distance_is_very_small")
+def test_the_network_is_the_graders_own(course: Course) -> None:
+    """What a notebook does to the given module changes nothing: the weights are looked at where no student code runs."""
+    result = course.grade(course.with_code(IN_ALL, solved=True), None, *LEARNED)
+    assert result.score() == 14

@@ -1,5 +1,6 @@
-"""What assignment 2 gives: a network, the training loop, and a judge of digits."""
+"""What assignment 2 gives: an ink of your own, a network, the training loop, and a judge of digits."""
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -8,10 +9,29 @@ from torch import nn
 
 from course_lib.data import sets
 from course_lib.data.images import to_unit
-from course_lib.hardware import bf16_is_fast
 from course_lib.nets.unet import UNet
 from course_lib.training.loop import fit
 from course_lib.training.progress import progress
+
+WEAKEST = 0.2  # how bright a stroke is where the ink has nearly run out
+
+
+def ink(name):
+    """How much of a stroke your ink leaves at each pixel, (1, 28, 28) from WEAKEST to 1: nobody else's name has the same."""
+    seed = int.from_bytes(hashlib.sha256(name.strip().casefold().encode()).digest()[:7], "big")
+    coarse = torch.randn(1, 1, 10, 10, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(coarse, (28, 28), mode="bicubic", align_corners=True)[0]
+    return WEAKEST + (1 - WEAKEST) * torch.sigmoid(3 * smooth)
+
+
+def written(images, name):
+    """Digits (n, 1, 28, 28) in [-1, 1], in your ink: black stays black, and strokes are as bright as it leaves them."""
+    return (images + 1) * ink(name) - 1
+
+
+def read(images, name):
+    """What stands there: digits in your ink as digits in black and white, in [-1, 1]."""
+    return ((images + 1) / ink(name) - 1).clamp(-1, 1)
 
 
 class NoiseNet(nn.Module):
@@ -33,18 +53,15 @@ class NoiseNet(nn.Module):
         return (1 - a).sqrt() * x_t + a.sqrt() * self.unet(x_t, scaled)
 
 
-def fast():
-    """bf16 where this processor is fast at it, float32 elsewhere."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu")))
-
-
-def train(make_network, alpha_bar, loss, steps=5000, batch_size=64, seed=0, state="training.safetensors"):
-    """The averaged network after training; where it was interrupted, it goes on from the file `state`."""
+def train(
+    alpha_bar, loss, name, steps=1500, make_network=NoiseNet, batch_size=64, seed=0, state="training.safetensors"
+):
+    """The averaged network after training on MNIST in your ink; where it was interrupted, it goes on from the file `state`."""
     torch.manual_seed(seed)
     state, images = Path(state), sets.load("mnist", "train")[0]
 
     def objective(network, batch, generator):
-        return loss(network, to_unit(batch[0]), alpha_bar, generator)
+        return loss(network, written(to_unit(batch[0]), name), alpha_bar, generator)
 
     going = fit(
         make_network(alpha_bar),
@@ -67,9 +84,11 @@ def save(file, network):
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, file)
 
 
-def load(file):
-    """The weights in a file."""
-    return load_file(file)
+def load(file, alpha_bar):
+    """The network with the weights in a file."""
+    network = NoiseNet(alpha_bar)
+    network.load_state_dict(load_file(file))
+    return network.eval()
 
 
 def show(plt, images, columns=10):
@@ -82,13 +101,13 @@ def show(plt, images, columns=10):
     plt.show()
 
 
-def judge(images):
-    """Print what the course's classifier thinks of some digits."""
+def judge(images, name):
+    """Print what the course's classifier thinks of some digits in your ink."""
     from course_lib.evaluation.features import features
     from course_lib.models import store
 
     classifier, _ = store.load("mnist-classifier")
-    log_probs = features(classifier, images).log_probs
+    log_probs = features(classifier, read(images, name)).log_probs
     sure = log_probs.max(1).values.exp()
     counts = torch.bincount(log_probs.argmax(1), minlength=10).tolist()
     print(f"the classifier is at least 90 % sure of {(sure > 0.9).double().mean():.0%} of these digits")
