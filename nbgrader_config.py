@@ -18,9 +18,11 @@ sys.path.insert(0, str(ROOT))  # the packages beside this file
 def configure(c: Any) -> None:
     """Everything that is set. What you add belongs in here too, so that a mistake in it cannot switch off the rest."""
     from autograder.exchange.collect import clean_all, read_times_safely
+    from autograder.exchange.finished import finish_what_was_interrupted
     from autograder.grading.store import TERM
 
     read_times_safely()
+    finish_what_was_interrupted()
 
     # nbgrader makes its database with the command alembic, which lies beside this Python.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -33,13 +35,17 @@ def configure(c: Any) -> None:
     for step in ("release", "submitted", "autograded", "feedback", "solution"):
         setattr(c.CourseDirectory, f"{step}_directory", str(TERM / step))
     c.CourseDirectory.db_url = os.environ.get("COURSE_DATABASE", f"sqlite:///{TERM / 'gradebook.db'}")
+    os.umask(0o077)  # submissions and grades are nobody else's on this machine
     TERM.mkdir(parents=True, exist_ok=True)
+    TERM.chmod(0o700)
 
     # `nbgrader zip_collect` takes archives that hold a folder for each student: term/downloaded/<assignment>/archive/*.zip
     c.ZipCollectApp.extractor_plugin = "autograder.exchange.collect.Extractor"
     c.ZipCollectApp.downloaded_directory = os.path.relpath(TERM / "downloaded", ROOT)
     c.FileNameCollectorPlugin.named_regexp = r".*/extracted/(?P<student_id>[^/]+)/(?P<file_id>[^/]+)$"
     c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
+
+    c.ExportApp.plugin_class = "autograder.exchange.export.Csv"
 
     # Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.
     c.GenerateAssignment.preprocessors = [

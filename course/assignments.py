@@ -96,7 +96,7 @@ def grade(
             raise typer.Exit(130) from None
     title = str(found.course["title"])
     console.print(grades_table(title, map(row, grades)))
-    reports.write_reports(grades, title, places)
+    reports.write_reports(grades, found, places)
     if any(one.result is None for one in grades):
         raise typer.Exit(1)
 

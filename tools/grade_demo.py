@@ -65,7 +65,7 @@ def main() -> None:
     table = Table("student", "points", "of", title="Grades, before a person has read the proofs", title_justify="left")
     with open(DEMO / "grades.csv") as stream:
         for row in csv.DictReader(stream):
-            table.add_row(row["student_id"], row["score"], row["max_score"])
+            table.add_row(row["student_id"], row["raw_score"], row["max_score"])
     Console().print(table)
     shown = DEMO.relative_to(ROOT)
     print(f"Feedback:  {shown}/term/feedback/partly-wrong/{name}/topic.html")

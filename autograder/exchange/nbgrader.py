@@ -26,7 +26,7 @@ from autograder.exchange.collect import irregular
 from autograder.exchange.reports import plain
 from autograder.grading.many import Grader, check_data
 from autograder.grading.result import Result
-from autograder.grading.store import TERM, Store, course_secret
+from autograder.grading.store import TERM, Store, code_fingerprint, course_secret
 
 PICTURES = {"image/png", "image/jpeg", "image/gif", "image/svg+xml"}
 PICTURES_OF_A_CELL = 20
@@ -235,6 +235,12 @@ def outputs(result: Result, task: str, errors: list[str]) -> list[NotebookNode]:
 def graded(name: str, notebook: Path) -> Result:
     """The grade of a submitted notebook: the one that is known, or a new one."""
     secret = course_secret(TERM / "grades" / "secret")
+    if name in graders and not graders[name].current():  # the formgrader runs for weeks
+        if code_fingerprint() != CODE:
+            raise RuntimeError(
+                "the grader itself was updated: restart JupyterLab, or whatever runs nbgrader, and grade again"
+            )
+        graders.pop(name).close()
     if name not in graders:
         assignment = read_assignment(name)
         check_data(assignment)
@@ -250,3 +256,4 @@ def graded(name: str, notebook: Path) -> Result:
 
 
 graders: dict[str, Grader] = {}  # of this process, by assignment
+CODE = code_fingerprint()  # of the grader that this process has imported

@@ -1,13 +1,17 @@
 """What comes out of grading: a table, one JSON for all, Gradescope's results.json, and feedback as HTML."""
 
-import html
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from autograder.assignment.source import Assignment
 from autograder.grading.many import Grade
-from autograder.grading.result import Result, TestResult
+from autograder.grading.result import Result
 from course_lib.files import check_destination, check_folder, write_atomically
+
+HERE = Path(__file__).parent
 
 
 def plain(text: str) -> str:
@@ -54,37 +58,53 @@ def gradescope(result: Result) -> dict[str, Any]:
     }
 
 
-def row(test: TestResult) -> str:
-    """One test as a line of the feedback's table."""
-    kind, points = ("passed", test.worth) if test.passed else ("failed", 0)
-    task, name, message = (html.escape(plain(text)) for text in (test.task, test.name, test.message))
-    cells = (task, name, f"{points:g} of {test.worth:g}", f"<pre>{message}</pre>")
-    return f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+def feedback(grade: Grade, assignment: Assignment) -> str:
+    """A page for the student: what each task gave, and what to read where it gave less; of causes and consequences the cause first.
+
+    All text is escaped, and nothing on the page comes from another host.
+    """
+    result, title = grade.result, str(assignment.course["title"])
+    about: dict[str, Any] = {"title": title, "student": plain(grade.student), "problem": plain(grade.problem)}
+    if result is not None:
+        by_hand = assignment.by_hand
+        about |= {
+            "score": f"{result.score():g}",
+            "worth": f"{result.worth():g}",
+            "manual": f"{sum(by_hand.values()):g}" if by_hand else "",
+            "by_hand": " and ".join(named(task) for task in by_hand),
+            "cell_errors": [plain(error) for error in result.cell_errors],
+            "tasks": [task_of(result, task) for task in dict.fromkeys(test.task for test in result.tests)],
+        }
+    templates = Environment(autoescape=True, loader=FileSystemLoader(HERE), trim_blocks=True, undefined=StrictUndefined)
+    return templates.get_template("feedback.html.jinja").render({"manual": "", "cell_errors": [], "tasks": [], **about})
 
 
-def feedback(grade: Grade, title: str) -> str:
-    """A page for the student: what each task gave, and what to read where it gave less. All text is escaped."""
-    name = html.escape(plain(grade.student))
-    if grade.result is None:
-        body = f"<p>This submission could not be graded: {html.escape(plain(grade.problem))}</p>"
-    else:
-        rows = "".join(map(row, grade.result.tests))
-        errors = "".join(f"<pre>{html.escape(plain(error))}</pre>" for error in grade.result.cell_errors)
-        body = (
-            f"<p><strong>{grade.result.score():g} of {grade.result.worth():g} points</strong> from the tests.</p>"
-            f"<table><thead><tr><th>task</th><th>test</th><th>points</th><th>what it says</th></tr></thead><tbody>{rows}</tbody></table>"
-            + (f"<h2>Cells that failed</h2>{errors}" if errors else "")
+def task_of(result: Result, task: str) -> dict[str, Any]:
+    """What the page says of one task: its points, the tests that failed, and those that passed."""
+    tests = [test for test in result.tests if test.task == task]
+    shown = [
+        (
+            test.passed,
+            {
+                "name": named(test.name.removeprefix("test_")),
+                "worth": f"{test.worth:g}",
+                "message": plain(test.message),
+            },
         )
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
-        "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.4rem;border-bottom:1px solid #8884;vertical-align:top}"
-        "pre{white-space:pre-wrap;margin:0}.failed td:nth-child(3){color:#c4401c}"
-    )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}: {name}</title><style>{style}</style></head>"
-        f"<body><h1>{html.escape(title)}</h1><p>{name}</p>{body}</body></html>\n"
-    )
+        for test in tests
+    ]
+    return {
+        "name": named(task),
+        "score": f"{result.score(task):g}",
+        "worth": f"{result.worth(task):g}",
+        "failed": [test for passed, test in shown if not passed],
+        "passed": [test for passed, test in shown if passed],
+    }
+
+
+def named(name: str) -> str:
+    """The name of a task or test as one reads it."""
+    return plain(name).replace("_", " ")
 
 
 class Places(NamedTuple):
@@ -103,13 +123,21 @@ class Places(NamedTuple):
                 check_folder(folder)
 
 
-def write_reports(grades: list[Grade], title: str, places: Places) -> None:
-    """Write what was asked for. A student's name was the name of a folder, so it can be one again."""
+def write_reports(grades: list[Grade], assignment: Assignment, places: Places) -> None:
+    """Write what was asked for: below each folder STUDENT/ASSIGNMENT/, so that a term's assignments lie side by side.
+
+    A student's name was the name of a folder, so it can be one again.
+    """
     if places.json_file:
         write_atomically(places.json_file, as_json(grades))
     for grade in grades:
         if places.feedback:
-            write_atomically(places.feedback / grade.student / "feedback.html", feedback(grade, title).encode())
+            write_atomically(
+                places.feedback / grade.student / assignment.name / "feedback.html",
+                feedback(grade, assignment).encode(),
+            )
         if places.gradescope and grade.result is not None:
             text = json.dumps(gradescope(grade.result), indent=1)
-            write_atomically(places.gradescope / grade.student / "results.json", text.encode() + b"\n")
+            write_atomically(
+                places.gradescope / grade.student / assignment.name / "results.json", text.encode() + b"\n"
+            )

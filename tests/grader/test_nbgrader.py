@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -413,7 +413,7 @@ def term(bubblewrap: None, tmp_path_factory: pytest.TempPathFactory) -> Term:
 
 def test_scores_are_those_of_course_grade(term: Term) -> None:
     found = term.grades()
-    assert {student: float(row["score"]) for student, row in found.items() if student in SCORES} == SCORES
+    assert {student: float(row["raw_score"]) for student, row in found.items() if student in SCORES} == SCORES
     assert all(float(row["max_score"]) == 100 for row in found.values())
     file = term.folder / "grades.json"
     command = [
@@ -428,6 +428,63 @@ def test_scores_are_those_of_course_grade(term: Term) -> None:
     subprocess.run([*command, "--json", str(file)], cwd=ROOT, env=term.environment, capture_output=True, check=False)
     ours = {entry["student"]: entry["score"] for entry in json.loads(file.read_text())}
     assert ours == {**SCORES, "dan": 0, "gus": None, "mal": None}
+
+
+def test_what_was_not_graded_is_blank_in_the_table_and_not_0(term: Term) -> None:
+    found = term.grades()
+    assert {found[student]["status"] for student in ("gus", "mal", "dan")} == {"not graded"}
+    assert {found[student][column] for student in ("gus", "mal", "dan") for column in ("score", "raw_score")} == {""}
+    assert all(found[student]["status"] in ("graded", "needs manual grading") for student in SCORES)
+
+
+def test_nobody_else_on_the_machine_may_look_into_a_term(term: Term) -> None:
+    modes = {path: path.stat().st_mode & 0o077 for path in (term.folder / "term").rglob("*.db")}
+    assert modes and set(modes.values()) == {0} and (term.folder / "term").stat().st_mode & 0o777 == 0o700
+
+
+def cut_in_two(folder: Path) -> None:
+    (folder / "topic.ipynb").chmod(0o644)
+    (folder / "topic.ipynb").write_bytes((folder / "topic.ipynb").read_bytes()[:1000])
+
+
+def without_its_notebook(folder: Path) -> None:
+    (folder / "topic.ipynb").unlink()
+
+
+@pytest.mark.parametrize("left", [cut_in_two, without_its_notebook])
+def test_what_a_killed_command_left_is_made_again(term: Term, left: Callable[[Path], None]) -> None:
+    before, folder = term.grades(), term.path("autograded", "ben")
+    whole = (folder / "topic.ipynb").read_bytes()
+    left(folder)
+    with Gradebook(f"sqlite:///{term.folder / 'term' / 'gradebook.db'}") as gradebook:
+        gradebook.find_grade("grade_one_step", "topic", NAME, "ben").auto_score = None
+        gradebook.db.commit()
+    assert term.grades()["ben"]["status"] == "not graded"
+    _, said = term.run("autograde", NAME)
+    assert f"made again, since it was interrupted, or what it came from has changed: {folder}" in said
+    assert term.grades() == before and (folder / "topic.ipynb").read_bytes() == whole
+    assert f"Skipping existing assignment: {term.path('autograded', 'ada')}" in said
+
+
+def test_a_grader_that_is_killed_leaves_nothing_that_the_next_run_does_not_find(term: Term) -> None:
+    before, command = term.grades(), [str(Path(sys.executable).parent / "nbgrader"), "autograde", NAME, "--force"]
+    for student in ("ada", "ben"):
+        folder = term.path("autograded", student)
+        old = folder.stat().st_ino
+        going = subprocess.Popen(
+            command, cwd=ROOT, env=term.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        while (
+            time.monotonic() < deadline
+            and going.poll() is None
+            and (not folder.exists() or folder.stat().st_ino == old)
+        ):
+            time.sleep(0.001)  # until the folder is another one
+        going.kill()
+        going.wait()
+    term.run("autograde", NAME)
+    assert term.grades() == before
 
 
 def test_a_malformed_or_endless_notebook_is_flagged_and_the_others_are_graded(term: Term) -> None:
@@ -499,7 +556,7 @@ def test_what_a_person_reads_waits_for_one_and_an_empty_answer_does_not(term: Te
         assert waiting == {"ada": True, "ben": True, "cat": False, "eve": False, "odd": True}
         gradebook.find_grade("proof", "topic", NAME, "ada").manual_score = 9
         gradebook.db.commit()
-    assert float(term.grades()["ada"]["score"]) == 99
+    assert float(term.grades()["ada"]["raw_score"]) == 99
 
 
 def test_grading_again_changes_nothing_and_keeps_what_a_person_gave(term: Term) -> None:
@@ -508,7 +565,9 @@ def test_grading_again_changes_nothing_and_keeps_what_a_person_gave(term: Term) 
     bits = again.read_bytes()
     term.run("autograde", NAME, "--force")
     assert again.read_bytes() == bits
-    assert {s: row["score"] for s, row in term.grades().items()} == {s: row["score"] for s, row in before.items()}
+    assert {s: row["raw_score"] for s, row in term.grades().items()} == {
+        s: row["raw_score"] for s, row in before.items()
+    }
 
 
 def test_the_guide_s_late_penalty_takes_ten_points_a_day() -> None:
@@ -569,5 +628,5 @@ def test_the_gradebook_may_lie_in_postgresql(server: str, tmp_path: Path) -> Non
     for words in (("generate_assignment", NAME), ("autograde", NAME, "--student", "ben"), ("generate_feedback", NAME)):
         status, said = term.run(*words)
         assert status == 0, said
-    assert float(term.grades()["ben"]["score"]) == SCORES["ben"]
+    assert float(term.grades()["ben"]["raw_score"]) == SCORES["ben"]
     assert not (tmp_path / "term" / "gradebook.db").exists()
