@@ -45,6 +45,7 @@ def configure(c: Any) -> None:
     c.FileNameCollectorPlugin.named_regexp = r".*/extracted/(?P<student_id>[^/]+)/(?P<file_id>[^/]+)$"
     c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
 
+    c.HTMLExporter.filters = {"highlight_code": "autograder.exchange.nbgrader.highlighted"}
     c.ExportApp.plugin_class = "autograder.exchange.export.Csv"
 
     # Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.

@@ -3,7 +3,7 @@
 import os
 import sys
 from io import TextIOWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -68,11 +68,13 @@ app = typer.Typer(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    grading: Annotated[bool, typer.Option("--grading", help="also start a sandbox, as grading does")] = False,
+) -> None:
     """Show what this machine has, and what to do where something needed is missing (exit status 1)."""
     from course.doctor import examine
 
-    findings = examine()
+    findings = examine(grading)
     console.print(findings_table(findings))
     for finding in findings:
         if finding.remedy:

@@ -4,6 +4,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,9 +23,10 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def examine() -> list[Finding]:
-    """All findings, in the order in which they are shown."""
-    return [python(), *torch_and_device(), *data_sets(), bubblewrap(), free_disk(sets.data_dir())]
+def examine(for_grading: bool = False) -> list[Finding]:
+    """All findings, in the order in which they are shown; `for_grading` starts a sandbox, too."""
+    sandbox = grading() if for_grading else bubblewrap()
+    return [python(), *torch_and_device(), *data_sets(), sandbox, free_disk(sets.data_dir())]
 
 
 def python() -> Finding:
@@ -86,6 +88,51 @@ def bubblewrap() -> Finding:
         return Finding("optional", "bubblewrap", "not found", remedy)
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     return Finding("ok", "bubblewrap", f"{said.stdout.strip()} ({program})")
+
+
+# What a sandbox that does not start says, and what to do about it.
+REMEDIES = {
+    "namespace": "this machine, or its container, gives no namespaces: on Ubuntu 24.04 or later allow them by an AppArmor profile for "
+    "/usr/bin/bwrap (or sysctl kernel.apparmor_restrict_unprivileged_userns=0), elsewhere by sysctl kernel.unprivileged_userns_clone=1; "
+    "start a container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --cap-add SYS_ADMIN",
+    "libseccomp": "install your system's libseccomp package (Debian, Ubuntu: apt install libseccomp2)",
+    "bubblewrap (bwrap) is not installed": "install your system's bubblewrap package (Debian, Ubuntu: apt install bubblewrap)",
+    "this Python lies in": "install Python outside of /tmp and /dev/shm, and the course with it",
+    "No module named": "install the course with all that grading needs: pip install 'learning-to-denoise[book,dev,grade]'",
+}
+SAME_CAUSE = ("uid map", "Operation not permitted", "Permission denied", "No space left on device", "unshare", "mount")
+
+
+def grading() -> Finding:
+    """Whether a submission can be graded here: a sandbox is started, and runs a line of code."""
+    from autograder.assignment.library import build_course
+    from autograder.sandbox.outside import Sandbox, SandboxError
+
+    try:
+        with tempfile.TemporaryDirectory() as folder, Sandbox(build_course([], Path(folder))) as box:
+            from autograder.sandbox.child import StudentError
+
+            child = box.spawn()
+            try:
+                child.load(["answer = 42"])
+                if child.get("answer") == 42:
+                    return Finding("ok", "grading", "a sandbox starts, and runs code")
+                complaint = "it answers what it was not asked"
+            except StudentError as error:
+                complaint = f"{error}: {child.printed.decode(errors='replace')}"
+            finally:
+                child.kill()
+    except (SandboxError, OSError) as error:
+        complaint = str(error)
+    return Finding("missing", "grading", complaint.strip().splitlines()[-1][-300:], remedy(complaint))
+
+
+def remedy(complaint: str) -> str:
+    """What to do about a sandbox that does not start."""
+    found = next((text for key, text in REMEDIES.items() if key in complaint), None)
+    if found is None and any(key in complaint for key in SAME_CAUSE):
+        found = REMEDIES["namespace"]
+    return found or "the guide for instructors says what a sandbox needs"
 
 
 def free_disk(folder: Path) -> Finding:

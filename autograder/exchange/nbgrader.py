@@ -7,6 +7,7 @@ nbgrader looks for them. What lies in the folder of a submission is the business
 """
 
 import atexit
+import html
 import json
 import re
 from itertools import count, islice
@@ -19,6 +20,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers.python import PythonLexer
 
 from autograder.assignment.source import read_assignment
 from autograder.assignment.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_file, read_handed_in
@@ -33,6 +37,9 @@ PICTURES_OF_A_CELL = 20
 # Of a student's text, in characters: no honest notebook has as much, and nbgrader's feedback takes seconds for each 100,000.
 SHOWN_OF_A_CELL, SHOWN = 50_000, 1_000_000
 CUT = "\n\n# Cut here: of a longer cell, or notebook, only the beginning is shown; all of it was graded."
+COLOURED = (
+    2_000  # characters of a cell: to find the colours of some cells takes pygments time that grows with their square
+)
 FORMULAS = 100  # of a cell: nbconvert takes their number times the cell's length
 
 
@@ -85,6 +92,13 @@ def rebuilt(content: bytes) -> Any:
         about = {"id": f"cell{len(cells)}", "cell_type": cell.kind, "metadata": metadata}
         cells.append({**about, "source": source, **extra})
     return nbformat.from_dict({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells})
+
+
+def highlighted(source: str, language: str = "python", metadata: Any = None) -> str:
+    """A code cell as HTML, for nbconvert's exporters: in colours, but for a long one."""
+    if len(source) <= COLOURED:
+        return highlight(source, PythonLexer(), HtmlFormatter(cssclass="highlight hl-python"))
+    return f'<div class="highlight hl-python"><pre>{html.escape(source)}</pre></div>\n'
 
 
 class Canonical(NbGraderPreprocessor):

@@ -49,8 +49,13 @@ class Sandbox:
             )
         if not (course / "course_lib").is_dir():
             raise SandboxError(f"there is no course_lib in {course}, so nothing is graded: build the assignments first")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         base, packages = Path(sys.base_prefix), Path(sysconfig.get_path("purelib"))
+        if any(base.is_relative_to(place) for place in ("/tmp", "/dev/shm")):
+            raise SandboxError(
+                f"this Python lies in {base}, where each submission gets an empty folder of its own, so nothing is graded: install "
+                "Python elsewhere"
+            )
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         binds = {"/grader/autograder/sandbox/inside": str(INSIDE)}
         binds |= {"/course/course_lib": str(course / "course_lib"), "/packages": str(packages)}
         binds |= {f"/course/{file.name}": str(file) for file in given}

@@ -160,6 +160,25 @@ def test_of_a_cell_and_of_a_notebook_only_so_much_is_shown() -> None:
     assert found == ["y" * 50_000 + CUT] * 20 + [CUT] * 10
 
 
+SLOW = {
+    "dots": "a." * 25_000,
+    "quotes": '"""\n' * 12_000,
+    "f-strings": "f'{" * 16_000,
+    "brackets": "@a" + ".a" * 24_000,
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_no_cell_takes_long_to_be_coloured(kind: str) -> None:
+    begun = time.monotonic()
+    for length in (nbgrader.COLOURED, 50_000):
+        shown = nbgrader.highlighted(SLOW[kind][:length])
+        assert shown.startswith('<div class="highlight hl-python"><pre>')
+    assert time.monotonic() - begun < 2
+    assert '<span class="k">def</span>' in nbgrader.highlighted("def f(): return '<b>'")
+    assert "<b>" not in nbgrader.highlighted("'<b>'" * 1000) + nbgrader.highlighted("'<b>'")
+
+
 def test_of_a_notebook_only_kind_text_grade_id_and_pictures_are_read() -> None:
     picture = {"image/png": ["aGVs", "bG8="], "text/html": "<b>"}
     cell = {"cell_type": "markdown", "id": 7, "source": ["a", "b"], "outputs": [{}], "attachments": {"a.png": picture}}

@@ -167,6 +167,34 @@ def test_doctor_fails_with_the_remedy_where_something_is_missing(monkeypatch: py
     assert "free some space" in done.output
 
 
+def test_doctor_starts_a_sandbox_where_it_is_asked_about_grading(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.grading() == doctor.Finding("ok", "grading", "a sandbox starts, and runs code")
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    done = RUNNER.invoke(app, ["doctor", "--grading"])
+    assert done.exit_code == 1 and "grading: install your system's bubblewrap package" in done.output
+
+
+@pytest.mark.parametrize(
+    ("complaint", "says"),
+    [
+        ("bwrap: No permissions to create new namespace, likely because the kernel does not allow", "AppArmor profile"),
+        ("bwrap: setting up uid map: Permission denied", "AppArmor profile"),
+        ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", "--cap-add SYS_ADMIN"),
+        ("OSError: libseccomp is not installed, and without it nothing is graded", "apt install libseccomp2"),
+        ("ModuleNotFoundError: No module named 'sympy'", "pip install"),
+        ("something else", "the guide for instructors"),
+    ],
+)
+def test_what_a_sandbox_says_that_does_not_start_has_a_remedy(complaint: str, says: str) -> None:
+    assert says in doctor.remedy(complaint)
+
+
+def test_a_python_where_a_sandbox_hides_it_grades_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.base_prefix", "/tmp/python")
+    found = doctor.grading()
+    assert found.state == "missing" and "install Python outside of /tmp" in found.remedy
+
+
 def test_doctor_reports_a_missing_sandbox_without_failing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "which", lambda program: None)
     assert doctor.bubblewrap().state == "optional"
