@@ -15,7 +15,8 @@ def build_course(withheld: Iterable[str], destination: Path) -> Path:
     """Write `course_lib` below a folder, with the bodies of the withheld functions replaced by an error that says why.
 
     `withheld` names functions and methods below course_lib, such as "diffusion.schedules.linear" or
-    "diffusion.gaussian.GaussianDiffusion.diffuse".
+    "diffusion.gaussian.GaussianDiffusion.diffuse"; or whole modules and rooms, such as "diffusion", of which every function and method
+    is withheld, lambdas too: answers can be composed of parts that are none themselves.
     Returns the folder. Raises ValueError where a name does not exist.
     """
     target = destination / "course_lib"
@@ -24,11 +25,62 @@ def build_course(withheld: Iterable[str], destination: Path) -> Path:
     shutil.copytree(SOURCE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     by_file: dict[Path, list[str]] = {}
     for name in withheld:
-        file, inside = find_module(target, name)
-        by_file.setdefault(file, []).append(inside)
+        whole = modules(target, name)
+        if not whole:
+            file, inside = find_module(target, name)
+            by_file.setdefault(file, []).append(inside)
+        for file in whole:
+            file.write_text(emptied(file.read_text(), module_name(file, destination)))
     for file, names in by_file.items():
-        file.write_text(without(file.read_text(), names, ".".join(file.relative_to(destination).with_suffix("").parts)))
+        file.write_text(without(file.read_text(), names, module_name(file, destination)))
     return destination
+
+
+def modules(folder: Path, name: str) -> list[Path]:
+    """The files of a module or a room of course_lib; none where the name is that of something in a module."""
+    place = folder.joinpath(*name.split("."))
+    return sorted(place.rglob("*.py")) or [file for file in [place.with_suffix(".py")] if file.is_file()]
+
+
+def module_name(file: Path, destination: Path) -> str:
+    """The dotted name of a module's file."""
+    return ".".join(file.relative_to(destination).with_suffix("").parts)
+
+
+def emptied(source: str, module: str) -> str:
+    """The source of a module in which every function, method and lambda only raises an error when it is called."""
+    return ast.unparse(Emptied(module).visit(ast.parse(source))) + "\n"
+
+
+class Emptied(ast.NodeTransformer):
+    """Replaces the bodies of functions, and those of lambdas outside of them."""
+
+    def __init__(self, module: str) -> None:
+        self.path = [module]
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """Its methods."""
+        self.path.append(node.name)
+        self.generic_visit(node)
+        self.path.pop()
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """A body that raises."""
+        node.body = ast.parse(f"raise NotImplementedError({refusal('.'.join([*self.path, node.name]))!r})").body
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        """An expression that raises."""
+        node.body = ast.parse(
+            f"(_ for _ in ()).throw(NotImplementedError({refusal('.'.join(self.path))!r}))", mode="eval"
+        ).body
+        return node
+
+
+def refusal(name: str) -> str:
+    """What the error says of a withheld name."""
+    return f"{name} is what this assignment asks you to write, so it is not there to be called: write it yourself"
 
 
 def find_module(folder: Path, name: str) -> tuple[Path, str]:
@@ -49,7 +101,7 @@ def without(source: str, names: Iterable[str], module: str) -> str:
         if name not in functions:
             raise ValueError(f"withheld names a function that does not exist: {module} has no {name!r}")
         first, last = functions[name].body[0], functions[name].body[-1]
-        message = f"{module}.{name} is what this assignment asks you to write, so it is not there to be called: write it yourself"
+        message = refusal(f"{module}.{name}")
         lines[first.lineno - 1 : last.end_lineno] = [f"{' ' * first.col_offset}raise NotImplementedError({message!r})"]
     return "\n".join(lines) + "\n"
 

@@ -3,8 +3,8 @@
 The text (percent format) says what each cell is: solution="name" is written by the student between ### BEGIN SOLUTION and
 ### END SOLUTION; check="name" runs a public check; grade="name" points=N stands for hidden tests; manual="name" points=N is read
 by a person; home="name" runs where the student works and never in grading (training, measuring, pictures of it). The header's
-`course` entry holds title, minutes, the functions withheld from course_lib, and the files handed in with their largest sizes
-(`optional` names those that may be missing).
+`course` entry holds title, minutes, what is withheld of course_lib (functions, modules, rooms), and the files handed in with their
+largest sizes (`optional` names those that may be missing).
 """
 
 import copy
@@ -142,11 +142,11 @@ def converted(cell: "NotebookNode", number: int, solve: Any) -> "NotebookNode":
             "grade_id": name,
             "solution": kind in ("solution", "manual"),
             "locked": kind in ("check", "grade"),
-            "grade": kind in ("grade", "manual"),
+            "grade": kind in ("check", "grade", "manual"),  # of what is not graded, Validate in JupyterLab says nothing
             "task": False,
         }
-        if kind in ("grade", "manual"):
-            metadata["nbgrader"]["points"] = cell.metadata["points"]
+        if metadata["nbgrader"]["grade"]:
+            metadata["nbgrader"]["points"] = 0 if kind == "check" else cell.metadata["points"]
     cell.metadata = NotebookNode(metadata)
     cell.id = name or hashlib.sha256(f"{number} {cell.source}".encode()).hexdigest()[:8]
     return cell

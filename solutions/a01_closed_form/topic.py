@@ -4,17 +4,8 @@
 #     title: The closed form of the forward process
 #     minutes: 90
 #     withheld:
-#     - diffusion.gaussian.GaussianDiffusion.diffuse
-#     - diffusion.gaussian.GaussianDiffusion.advance
-#     - diffusion.gaussian.GaussianDiffusion.transition
-#     - diffusion.gaussian.GaussianDiffusion.posterior_weights
-#     - diffusion.gaussian.GaussianDiffusion.posterior
-#     - diffusion.gaussian.GaussianDiffusion.bridge
-#     - diffusion.schedules.log_snr
-#     - diffusion.exact.ExactDiffusion._rotate
-#     - diffusion.exact.ExactDiffusion._component_denoise
-#     - diffusion.exact.ExactDiffusion.denoise
-#     - diffusion.exact.ExactDiffusion.covariance
+#     - diffusion
+#     - sampling
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

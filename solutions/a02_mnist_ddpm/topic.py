@@ -11,19 +11,9 @@
 #       call_seconds: 60
 #       cpu_seconds: 400
 #     withheld:
-#     - diffusion.schedules.from_betas
-#     - diffusion.schedules.linear
-#     - diffusion.gaussian.GaussianDiffusion.diffuse
-#     - diffusion.gaussian.GaussianDiffusion.transition
-#     - diffusion.gaussian.GaussianDiffusion.posterior_weights
-#     - diffusion.gaussian.GaussianDiffusion.bridge
-#     - diffusion.losses.denoising_loss
-#     - sampling.steps.sample
-#     - sampling.steps.ancestral
-#     - sampling.steps.ddim
-#     - sampling.ode.dpm_solver
-#     - sampling.ode.angle_heun
-#     - sampling.generate.draw
+#     - diffusion
+#     - sampling
+#     - recipes
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

@@ -6,22 +6,9 @@
 #     files:
 #       experiment.safetensors: 4000000
 #     withheld:
-#     - diffusion.schedules.from_betas
-#     - diffusion.schedules.linear
-#     - diffusion.schedules.cosine
-#     - diffusion.schedules.sigmoid
-#     - diffusion.schedules.from_clipped
-#     - diffusion.schedules.log_snr
-#     - diffusion.schedules.TableSchedule.grid
-#     - diffusion.continuous.Continuous.grid
-#     - sampling.times.leading_grid
-#     - sampling.times.linspace_grid
-#     - diffusion.gaussian.GaussianDiffusion.diffuse
-#     - diffusion.gaussian.GaussianDiffusion.advance
-#     - diffusion.gaussian.GaussianDiffusion.transition
-#     - diffusion.gaussian.GaussianDiffusion.posterior_weights
-#     - diffusion.gaussian.GaussianDiffusion.bridge
-#     - diffusion.losses.denoising_loss
+#     - diffusion
+#     - sampling
+#     - recipes
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

@@ -4,23 +4,8 @@
 #     title: The noise that a network predicts is a score
 #     minutes: 110
 #     withheld:
-#     - diffusion.exact.ExactDiffusion.log_prob
-#     - diffusion.exact.ExactDiffusion.class_posterior
-#     - diffusion.exact.ExactDiffusion.covariance
-#     - diffusion.exact.ExactDiffusion._rotate
-#     - diffusion.exact.ExactDiffusion._log_joint
-#     - diffusion.exact.ExactDiffusion._component_denoise
-#     - diffusion.exact.ExactDiffusion.score
-#     - diffusion.exact.ExactDiffusion.eps
-#     - diffusion.exact.ExactDiffusion.denoise
-#     - diffusion.exact.IdealDenoiser.weights
-#     - diffusion.exact.IdealDenoiser.__call__
-#     - diffusion.predictions.conditional_score
-#     - diffusion.predictions.tweedie
-#     - diffusion.predictions.to_score
-#     - diffusion.predictions.to_eps
-#     - diffusion.bound.gaussian_log_prob
-#     - diffusion.losses.denoising_loss
+#     - diffusion
+#     - sampling
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

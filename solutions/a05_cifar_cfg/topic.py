@@ -12,19 +12,10 @@
 #       call_seconds: 60
 #       cpu_seconds: 300
 #     withheld:
-#     - sampling.guidance.classifier_free
-#     - sampling.guidance.extrapolated
-#     - recipes.diffusion.drop_labels
+#     - diffusion
+#     - sampling
+#     - recipes
 #     - nets.conditions.dropped
-#     - diffusion.gaussian.GaussianDiffusion.bridge
-#     - diffusion.gaussian.GaussianDiffusion.diffuse
-#     - diffusion.predictions.to_eps
-#     - diffusion.predictions.denoiser
-#     - sampling.steps.sample
-#     - sampling.steps.ddim
-#     - sampling.ode.dpm_solver
-#     - sampling.ode.angle_heun
-#     - sampling.generate.draw
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
