@@ -19,7 +19,7 @@ def configure(c: Any) -> None:
     """Everything that is set. What you add belongs in here too, so that a mistake in it cannot switch off the rest."""
     from autograder.exchange.collect import clean_all, read_times_safely
     from autograder.exchange.finished import finish_what_was_interrupted
-    from autograder.grading.store import TERM
+    from autograder.grading.store import TERM, private
 
     read_times_safely()
     finish_what_was_interrupted()
@@ -36,8 +36,7 @@ def configure(c: Any) -> None:
         setattr(c.CourseDirectory, f"{step}_directory", str(TERM / step))
     c.CourseDirectory.db_url = os.environ.get("COURSE_DATABASE", f"sqlite:///{TERM / 'gradebook.db'}")
     os.umask(0o077)  # submissions and grades are nobody else's on this machine
-    TERM.mkdir(parents=True, exist_ok=True)
-    TERM.chmod(0o700)
+    private(TERM)
 
     # `nbgrader zip_collect` takes archives that hold a folder for each student: term/downloaded/<assignment>/archive/*.zip
     c.ZipCollectApp.extractor_plugin = "autograder.exchange.collect.Extractor"

@@ -1,16 +1,18 @@
 """The commands for assignments: build, check, grade."""
 
-from contextlib import closing
+import tempfile
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from course.tables import console, grades_table, say
+from course.tables import changes_table, console, grades_table, say
 
 if TYPE_CHECKING:
     from autograder.grading.many import Grade
+    from autograder.grading.result import Result
 
 app = typer.Typer(no_args_is_help=True, help="Build the assignments.")
 
@@ -64,10 +66,14 @@ def grade(
     json_file: Annotated[Path | None, typer.Option("--json", help="write all grades to this file")] = None,
     feedback: Annotated[Path | None, typer.Option(help="write a page for each student below this folder")] = None,
     gradescope: Annotated[Path | None, typer.Option(help="write Gradescope's results.json below this folder")] = None,
+    preview: Annotated[
+        bool,
+        typer.Option("--preview", help="say which grades would change if all were graded again now; store nothing"),
+    ] = False,
 ) -> None:
     """Grade a folder of submissions; start again after an interruption, and it goes on (exit status 1 where one has no grade).
 
-    Folders that are missing are made.
+    Folders that are missing are made. After an update of the course, ask with --preview what it would change.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,25 +83,39 @@ def grade(
     from autograder.assignment.submission import submissions
     from autograder.exchange import reports
     from autograder.grading import many, pool
-    from autograder.grading.store import TERM, course_secret
+    from autograder.grading.store import TERM, Store, course_secret, private
 
     if jobs > 1 and not dask:
         pool.prepare(*many.WARM)  # which begins to import torch while the submissions are read
-    found, out = read_assignment(assignment), out or TERM / "grades"
+    found, out = read_assignment(assignment), out or private(TERM) / "grades"
     todo, places = submissions(submitted, found), reports.Places(json_file, feedback, gradescope)
     places.check()
-    secret = course_secret(out / "secret")
-    with Progress(
-        TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    ) as bar:
+    secret, kept = course_secret(out / "secret"), out / found.name
+    scratch = tempfile.TemporaryDirectory() if preview else nullcontext(kept)
+    with (
+        scratch as store,
+        Progress(
+            TextColumn("grading"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        ) as bar,
+    ):
         try:
-            with closing(many.grade_all(todo, found.name, secret, out / found.name, jobs, dask)) as going:
+            with closing(many.grade_all(todo, found.name, secret, Path(store), jobs, dask)) as going:
                 grades = sorted(bar.track(going, total=len(todo)), key=lambda one: one.student)
         except KeyboardInterrupt:
             bar.console.print("stopped; the grades known so far are kept: run the same command again to go on")
             raise typer.Exit(130) from None
     title = str(found.course["title"])
-    console.print(grades_table(title, map(row, grades)))
+    if preview:
+        before = Store(kept, "").earlier()
+        rows = [change for grade in grades for change in changes(grade, before)]
+        console.print(changes_table(title, rows))
+        say(f"{len(rows)} of {len(grades)} grades would change; nothing was stored")
+    else:
+        console.print(grades_table(title, map(row, grades)))
     reports.write_reports(grades, found, places)
     if any(one.result is None for one in grades):
         raise typer.Exit(1)
@@ -110,6 +130,19 @@ def row(one: "Grade") -> tuple[str, str, str]:
     review = sum(test.review for test in one.result.tests)
     points = f"{one.result.score():g} of {one.result.worth():g}"
     return plain(one.student), points, f"{review} tests need a look" if review else ""
+
+
+def changes(one: "Grade", before: "dict[str, Result]") -> list[tuple[str, str, str, str]]:
+    """A student's name, the points before and now, and the tests that judge otherwise, where something does."""
+    from autograder.exchange.reports import plain
+
+    old, new = (before.get(one.result.sha256), one.result) if one.result else (None, None)
+    if old is None or new is None:
+        return []
+    passed = {test.name: (test.passed, test.worth) for test in old.tests}
+    now = {test.name: (test.passed, test.worth) for test in new.tests}
+    tests = [name for name in {**passed, **now} if passed.get(name) != now.get(name)]
+    return [(plain(one.student), f"{old.score():g}", f"{new.score():g}", ", ".join(map(plain, tests)))] if tests else []
 
 
 def check_checkout() -> None:

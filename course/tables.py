@@ -51,3 +51,11 @@ def grades_table(title: str, rows: Iterable[tuple[str, str, str]]) -> Table:
     for row in rows:
         table.add_row(*map(escape, row))
     return table
+
+
+def changes_table(title: str, rows: Iterable[tuple[str, str, str, str]]) -> Table:
+    """The grades that would change: whose, the points before and now, and the tests that judge otherwise."""
+    table = Table("student", "before", "now", "tests that judge otherwise", title=escape(title), title_justify="left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

@@ -9,11 +9,12 @@ import json
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from autograder.assignment.source import ROOT, SOLUTIONS, Assignment
 from autograder.grading.result import Result, TestResult
-from course_lib.files import check_folder, write_atomically, write_once
+from course_lib.files import check_folder, explained, write_atomically, write_once
 
 SECRET_BYTES = 32
 # What no grade depends on: whatever else lies in this package is part of the fingerprint, so that nothing new is forgotten.
@@ -21,6 +22,14 @@ NOT_GRADING = ("suites", "exchange")
 PACKAGE = Path(__file__).resolve().parents[1]
 # The folder of a running course: submissions, gradebook, secret, and the grades known so far.
 TERM = Path(os.environ.get("COURSE_TERM", ROOT / "term")).resolve()
+
+
+def private(folder: Path) -> Path:
+    """A folder that nobody else on the machine may look into, made where it is missing. Raises ValueError where it cannot be."""
+    check_folder(folder)
+    with explained(folder):
+        folder.chmod(0o700)
+    return folder
 
 
 def course_secret(file: Path) -> bytes:
@@ -65,6 +74,12 @@ def contents(folder: Path, ignored: tuple[str, ...] = ()) -> str:
     return total.hexdigest()
 
 
+def read_result(file: Path) -> Result:
+    """The result in a file. Raises ValueError, TypeError or KeyError where it is damaged."""
+    found = json.loads(file.read_text())
+    return Result(**{**found, "tests": [TestResult(**test) for test in found["tests"]]})
+
+
 class Store:
     """Finished results, one JSON file each, named by the hash of what they depend on."""
 
@@ -79,10 +94,18 @@ class Store:
     def get(self, sha256: str) -> Result | None:
         """A stored result, or None; a damaged file counts as none and is written anew."""
         try:
-            found = json.loads(self.file(sha256).read_text())
-            return Result(**{**found, "tests": [TestResult(**test) for test in found["tests"]]})
+            return read_result(self.file(sha256))
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
+
+    def earlier(self) -> dict[str, Result]:
+        """Every submission's last result, whatever course it was graded by, by the submission's hash."""
+        known: dict[str, Result] = {}
+        for file in sorted(self.folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
+            with suppress(ValueError, TypeError, KeyError):  # a damaged file counts as none
+                result = read_result(file)
+                known[result.sha256] = result
+        return known
 
     def put(self, result: Result) -> None:
         """Store a result in one atomic step."""

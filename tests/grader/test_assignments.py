@@ -1,6 +1,8 @@
 """Every assignment: its notebooks, and the gates that make its grades worth trusting."""
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,15 @@ from _pytest.mark import ParameterSet
 from safetensors.torch import load, load_file, save
 
 from autograder.assignment.library import build_course
-from autograder.assignment.source import HERE, Assignment, assignment_names, build, check_assignment, read_assignment
+from autograder.assignment.source import (
+    HERE,
+    Assignment,
+    assignment_names,
+    build,
+    check_assignment,
+    read_assignment,
+    to_bytes,
+)
 from autograder.grading import mutants
 from autograder.sandbox.outside import Sandbox
 from autograder.testing.suite import given
@@ -227,6 +237,25 @@ def test_notebooks_carry_what_nbgrader_reads(name: str) -> None:
                 assert found["locked"] != found["solution"]
         assert sum(graded.values()) == 100
         assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+def test_validate_says_what_the_public_checks_say(tmp_path: Path) -> None:
+    """In JupyterLab students press Validate, which runs the notebook and looks at graded cells alone."""
+    release = build("a01", tmp_path)[0].parent
+    for solve, says in (
+        (True, "Success! Your notebook passes all the tests."),
+        (False, "write one_step, then run this cell again"),
+    ):
+        notebook = ASSIGNMENTS["a01_closed_form"].solved() if solve else ASSIGNMENTS["a01_closed_form"].released()
+        (release / "topic.ipynb").write_bytes(to_bytes(notebook))
+        done = subprocess.run(
+            [Path(sys.executable).parent / "nbgrader", "validate", "topic.ipynb"],
+            cwd=release,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert says in done.stdout, done.stdout + done.stderr
 
 
 def test_an_assignment_is_found_by_its_number_and_an_unknown_one_is_named() -> None:

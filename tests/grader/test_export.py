@@ -2,7 +2,9 @@
 
 import csv
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,15 +18,26 @@ from autograder.exchange.export import Csv, safe
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type <Submitted")
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gradebook with an assignment and no student: nbgrader takes seconds to make one."""
+    file = tmp_path_factory.mktemp("empty") / "gradebook.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # nbgrader calls alembic
+        with Gradebook(f"sqlite:///{file}") as book:
+            book.add_assignment("a01")
+            book.add_notebook("topic", "a01")
+            book.add_grade_cell("grade_one", "topic", "a01", max_score=60, cell_type="code")
+            book.add_grade_cell("grade_two", "topic", "a01", max_score=30, cell_type="code")
+            book.add_grade_cell("proof", "topic", "a01", max_score=10, cell_type="markdown")
+    return file
+
+
 @pytest.fixture
-def gradebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # nbgrader calls alembic
+def gradebook(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gradebook]:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    shutil.copy(empty, tmp_path / "gradebook.db")
     with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
-        book.add_assignment("a01")
-        book.add_notebook("topic", "a01")
-        book.add_grade_cell("grade_one", "topic", "a01", max_score=60, cell_type="code")
-        book.add_grade_cell("grade_two", "topic", "a01", max_score=30, cell_type="code")
-        book.add_grade_cell("proof", "topic", "a01", max_score=10, cell_type="markdown")
         yield book
 
 

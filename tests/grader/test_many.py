@@ -1,5 +1,6 @@
 """Grading a folder: every submission once, whatever is handed in and whenever the grader is killed."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -330,6 +331,26 @@ def test_the_command_writes_reports_that_cannot_be_scripted(
     assert {test["visibility"] for test in sheet["tests"]} == {"visible"}
     assert sum(test["max_score"] for test in sheet["tests"]) == 90
     assert not (tmp_path / "s" / "empty").exists()
+
+
+def test_an_update_says_which_grades_it_would_change_and_changes_none(
+    submitted: Path, graded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = graded
+    kept = Store(tmp_path / ASSIGNMENT.name, "the course before its update")
+    for student in ("ada", "ben"):
+        kept.put(found[student].result)
+    ada = found["ada"].result
+    tests = [dataclasses.replace(test, passed=test.name != "test_snr") for test in ada.tests]
+    kept.put(dataclasses.replace(ada, tests=tests))
+    before = {file.name: file.read_bytes() for file in kept.folder.iterdir()}
+    monkeypatch.setattr(many, "grade_all", lambda *arguments: (one for one in found.values()))
+    command = ["grade", str(submitted), "--assignment", "a01", "--out", str(tmp_path), "--preview"]
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    assert f"1 of {len(found)} grades would change; nothing was stored" in done.output, done.output
+    line = next(line for line in done.output.splitlines() if "ada" in line)
+    assert "test_snr" in line and f"{ada.score():g}" in line and "ben" not in done.output
+    assert {file.name: file.read_bytes() for file in kept.folder.iterdir()} == before
 
 
 def test_messages_are_escaped_in_every_report() -> None:

@@ -294,7 +294,7 @@ def test_a_mistake_in_the_configuration_ends_nbgrader(tmp_path: Path) -> None:
         [sys.executable, "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and "it went on" not in done.stdout
-    assert "nothing was done, since nbgrader_config.py failed: NotADirectoryError" in done.stderr
+    assert "nothing was done, since nbgrader_config.py failed: ValueError" in done.stderr
 
 
 # --- a term ------------------------------------------------------------------------------------------------------------------------

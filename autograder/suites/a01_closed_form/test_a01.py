@@ -319,7 +319,8 @@ def test_q_sample_at_time_zero_and_for_other_shapes(student: Student, draw: Draw
 @points("walk", 8)
 def test_walk(student: Student, draw: Draw) -> None:
     steps, n, x = draw.integer(4, 8), 20_000, draw.uniform(1, 3)
-    betas = torch.tensor([draw.uniform(0.05, 0.3) for _ in range(steps)], dtype=torch.float64)
+    # So small that the variance stays below 0.65: where it is near 1, its root is as near.
+    betas = torch.tensor([draw.uniform(0.04, 0.12) for _ in range(steps)], dtype=torch.float64)
     bar = float((1 - betas).prod())
     mean, variance = math.sqrt(bar) * x, 1 - bar
     first = draw.integer(1, 1_000_000)

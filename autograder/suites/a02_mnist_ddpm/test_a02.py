@@ -524,14 +524,17 @@ def network(files: Files) -> Predict:
 
     @torch.no_grad()
     def predict(x_t: Tensor, t: Tensor) -> Tensor:
-        found = network(x_t, t)
+        torch.set_flush_denormal(True)  # weights near 0 could make each product a hundred times slower
+        try:
+            found = network(x_t, t)
+        finally:
+            torch.set_flush_denormal(False)
         require(
             bool(found.isfinite().all()),
             f"the network in {FILE} answers with NaN or infinity: has its training diverged?",
         )
         return found
 
-    torch.set_flush_denormal(True)  # weights near 0 could make each product a hundred times slower
     return predict
 
 
