@@ -71,7 +71,7 @@ def feedback(grade: Grade, assignment: Assignment) -> str:
             "score": f"{result.score():g}",
             "worth": f"{result.worth():g}",
             "manual": f"{sum(by_hand.values()):g}" if by_hand else "",
-            "by_hand": " and ".join(named(task) for task in by_hand),
+            "by_hand": ", ".join(map(plain, by_hand)),
             "cell_errors": [plain(error) for error in result.cell_errors],
             "tasks": [task_of(result, task) for task in dict.fromkeys(test.task for test in result.tests)],
         }
@@ -94,7 +94,7 @@ def task_of(result: Result, task: str) -> dict[str, Any]:
         for test in tests
     ]
     return {
-        "name": named(task),
+        "name": plain(task),
         "score": f"{result.score(task):g}",
         "worth": f"{result.worth(task):g}",
         "failed": [test for passed, test in shown if not passed],
@@ -103,7 +103,7 @@ def task_of(result: Result, task: str) -> dict[str, Any]:
 
 
 def named(name: str) -> str:
-    """The name of a task or test as one reads it."""
+    """The name of a test as one reads it."""
     return plain(name).replace("_", " ")
 
 
