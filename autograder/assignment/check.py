@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autograder.assignment.library import build_course
+from autograder.assignment.packages import PACKAGES, unknown_packages
 from autograder.assignment.submission import NOTEBOOK_BYTES, Cell, SubmissionError, parse_notebook, read_file
 from autograder.sandbox.limits import USUAL
 
@@ -63,6 +64,10 @@ def check(assignment: str, notebook: Path, seconds: float = 1800) -> list[Check]
         if is_check(cell) or error is not None:
             name = cell.grade_id.removeprefix("check_") if is_check(cell) else f"cell {number}"
             found.append(Check(name, error is None, advice(error)))
+    given = [str(name).removesuffix(".py") for name in course.get("modules", [])]
+    if unknown := unknown_packages((cell.source for _, cell in numbered), given):
+        message = f"grading has no {' and no '.join(unknown)}: use {', '.join(PACKAGES)} or Python's own library there"
+        found.append(Check("packages", False, message))
     files = [(notebook.parent / str(name), most) for name, most in course.get("files", {}).items()]
     return found + [
         check_file(file, most) for file, most in files if file.exists() or file.name not in course.get("optional", [])

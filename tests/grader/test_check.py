@@ -1,5 +1,6 @@
 """`course check`: the student's own run says what passes and what is wrong, with nothing of the instructor's."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from autograder.assignment.check import check
-from autograder.assignment.source import build, read_assignment, to_bytes
+from autograder.assignment.packages import PACKAGES
+from autograder.assignment.source import ROOT, build, read_assignment, to_bytes
 from autograder.assignment.submission import SubmissionError
 from autograder.grading.mutants import cell_named
 from autograder.sandbox.child import Limits
@@ -63,6 +65,27 @@ def test_what_is_withheld_is_said_before_handing_in(solved) -> None:
     )
     found = {one.name: one for one in check("a01", notebook)}
     assert "course_lib.diffusion.schedules.log_snr is what this assignment asks you to write" in found["snr"].message
+
+
+def test_a_package_that_grading_lacks_is_named_before_handing_in(solved) -> None:
+    """It may be installed here: pytest is."""
+    notebook = solved(
+        "one_step",
+        "def one_step",
+        "%matplotlib inline\nimport pytest, os.path\nfrom nbformat.v4 import x\ndef one_step",
+    )
+    found = {one.name: one for one in check("a01", notebook)}
+    assert not found["packages"].passed and found["packages"].message.startswith(
+        "grading has no pytest and no nbformat: use torch,"
+    )
+    assert "packages" not in {one.name for one in check("a01", solved())}
+
+
+def test_every_package_that_may_be_used_is_one_of_the_course_s_own() -> None:
+    for name in PACKAGES:
+        importlib.import_module(name)
+    page = (ROOT / "book" / "assignments" / "index.md").read_text()
+    assert ", ".join(f"`{name}`" for name in PACKAGES) in page
 
 
 def test_a_cell_that_fails_elsewhere_is_listed_by_its_number(solved) -> None:

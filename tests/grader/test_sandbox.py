@@ -59,6 +59,24 @@ def test_a_cell_that_fails_is_reported_with_its_line_and_the_next_runs(start: St
     assert child.get("c") == 5 and child.get("d") == 6
 
 
+def test_an_import_that_fails_costs_what_needs_it(start: Start) -> None:
+    child = start(
+        "a = 1\nimport no_such_package as n\nimport math\nfrom no_other import thing\nb = math.sqrt(4)\ndef f(): return n.x",
+        "from __future__ import annotations\nimport no_third\nc = 3",
+        "try:\n    import no_such_package\nexcept ImportError:\n    d = 4",
+        "raise ImportError('my own')\ne = 5",
+    )
+    first, second, third, fourth = child.errors
+    assert first["message"] == "No module named 'no_such_package'" and "line 2" in first["trace"]
+    assert child.get("a") == 1 and child.get("b") == 2 and third is None and child.get("d") == 4
+    assert second["message"] == "No module named 'no_third'" and fourth["message"] == "my own"
+    with pytest.raises(StudentError, match="name 'n' is not defined"):
+        child.call("f")
+    for name in "ce":
+        with pytest.raises(StudentError, match=f"does not define {name}"):
+            child.get(name)
+
+
 def test_an_error_in_a_function_names_the_students_line(start: Start) -> None:
     child = start("def f(x):\n    y = x + 1\n    return y.missing")
     with pytest.raises(StudentError, match="AttributeError: 'int' object has no attribute 'missing'") as caught:

@@ -3,6 +3,7 @@
 Nothing here is trusted by the grader: student code shares this process and may change all of it. What it can send is a frame.
 """
 
+import ast
 import linecache
 import signal
 import socket
@@ -141,12 +142,38 @@ def run_cell(student: types.ModuleType, source: str, number: int, seconds: float
 
 
 def execute(source: str, names: dict[str, Any], file: str) -> None:
-    """Execute a cell's source as a notebook does."""
+    """Execute a cell's source as a notebook does, but for one thing: an import that fails costs what needs it, and no other line.
+
+    Raises what the cell raises; where that is nothing, the error of the first import that failed.
+    """
     from IPython.core.inputtransformer2 import TransformerManager
 
     plain = TransformerManager().transform_cell(source)
     linecache.cache[file] = (len(plain), None, plain.splitlines(keepends=True), file)
-    exec(compile(plain, file, "exec"), names)
+    failed: ImportError | None = None
+    for statements in parts(ast.parse(plain, file)):
+        try:
+            exec(compile(ast.Module(statements, []), file, "exec"), names)
+        except ImportError as error:
+            if not isinstance(statements[0], ast.Import | ast.ImportFrom):
+                raise
+            failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def parts(cell: ast.Module) -> list[list[ast.stmt]]:
+    """The statements of a cell, each import by itself; all together where the cell changes how it is to be read."""
+    if any(isinstance(one, ast.ImportFrom) and one.module == "__future__" for one in cell.body):
+        return [cell.body]
+    found: list[list[ast.stmt]] = []
+    for statement in cell.body:
+        alone = isinstance(statement, ast.Import | ast.ImportFrom)
+        if alone or not found or isinstance(found[-1][0], ast.Import | ast.ImportFrom):
+            found.append([statement])
+        else:
+            found[-1].append(statement)
+    return found
 
 
 class Shell:
