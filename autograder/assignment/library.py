@@ -67,6 +67,14 @@ class Emptied(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         """A body that raises."""
+        return self.visit_function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        """A body that raises."""
+        return self.visit_function(node)
+
+    def visit_function(self, node: Function) -> ast.AST:
+        """A function whose body raises."""
         node.body = ast.parse(f"raise NotImplementedError({refusal('.'.join([*self.path, node.name]))!r})").body
         return node
 

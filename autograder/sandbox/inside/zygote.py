@@ -159,9 +159,8 @@ def confine(limits: dict[str, int]) -> None:
     with open("/proc/cpuinfo", "w") as file:  # libraries choose their kernels by it
         file.write(processors)
     linux.mount("none", "/proc", None, linux.REMOUNT | linux.READ_ONLY | linux.NOSUID | linux.NODEV, "size=1m")
-    linux.mount(
-        "/dev/null", "/dev/zero", None, linux.BIND
-    )  # which, mapped, gives memory that stays when it is unmapped
+    # Mapped, /dev/zero gives memory that stays when it is unmapped.
+    linux.mount("/dev/null", "/dev/zero", None, linux.BIND)
     linux.mount("tmpfs", "/dev/pts", "tmpfs", linux.NOSUID | linux.NODEV, "size=4k")  # the machine has few terminals
     linux.mount("none", "/dev/pts", None, linux.REMOUNT | linux.READ_ONLY | linux.NOSUID | linux.NODEV, "size=4k")
     for what, most in (
