@@ -43,6 +43,7 @@ class Child:
         self.end, self.channel, self.limits = end, channel, limits
         self.alive, self.until = True, time.monotonic() + limits.all_seconds if until is None else until
         self.printed, self.instead = bytearray(), {}
+        self.changed: list[int] = []  # the arguments, by number, that the last call has changed
         self.reader = threading.Thread(target=self._drain, args=(output,), daemon=True)
         self.reader.start()
 
@@ -132,8 +133,10 @@ class Child:
             raise self._ended(f"what your code sent back cannot be read: {error}", "Frame") from None
         if "error" in answer:
             raise student_error(answer["error"])
-        if "value" not in answer:
+        changed = answer.get("changed", [])
+        if "value" not in answer or type(changed) is not list or not all(type(number) is int for number in changed):
             raise self._ended("your code answered in the place of the grader's service", "Frame")
+        self.changed = changed
         return answer["value"]
 
     def _called_back(self, question: dict[str, Any], callables: dict[str, Callable[..., Any]]) -> bytes:

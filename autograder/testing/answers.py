@@ -1,7 +1,7 @@
 """What a hidden test does with an answer: see that it is a number or a tensor, and say what is wrong with it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,11 +63,30 @@ def close(got: Any, right: Any, tolerance: float = 1e-6) -> bool:
     return got.shape == right.shape and bool(((got - right).abs() <= tolerance * right.abs().clamp(min=1)).all())
 
 
-def match(got: Any, right: Any, mistakes: Mapping[str, Any], otherwise: str, tolerance: float = 1e-6) -> None:
-    """Raise Wrong unless the answer is right; where it equals a known mistake's result, the text is that mistake's."""
+def shown(value: Any) -> str:
+    """A value as a message shows it: numbers to four digits, of a tensor the first eight entries, of anything else what kind it is."""
+    if isinstance(value, Tensor | np.ndarray):
+        entries = torch.as_tensor(value).double().flatten()
+        dots = ", ..." if len(entries) > 8 else ""
+        shape = f" of shape {tuple(value.shape)}" if value.ndim != 1 else ""
+        return f"[{', '.join(f'{entry:.4g}' for entry in entries[:8].tolist())}{dots}]{shape}"
+    if type(value) in (int, float):
+        return f"{value:.4g}"
+    if type(value) in (list, tuple):
+        return f"[{', '.join(shown(item) for item in value[:8])}{', ...' if len(value) > 8 else ''}]"
+    return describe(value)
+
+
+def match(
+    got: Any, right: Any, mistakes: Mapping[str, Any], otherwise: str | Callable[[], str], tolerance: float = 1e-6
+) -> None:
+    """Raise Wrong unless the answer is right; where it equals a known mistake's result, the text is that mistake's.
+
+    `otherwise` is the text for any other answer, or makes it when it is needed: `suite.example` shows the student one fixed example.
+    """
     if close(got, right, tolerance):
         return
     for message, wrong in mistakes.items():
         if not close(wrong, right, tolerance) and close(got, wrong, tolerance):
             raise Wrong(message)
-    raise Wrong(otherwise)
+    raise Wrong(otherwise if isinstance(otherwise, str) else otherwise())

@@ -20,7 +20,7 @@ from autograder.sandbox.child import Child, StudentError
 from autograder.sandbox.inside import frames
 from autograder.sandbox.limits import Limits
 from autograder.sandbox.outside import Sandbox
-from autograder.testing.answers import Wrong, as_number, as_tensor, describe, match
+from autograder.testing.answers import Wrong, as_number, as_tensor, describe, match, shown
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -30,6 +30,21 @@ def points(task: str, worth: float) -> Callable[[Test], Test]:
 
     def mark(test: Test) -> Test:
         test.points = (task, worth)  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+def power(smallest: str, luck: float = 0.0) -> Callable[[Test], Test]:
+    """State what a test can do, which `tools/power.py` measures: the smallest mistake that it must catch, and how often luck fails it.
+
+    `smallest` is the name of a mutant of the assignment, and the test catches it in (nearly) all draws. `luck` is the probability
+    that the test refuses a right answer of one submission: 0 where answer and truth differ by rounding alone, and else a bound
+    which the test's file derives. A suite's sum of luck is at most 1e-4.
+    """
+
+    def mark(test: Test) -> Test:
+        test.power = (smallest, luck)  # type: ignore[attr-defined]
         return test
 
     return mark
@@ -132,6 +147,16 @@ class Student:
         child.instead = dict(self.instead)
         return self.checked(name, child.call(name, *args, **kwargs))
 
+    def unchanged(self, function: str, *names: str) -> None:
+        """Raise Wrong where the last call has changed one of its arguments, whose names these are, in their order."""
+        for number in self.child.changed if self.child is not None else []:
+            if 0 <= number < len(names):
+                name = names[number]
+                raise Wrong(
+                    f"{function} changes the {name} that it is given, which its caller may need again: make new tensors instead of "
+                    f"changing {name} in place (no {name} += ..., no {name}.mul_(...))"
+                )
+
     def get(self, name: str) -> Any:
         """The value of a variable of the student's."""
         return self.checked(name, self.ready().get(name))
@@ -207,6 +232,28 @@ def given(assignment: str, name: str) -> ModuleType:
     return module
 
 
+def example(
+    student: Student, otherwise: str, function: str, *args: Any, right: Any, asked: str = "", name: str = ""
+) -> Callable[[], str]:
+    """A message for a mistake that no list names: `otherwise`, and one example, the same for all: asked, expected, got.
+
+    `args` are fixed, never drawn; `asked` says what they are where they are too long to be shown, and `name` which line of a dict
+    is meant. The student's function is asked only when the message is needed.
+    """
+
+    def message() -> str:
+        question = asked or f"{function}({', '.join(shown(arg) for arg in args)})"
+        question += f"[{name!r}]" if name else ""
+        try:
+            got = student.call(function, *args)
+            got = shown(got.get(name, got) if name and type(got) is dict else got)
+        except StudentError as error:
+            got = f"the error {redacted(str(error))[:200]}"
+        return f"{otherwise}; for example {question} should be {shown(right)}, and yours gives {got}"
+
+    return message
+
+
 def line(student: Student, function: str, name: str, *args: float) -> float:
     """One line of a derivation, at numbers."""
     found = student.call(function, *args)
@@ -223,15 +270,22 @@ def first_wrong_line(
     args: tuple[float, ...],
     right: Mapping[str, float],
     mistakes: Mapping[str, Mapping[str, float]],
+    fixed: tuple[tuple[float, ...], Mapping[str, float]] | None = None,
 ) -> None:
-    """Raise Wrong at the first line, in order, that is not right."""
+    """Raise Wrong at the first line, in order, that is not right.
+
+    `fixed` holds arguments that are the same for all, and each line's value there, as an example for a mistake that has no name.
+    """
     for name, value in right.items():
         known = {f"line {name!r}: {text}": wrong for text, wrong in mistakes.get(name, {}).items()}
+        otherwise = f"line {name!r} of {function} is the first that is wrong"
         match(
             line(student, function, name, *args),
             value,
             known,
-            f"line {name!r} of {function} is the first that is wrong",
+            otherwise
+            if fixed is None
+            else example(student, otherwise, function, *fixed[0], right=fixed[1][name], name=name),
         )
 
 

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+import numpy as np
 import sympy
+import torch
 
 from autograder.sandbox.inside import frames
 
@@ -63,13 +65,32 @@ def attempt(student: types.ModuleType, request: dict[str, Any]) -> dict[str, Any
             if not hasattr(found, part):
                 raise NameError(f"your notebook does not define {name}")
             found = getattr(found, part)
-        return {"value": called(found, request["args"], request["kwargs"]) if "call" in request else numbers(found)}
+        if "get" in request:
+            return {"value": numbers(found)}
+        before = [kept(arg) for arg in request["args"]]
+        value = called(found, request["args"], request["kwargs"])
+        pairs = enumerate(zip(before, request["args"], strict=True))
+        return {"value": value, "changed": [number for number, (old, new) in pairs if not same(old, new)]}
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: student code must not end the service
         return {"error": described(error)}
     finally:
         for name in instead:
             student.__dict__.pop(name, None)
         student.__dict__.update({name: own[name] for name in instead if name in own})
+
+
+def kept(value: Any) -> Any:
+    """A copy of what a call might change in its argument: the numbers of a tensor or an array, the items of a list or a dict."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    return value.copy() if isinstance(value, np.ndarray | list | dict) else value
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether an argument is what it was before the call."""
+    if isinstance(old, torch.Tensor | np.ndarray):
+        return tuple(old.shape) == tuple(new.shape) and bool((old == new).all())
+    return old == new if isinstance(old, list | dict) and all(type(item) in (int, float, str) for item in old) else True
 
 
 def called(function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
