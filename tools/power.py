@@ -126,7 +126,7 @@ def main() -> int:
     rows, worst = [], 0
     for name, test in found.items():
         smallest, luck = getattr(test, "power", ("", 0.0))
-        caught = ""
+        caught = 0
         if smallest:
             wrong = submission(assignment, mutants.mutated(assignment, promised[smallest]))
             caught = refused(assignment, wrong, {name}, draws)[0][name]
