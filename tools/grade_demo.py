@@ -21,7 +21,7 @@ from autograder.assignment.source import build, read_assignment, to_bytes
 from autograder.grading.mutants import cell_named
 
 DEMO = ROOT / "build" / "demo"
-ATTACK = ROOT / "autograder" / "hostile" / "patched_allclose.py"
+ATTACK = ROOT / "tests" / "grader" / "hostile" / "patched_allclose.py"
 
 
 def nbgrader(*words: str) -> None:

@@ -6,6 +6,7 @@ As in grading, no other file is there, and the cells have as long as they have t
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from autograder.sandbox.limits import USUAL
 
 RUNNER = """
 import json, sys, types
+from autograder.sandbox.inside import hints
 from autograder.sandbox.inside.service import run_cells
+hints.without_compiler()
 cells, seconds, answer = json.load(sys.stdin)
 student = sys.modules["__main__"] = types.ModuleType("__main__")
 sys.path.insert(0, "")
@@ -106,6 +109,7 @@ def run(cells: list[tuple[int, str]], course: Path, seconds: float) -> list[dict
             [sys.executable, "-c", code],
             input=json.dumps([cells, USUAL.load_seconds, str(answer)]),
             cwd=course,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # grading has no GPU either
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -59,6 +59,12 @@ class Assignment:
         return sorted(file for file in (SOLUTIONS / self.name / "given").iterdir() if file.is_file())
 
     @property
+    def slow_imports(self) -> tuple[str, ...]:
+        """What its notebook or the files beside it import that takes long, and that a sandbox therefore loads once for all."""
+        texts = [file.read_text() for file in (text_file(self.name), *self.given) if file.suffix == ".py"]
+        return ("matplotlib.pyplot",) if any("matplotlib" in text for text in texts) else ()
+
+    @property
     def files(self) -> dict[str, int]:
         """The files that may be handed in beside the notebook, with their largest size in bytes."""
         return {name: int(most) for name, most in self.course.get("files", {}).items()}

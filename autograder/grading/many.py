@@ -82,7 +82,7 @@ class Grader:
     def sandbox(self) -> Sandbox:
         """The sandbox, which warms up by itself; one that ended is started again."""
         if self.box is None or self.box.process.poll() is not None:
-            self.box = Sandbox(self.course, given=self.assignment.given)
+            self.box = Sandbox(self.course, self.assignment.slow_imports, self.assignment.given)
         return self.box
 
     def grade(self, submission: Submission) -> Result:

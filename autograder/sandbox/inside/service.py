@@ -19,7 +19,7 @@ import numpy as np
 import sympy
 import torch
 
-from autograder.sandbox.inside import frames
+from autograder.sandbox.inside import frames, hints
 
 LINES = 12  # of a traceback
 Errors = list[dict[str, str] | None]
@@ -35,6 +35,7 @@ def serve(channel: socket.socket) -> None:
     A call may bring functions that stand in the place of the student's own of the same names until it is answered.
     """
     stream: Any = channel.makefile("rwb", buffering=1 << 16)
+    hints.without_compiler()
     sys.stdout = sys.stderr = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115 (as long as we live)
     student = types.ModuleType("__main__")
     sys.modules["__main__"] = student
@@ -229,6 +230,8 @@ def described(error: BaseException) -> dict[str, str]:
         steps = [step for step in traceback.extract_tb(error.__traceback__) if step.filename.startswith("<cell")]
         trace = "".join(traceback.format_list(steps[-LINES:]))
         message = str(error)
+        if hint := hints.hint(error):
+            message = f"{message} ({hint})"
     except BaseException:  # an exception of the student's own making may fail to describe itself
         trace, message = "", "(an error that cannot be described)"
     return {"kind": type(error).__name__[:100], "message": message[:2000], "trace": trace[:8000]}

@@ -22,7 +22,7 @@ from autograder.sandbox.inside import linux, service
 WATCH_SECONDS = 0.25  # between two looks at how much memory the children use
 INODES = 10_000  # files and folders in each of a child's two places to write
 CHANNEL = 3  # the file descriptor on which a child speaks with the grader
-WARM = ("numpy", "torch", "sympy", "matplotlib.pyplot", "IPython.core.inputtransformer2", "safetensors.torch")
+WARM = ("numpy", "torch", "sympy", "IPython.core.inputtransformer2", "safetensors.torch")
 
 
 def main() -> None:
