@@ -26,11 +26,33 @@ HERE = Path(__file__).resolve().parent
 INSIDE = HERE / "inside"  # all that a sandbox sees of this package
 # Installed packages in which answers stand ready; ours too, where they are installed and not merely linked.
 HIDDEN = ("diffusers", "denoising_diffusion_pytorch", "course_lib", "autograder", "solutions", "benchmarks")
+# Files of an installer in which the instructor's paths stand, and folders below /usr in which administrators keep what is not for all.
+TELLING = ("*.pth", "*.egg-link", "__editable__*.py", "__pycache__/__editable__*", "*.dist-info/direct_url.json")
+PRIVATE = ("/usr/etc", "/usr/local/etc", "/usr/local/src", "/usr/src")
 READY_SECONDS = 120.0
 
 
 class SandboxError(RuntimeError):
     """The sandbox itself could not be started: nothing may be graded."""
+
+
+def hidden_folders(base: Path, packages: Path) -> list[str]:
+    """What is not shown of that which is, by its path inside: HIDDEN packages, those of the machine's own Python too, and PRIVATE folders.
+
+    `base` is where this Python was installed, `packages` its site-packages. The course itself is hidden where it lies in a folder that
+    is shown.
+    """
+    shown = (base, Path("/usr"))
+    own = {folder for top in (*shown, Path("/usr/local")) for folder in (top / "lib").glob("python3*/*-packages")}
+    if any(packages.is_relative_to(folder) for folder in shown):  # in an environment of Conda, say
+        own.add(packages)
+    places = [(packages, Path("/packages")), *((folder, folder) for folder in sorted(own))]
+    found = [inside / name for outside, inside in places for name in HIDDEN if (outside / name).is_dir()]
+    found += [Path(folder) for folder in PRIVATE if os.path.isdir(folder)]
+    course = HERE.parents[1]
+    if any(course.is_relative_to(folder) for folder in shown) and not base.is_relative_to(course):
+        found.append(course)
+    return [str(folder) for folder in found]
 
 
 class Sandbox:
@@ -61,7 +83,10 @@ class Sandbox:
         binds |= {f"/course/{file.name}": str(file) for file in given}
         if not base.is_relative_to("/usr"):
             binds[str(base)] = str(base)
-        hidden = [f"/packages/{name}" for name in HIDDEN if (packages / name).is_dir()]
+        binds |= {
+            f"/packages/{file.relative_to(packages)}": os.devnull for kind in TELLING for file in packages.glob(kind)
+        }
+        hidden = hidden_folders(base, packages)
         environment = {
             **{"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": "/grader:/course:/packages"},
             **{"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},

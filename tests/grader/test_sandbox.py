@@ -303,7 +303,7 @@ def test_there_is_no_network(start: Start) -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         child = start("import socket\ndef f(port):\n    socket.create_connection(('127.0.0.1', port), timeout=1)")
-        with pytest.raises(StudentError, match="(OSError|ConnectionRefusedError|NetworkUnreachable)"):
+        with pytest.raises(StudentError, match="PermissionError"):
             child.call("f", server.getsockname()[1])
     child = start("import socket\ndef f():\n    return socket.gethostbyname('example.org')")
     with pytest.raises(StudentError, match="gaierror"):
@@ -365,6 +365,31 @@ def test_packages_in_which_answers_stand_ready_are_not_there(start: Start) -> No
         "from diffusers import DDPMScheduler",
     )
     assert child.call("look") == [] and child.errors[1]["kind"] == "ImportError"  # type: ignore[attr-defined]
+
+
+def test_answers_and_the_course_are_hidden_wherever_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in ("diffusers", "autograder", "torch"):
+        (own / name).mkdir(parents=True)
+    other = tmp_path.parent / "venv"
+    assert outside.hidden_folders(tmp_path, other)[:2] == [str(own / "diffusers"), str(own / "autograder")]
+    both = outside.hidden_folders(tmp_path, own)
+    assert both[:4] == ["/packages/diffusers", "/packages/autograder", str(own / "diffusers"), str(own / "autograder")]
+    assert str(tmp_path / "course") not in both
+    monkeypatch.setattr(outside, "HERE", tmp_path / "course" / "autograder" / "sandbox")
+    assert outside.hidden_folders(tmp_path, other)[-1] == str(tmp_path / "course")
+
+
+def test_no_file_of_an_installer_tells_where_the_course_lies(start: Start) -> None:
+    packages = Path(sysconfig.get_path("purelib"))
+    telling = [str(file.relative_to(packages)) for kind in outside.TELLING for file in packages.glob(kind)]
+    assert telling  # or this test would see nothing
+    child = start("def read(name):\n    return open(f'/packages/{name}').read()")
+    for name in telling:
+        with pytest.raises(StudentError, match="PermissionError"):
+            pytest.fail(child.call("read", name))
 
 
 def test_no_other_process_is_seen_or_reached(start: Start, sandbox: Sandbox) -> None:
@@ -461,15 +486,50 @@ def test_a_guard_that_was_killed_leaves_no_orphans(start: Start, sandbox: Sandbo
     pytest.fail(f"still there: {left}")
 
 
-def test_two_children_share_no_network_not_even_names_of_sockets(start: Start) -> None:
-    first = start(
-        "import socket\nserver = socket.socket(socket.AF_UNIX)\nserver.bind('\\0answers')\nserver.listen()\n"
-        "def same():\n    socket.socket(socket.AF_UNIX).connect('\\0answers')"
+@pytest.mark.parametrize("family", ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"])
+def test_there_are_no_sockets_but_in_pairs(start: Start, family: str) -> None:
+    child = start(
+        f"import asyncio, socket\ndef one():\n    socket.socket(socket.{family})\n"
+        "def pair():\n    first, second = socket.socketpair()\n    first.send(b'x')\n    return len(second.recv(9))\n"
+        "async def two(): return 2\ndef loop(): return asyncio.run(two())"
     )
-    first.call("same")
-    second = start("import socket\ndef other():\n    socket.socket(socket.AF_UNIX).connect('\\0answers')")
-    with pytest.raises(StudentError, match="ConnectionRefusedError"):
-        second.call("other")
+    with pytest.raises(StudentError, match="PermissionError"):
+        child.call("one")
+    assert child.call("pair") == 1 and child.call("loop") == 2
+
+
+NOTHING_DONE = {  # what says that it was done, since a submission is alone with its files
+    "locks": "import fcntl\n    fcntl.flock(first, fcntl.LOCK_EX)\n    fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+    "records": "import fcntl, struct\n    fcntl.lockf(first, fcntl.LOCK_EX)\n"
+    "    asked = fcntl.fcntl(second, 36, struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0))  # F_OFD_GETLK\n"
+    "    assert struct.unpack('hhqqi', asked)[0] == fcntl.F_UNLCK, 'it holds a lock'",
+    "syncs": "import os\n    os.sync()\n    os.fsync(first)\n    os.fdatasync(second)",
+    "a database": "import sqlite3\n    with sqlite3.connect('/tmp/data.db') as base:\n        base.execute('create table t (x)')",
+}
+
+
+@pytest.mark.parametrize("what", NOTHING_DONE)
+def test_locks_and_syncs_do_nothing_and_fail_nobody(start: Start, what: str) -> None:
+    child = start(
+        f"first, second = open('/tmp/x', 'w'), open('/tmp/x', 'r+')\ndef f():\n    {NOTHING_DONE[what]}\n    return 1"
+    )
+    assert child.call("f") == 1
+
+
+def test_signals_that_wait_are_capped(start: Start) -> None:
+    child = start(
+        "import ctypes, os, signal\ndef f():\n    signal.pthread_sigmask(signal.SIG_BLOCK, {40})\n    number = 0\n"
+        "    while ctypes.CDLL(None).sigqueue(os.getpid(), 40, ctypes.c_void_p(0)) == 0 and number < 1000: number += 1\n    return number"
+    )
+    assert child.call("f") <= 64
+
+
+def test_files_are_copied_without_the_call_that_is_refused(start: Start) -> None:
+    child = start(
+        "import shutil\ndef f():\n    open('/tmp/x', 'w').write('text')\n    shutil.copy2('/tmp/x', '/tmp/y')\n"
+        "    return open('/tmp/y').read()"
+    )
+    assert child.call("f") == "text"
 
 
 @pytest.mark.parametrize(
@@ -485,6 +545,17 @@ def test_two_children_share_no_network_not_even_names_of_sockets(start: Start) -
         "libc.syscall({'x86_64': 425, 'aarch64': 425}[machine], 8, bytes(120))",  # io_uring_setup
         "libc.syscall({'x86_64': 56, 'aarch64': 220}[machine], 0x10000000 | 17, 0, 0, 0, 0)",  # clone into new users
         "libc.socket(40, 1, 0)",  # AF_VSOCK
+        "libc.socket(1, 1, 0)",  # AF_UNIX, whose connections keep their data when one end is closed
+        "libc.setxattr(b'/tmp', b'user.x', b'y', 1, 0)",
+        "libc.inotify_init1(0)",
+        "libc.fanotify_init(0x200, 0)",
+        "libc.splice(0, None, 1, None, 1, 0)",
+        "libc.sendfile(1, 0, None, 1)",
+        "libc.klogctl(10, None, 0)",
+        "libc.syscall({'x86_64': 206, 'aarch64': 0}[machine], 1, bytes(8))",  # io_setup
+        "libc.fcntl(1, 1026, 1)",  # F_NOTIFY: what is read in a folder
+        "libc.fcntl(1, 1024, 0)",  # F_SETLEASE
+        "libc.prctl(4, 1, 0, 0, 0)",  # PR_SET_DUMPABLE: its memory would be stored when it crashes
         "libc.syscall({'x86_64': 41, 'aarch64': 198}[machine], ctypes.c_uint64(1 << 32 | 40), 1, 0)",  # the kernel reads an int
         "libc.syscall({'x86_64': 157, 'aarch64': 167}[machine], ctypes.c_uint64(1 << 32 | 1), 0, 0, 0, 0)",  # so for prctl
         "mapped(33)",  # shared and anonymous
@@ -510,6 +581,15 @@ def test_calls_that_no_submission_needs_are_refused(start: Start, call: str) -> 
         f"def attempt():\n    found = {call}\n    return [found, ctypes.get_errno()]"
     )
     assert child.call("attempt") == [-1, errno.EPERM]
+
+
+@pytest.mark.parametrize("number", [424, 434, 435, 438, 442, 448, 451, 457, 458, 467, 500, 547])
+def test_calls_of_newer_kernels_are_not_there(start: Start, number: int) -> None:
+    child = start(
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "def attempt(number):\n    return [libc.syscall(number, *[ctypes.c_long(-1)] * 6), ctypes.get_errno()]"
+    )
+    assert child.call("attempt", number) == [-1, errno.ENOSYS]
 
 
 WAYS = {  # memory that stays when it is unmapped, but for one page, and that no limit would count

@@ -171,6 +171,7 @@ def confine(limits: dict[str, int]) -> None:
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, 128),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_SIGPENDING, 64),  # timers too
     ):
         resource.setrlimit(what, (most, most))
     linux.drop_privileges()
