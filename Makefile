@@ -59,7 +59,7 @@ bench: setup build/peers/installed  ## measure speed and quality beside other li
 		env -u OMP_NUM_THREADS PYTHONPATH=build/peers $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 
 bench-grade: setup build/graders/installed  ## measure how fast submissions are graded, ours beside other graders, into results/ (long; on an idle machine)
-	@for part in grading cluster; do env -u OMP_NUM_THREADS $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
+	@for part in assignments grading cluster; do env -u OMP_NUM_THREADS $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 
 sweeps: setup  ## measure the shipped models over samplers and guidance scales, into results/ (two hours or more; needs MNIST and CIFAR-10)
 	@for sweep in samplers classifier mnist-cfg cifar10-cfg remedies; do \

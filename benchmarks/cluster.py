@@ -21,10 +21,10 @@ from typing import Any
 import dask.config
 from distributed import LocalCluster
 
-from autograder.assignment.source import ROOT, to_bytes
+from autograder.assignment.source import ROOT, Assignment, to_bytes
 from autograder.grading import mutants
 from autograder.grading.mutants import cell_named
-from benchmarks.grading import A01, SECONDS, hand_in, memory, named
+from benchmarks.grading import A01, SECONDS, hand_in, memory, named, solved
 from benchmarks.record import machine, measured, write
 
 TENTHS = 10
@@ -36,10 +36,10 @@ KINDS = [
 ]  # each known mistake once, and as many solved notebooks
 
 
-def submission(student: int) -> bytes:
+def submission(assignment: Assignment, student: int) -> bytes:
     """A notebook with a proof of its own, whose score its kind alone decides."""
     kind = KINDS[student % len(KINDS)]
-    notebook = A01.solved() if kind is None else mutants.mutated(A01, kind)
+    notebook = solved(assignment, student) if kind is None else mutants.mutated(assignment, kind)
     cell_named(notebook, "proof").source = f"the proof of student {student}"
     return to_bytes(notebook)
 
@@ -53,7 +53,7 @@ def two_workers() -> Any:
 
 def measure(folder: Path, students: int) -> dict[str, Any]:
     """Grade on a cluster while counting results and memory; raises RuntimeError where a submission is lost or misjudged."""
-    hand_in(folder / "submitted", range(students), submission)
+    hand_in(folder / "submitted", A01, range(students), submission)
     with two_workers() as cluster:
         command = [sys.executable, "-m", "course.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
         command += ["--dask", cluster.scheduler_address, "--out", str(folder / "out"), "--json", str(folder / "grades")]

@@ -17,14 +17,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 
-from autograder.assignment.source import ROOT, SOLUTIONS, read_assignment, to_bytes
+from autograder.assignment.source import ROOT, Assignment, read_assignment, to_bytes
 from autograder.grading.mutants import cell_named
 from benchmarks.record import machine, measured, write
 
@@ -32,6 +34,7 @@ A01 = read_assignment("a01")
 PROGRAMS = Path(sys.executable).parent
 OTTER = {**os.environ, "PYTHONPATH": str(ROOT / "build" / "graders")}
 LARGE = "course grade, large class"
+Make = Callable[[Assignment, int], bytes]  # the notebook of a student, by number
 SECONDS = 0.3  # between two looks at the memory
 
 
@@ -40,7 +43,7 @@ class Watched:
 
     def __init__(self, commands: list[list[str]], folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.most, self.running = 0, True
-        begun = time.monotonic()
+        begun, busy = time.monotonic(), busy_seconds()
         self.processes = [
             subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for command in commands
@@ -48,7 +51,7 @@ class Watched:
         watcher = threading.Thread(target=self.watch)
         watcher.start()
         complaints = [process.communicate()[1] for process in self.processes]
-        self.seconds = time.monotonic() - begun
+        self.seconds, self.core_seconds = time.monotonic() - begun, busy_seconds() - busy
         self.running = False
         watcher.join()
         for process, complaint in zip(self.processes, complaints, strict=True):
@@ -62,6 +65,12 @@ class Watched:
             time.sleep(SECONDS)
 
 
+def busy_seconds() -> float:
+    """How long the machine's cores have worked since it started, all together: of a command alone on it, what that takes of them."""
+    times = psutil.cpu_times()
+    return times.user + times.system
+
+
 def memory(processes: list[int]) -> int:
     """The bytes that processes and their descendants use now, shared pages counted once."""
     total = 0
@@ -73,20 +82,44 @@ def memory(processes: list[int]) -> int:
     return total
 
 
-def submission(student: int) -> bytes:
-    """The solved notebook with a proof of its own, so that no grade is known before."""
-    notebook = A01.solved()
-    cell_named(notebook, "proof").source = f"the proof of student {student}"
-    return to_bytes(notebook)
+def solved(assignment: Assignment, student: int) -> NotebookNode:
+    """The solved notebook, with a line that is the student's own, so that no grade is known before."""
+    notebook = assignment.solved()
+    notebook.cells.append(new_markdown_cell(f"the notebook of student {student}", id="whose"))
+    return notebook
 
 
-def stock_submission(student: int) -> bytes:
+def submission(assignment: Assignment, student: int) -> bytes:
+    """A solved notebook as it is handed in."""
+    return to_bytes(solved(assignment, student))
+
+
+def plain(assignment: Assignment, student: int) -> NotebookNode:
+    """The same for graders that execute all of it: without the cells that train, which grading leaves out."""
+    notebook = solved(assignment, student)
+    for cell in notebook.cells:
+        if cell.metadata.get("course", {}).get("home"):
+            cell.source = ""
+    return notebook
+
+
+def plain_submission(assignment: Assignment, student: int) -> bytes:
+    """What otter-grader executes."""
+    return to_bytes(plain(assignment, student))
+
+
+def stock_submission(assignment: Assignment, student: int) -> bytes:
     """The same with the public checks as its graded cells, as stock nbgrader wants it."""
-    notebook = A01.solved()
-    cell_named(notebook, "proof").source = f"the proof of student {student}"
-    for name, _ in A01.cells("grade"):
+    notebook = plain(assignment, student)
+    for name in checked(assignment):
         cell_named(notebook, f"grade_{name}").source = cell_named(notebook, f"check_{name}").source
     return to_bytes(notebook)
+
+
+def checked(assignment: Assignment) -> list[str]:
+    """The tasks that have a public check and points."""
+    checks = {name for name, _ in assignment.cells("check")}
+    return [name for name, _ in assignment.cells("grade") if name in checks]
 
 
 def named(student: int) -> str:
@@ -94,51 +127,66 @@ def named(student: int) -> str:
     return f"student{student:04}"
 
 
-def hand_in(folder: Path, students: range, make: Any) -> None:
+def hand_in(folder: Path, assignment: Assignment, students: range, make: Make) -> None:
     """Write submissions in nbgrader's layout."""
     for student in students:
-        place = folder / named(student) / A01.name
-        place.mkdir(parents=True)
-        (place / "topic.ipynb").write_bytes(make(student))
-        shutil.copy(SOLUTIONS / A01.name / "given" / "checks.py", place)
+        write_submission(folder / named(student) / assignment.name, assignment, make(assignment, student))
 
 
-def stock(folder: Path, students: int, jobs: int) -> Watched:
+def write_submission(place: Path, assignment: Assignment, notebook: bytes) -> None:
+    """Write a notebook, what comes with it, and the files that are handed in beside it."""
+    place.mkdir(parents=True)
+    (place / "topic.ipynb").write_bytes(notebook)
+    for file in assignment.given:
+        shutil.copy(file, place)
+    for name, content in assignment.reference.items():
+        (place / name).write_bytes(content)
+
+
+def stock(folder: Path, assignment: Assignment, students: int, jobs: int) -> Watched:
     """`nbgrader autograde` as it comes; each process has a course folder and a gradebook of its own."""
     commands = []
     for job in range(jobs):
         course = folder / f"course{job}"
-        (course / "source" / A01.name).mkdir(parents=True)
-        (course / "source" / A01.name / "topic.ipynb").write_bytes(stock_submission(0))
-        shutil.copy(SOLUTIONS / A01.name / "given" / "checks.py", course / "source" / A01.name)
+        write_submission(course / "source" / assignment.name, assignment, stock_submission(assignment, 0))
         (course / "nbgrader_config.py").write_text(
             "import os, pathlib\nc = get_config()\nc.CourseDirectory.root = str(pathlib.Path(__file__).parent)\n"
             f"os.environ['PATH'] = {str(PROGRAMS)!r} + os.pathsep + os.environ['PATH']\n"
             "c.GenerateAssignment.preprocessors = ['nbgrader.preprocessors.' + n for n in ('LockCells', 'ClearOutput', "
-            "'ComputeChecksums', 'SaveCells')]\n"
+            "'ComputeChecksums', 'SaveCells')]\nc.ExecutePreprocessor.timeout = 600\n"
         )
-        released = [str(PROGRAMS / "nbgrader"), "generate_assignment", A01.name]
+        released = [str(PROGRAMS / "nbgrader"), "generate_assignment", assignment.name]
         subprocess.run(released, cwd=course, check=True, capture_output=True)
-        hand_in(course / "submitted", range(job, students, jobs), stock_submission)
-        commands.append(["env", "-C", str(course), str(PROGRAMS / "nbgrader"), "autograde", A01.name])
+        hand_in(course / "submitted", assignment, range(job, students, jobs), stock_submission)
+        commands.append(["env", "-C", str(course), str(PROGRAMS / "nbgrader"), "autograde", assignment.name])
     return Watched(commands, folder)
 
 
-def otter(folder: Path, students: int, jobs: int) -> Watched:
+def otter(folder: Path, assignment: Assignment, students: int, jobs: int) -> Watched:
     """`otter run`, one submission after the other; each test is the cell with the public check of its task."""
     (folder / "tests").mkdir()
-    for name, _ in A01.cells("grade"):
-        check = cell_named(A01.solved(), f"check_{name}").source
+    for name in checked(assignment):
+        check = cell_named(assignment.solved(), f"check_{name}").source
         answers = sorted({node.id for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)} - {"checks"})
         body = "\n".join(f"    {line}" for line in ("import checks", *check.splitlines()))
         test = f"@test_case()\ndef test({', '.join(answers)}):\n{body}\n"
         head = f"from otter.test_files import test_case\n\nOK_FORMAT = False\nname = {name!r}\npoints = 10\n\n\n"
         (folder / "tests" / f"{name}.py").write_text(head + test)
-    shutil.copy(SOLUTIONS / A01.name / "given" / "checks.py", folder)
-    hand_in(folder / "submitted", range(students), submission)
+    for file in assignment.given:
+        shutil.copy(file, folder)
+    hand_in(folder / "submitted", assignment, range(students), plain_submission)
     command = [sys.executable, "-m", "otter"]
     subprocess.run(
-        [*command, "generate", "-t", "tests", "-o", "tests.zip", "--no-environment", "checks.py"],
+        [
+            *command,
+            "generate",
+            "-t",
+            "tests",
+            "-o",
+            "tests.zip",
+            "--no-environment",
+            *(file.name for file in assignment.given),
+        ],
         cwd=folder,
         env=OTTER,
         check=True,
@@ -151,10 +199,10 @@ def otter(folder: Path, students: int, jobs: int) -> Watched:
     return Watched([["sh", "-c", loop, sys.executable, *files[job::jobs]] for job in range(jobs)], folder, OTTER)
 
 
-def ours(folder: Path, students: int, jobs: int) -> Watched:
+def ours(folder: Path, assignment: Assignment, students: int, jobs: int) -> Watched:
     """`course grade`."""
-    hand_in(folder / "submitted", range(students), submission)
-    command = [sys.executable, "-m", "course.cli", "grade", str(folder / "submitted"), "--assignment", "a01"]
+    hand_in(folder / "submitted", assignment, range(students), submission)
+    command = [sys.executable, "-m", "course.cli", "grade", str(folder / "submitted"), "--assignment", assignment.name]
     return Watched([[*command, "--jobs", str(jobs), "--out", str(folder / "out")]], ROOT)
 
 
@@ -175,7 +223,7 @@ def one_round(counts: Mapping[str, int]) -> Iterator[Turn]:
     for jobs in (1, 2):
         for name, students in counts.items():
             with tempfile.TemporaryDirectory() as folder:
-                found = WAYS[name](Path(folder), students, jobs)
+                found = WAYS[name](Path(folder), A01, students, jobs)
             turn = Turn(name, jobs, 60 * students / found.seconds, round(found.most / 1e6))
             print(f"{name}, {jobs} jobs: {turn.rate:.1f} a minute, {turn.memory} MB", flush=True)
             yield turn

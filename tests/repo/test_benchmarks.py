@@ -5,12 +5,14 @@ import json
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 
+from autograder.assignment.source import read_assignment
 from benchmarks import accuracy_score, cluster, speed, sweeps
 from benchmarks.contestants import contestants, gflop, parameters
-from benchmarks.grading import named
+from benchmarks.grading import A01, named, plain, submission
 from benchmarks.record import machine, measured
 from course_lib.evaluation.ledger import by_setting, ledger
 
@@ -50,9 +52,9 @@ def test_every_part_of_make_bench_exists_and_has_help(
 ) -> None:
     recipe = (ROOT / "Makefile").read_text().partition("for part in ")[2].partition(";")[0].split()
     assert {"operators", "networks", "keywords", "speed", "sampling", "quality"} == set(recipe)
-    graders = set((ROOT / "Makefile").read_text().partition("for part in grading")[2].partition(";")[0].split())
-    assert graders == {"cluster"}
-    for part in (*recipe, "gpu", "grading", "cluster", "accuracy_score"):
+    graders = set((ROOT / "Makefile").read_text().partition("for part in assignments")[2].partition(";")[0].split())
+    assert graders == {"grading", "cluster"}
+    for part in (*recipe, "gpu", "assignments", "grading", "cluster", "accuracy_score"):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
             importlib.import_module(f"benchmarks.{part}").main()
@@ -67,7 +69,9 @@ def test_a_cluster_that_loses_or_misjudges_a_submission_is_found_out() -> None:
         cluster.check(grades[:-1], students)
     with pytest.raises(RuntimeError, match=r"the same work as student0000's got different scores: \[0.0, 5.0\]"):
         cluster.check([*grades[:-1], {"student": named(students - 1), "score": 5.0}], students)
-    assert cluster.submission(0) != cluster.submission(len(cluster.KINDS))  # or the second would have its grade already
+    assert cluster.submission(A01, 0) != cluster.submission(
+        A01, len(cluster.KINDS)
+    )  # or the second would have its grade already
 
 
 def test_every_sweep_is_made_and_its_results_are_whole() -> None:
@@ -117,3 +121,14 @@ def test_a_sweep_goes_on_where_it_was_stopped(monkeypatch, tmp_path) -> None:
 def test_measurements_are_medians_with_their_ends() -> None:
     assert measured([3.0, 1.0, 10.0]) == {"value": 3.0, "low": 1.0, "high": 10.0}
     assert machine()["threads"] >= 1 and "torch" in machine()
+
+
+def test_what_other_graders_execute_trains_nothing_and_is_otherwise_what_is_handed_in() -> None:
+    for name in ("a02", "a03", "a05"):
+        assignment = read_assignment(name)
+        handed_in = nbformat.reads(submission(assignment, 1).decode(), as_version=4).cells
+        executed = plain(assignment, 1).cells
+        home = [bool(cell.metadata.get("course", {}).get("home")) for cell in handed_in]
+        assert any(home) and submission(assignment, 1) != submission(assignment, 2)
+        for one, other, trains in zip(handed_in, executed, home, strict=True):
+            assert other.source == ("" if trains else one.source)
