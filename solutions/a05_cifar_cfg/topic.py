@@ -30,15 +30,16 @@
 # A conditional diffusion model that is asked for a horse draws something vaguely like a horse. Ho and Salimans (2022) found that a network which has also learned to draw without being asked can be pushed further: take the difference between its two answers, and exaggerate it. Pictures become clearer, and more alike. You write the
 # training trick, the formula in both of its conventions, and the sampler, then measure what the scale buys and what it costs.
 #
-# **Time:** about 110 minutes, of which a few are measuring on two cores. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book. The papers: Ho and Salimans (2022), Song et al. (2021).
+# **Time:** about 110 minutes, of which @MEASURING@. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, of chapter 3 the deterministic step, chapter 6 up to its algorithm, and for tasks 6 and 8 what chapter 7 says of the Fréchet distance. The papers: Ho and Salimans (2022), Song et al. (2021).
 #
 # How it works:
 #
-# - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
+# - Each task asks for a small function, mostly a little more general than the book's. Replace the line that raises `NotImplementedError`.
 # - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points.
-# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader measures some of your scales again: the best, the largest, and one that it draws by lot.
+# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader compares all of it with what guidance gives, and lets your sampler draw some of the images again at a scale that it draws by lot.
 #
-# **Conventions.** Images are `(B, 3, 32, 32)` in $[-1, 1]$, `labels` are `(B,)` from 0 to 9, and the class `null` (10) means "no class given". A network is called as `network(x_t, t, labels)` and predicts the noise, `(B, 3, 32, 32)`. The scale $s$ is such that $s = 0$ ignores the class and $s = 1$ is the conditional model.
+# **Conventions.** Images are `(B, 3, 32, 32)` in $[-1, 1]$, `labels` are `(B,)` from 0 to 9, and the class `null` (10) means "no class given". A network is called as `network(x_t, t, labels)` and predicts the noise, `(B, 3, 32, 32)`. The scale $s$ is such that $s = 0$ ignores the class and $s = 1$ is the conditional model. No function changes a
+# tensor that it is given: it makes new ones.
 
 # %%
 from itertools import pairwise
@@ -52,17 +53,22 @@ import guide
 NULL = 10
 
 # %% [markdown]
-# ## Task 1: forget the class now and then (●○○, 10 minutes)
+# ## Task 1: forget the class now and then (●●○, 10 minutes)
 #
-# One network learns both answers if a tenth of the training images come without their class. Replace each label by `null` with probability `share`, each on its own. Do not change the tensor that you are given. All randomness comes from the `torch.Generator`.
+# One network learns both answers if a part of the training images, say a tenth, come without their class. But a set of images from the world has gaps already: where nobody knows the class, the label is $-1$. Those images teach the answer without a class as well as hidden ones do.
+#
+# Replace every $-1$ by `null`, and each other label by `null` with a probability that is the same for all of them, each on its own, such that on average the share `share` of the whole batch ends as `null`. If more than that are unknown, hide no other. All randomness comes from the `torch.Generator`.
 
 
 # %% solution="drop"
 def drop_labels(labels, null, share, generator):
-    """Labels (B,), some of them replaced by null."""
+    """Labels (B,) from 0 to 9 or -1 for an unknown one; with null for unknown and for hidden ones."""
     ### BEGIN SOLUTION
-    dropped = torch.rand(len(labels), generator=generator) < share
-    return torch.where(dropped, null, labels)
+    unknown = labels < 0
+    gaps = unknown.double().mean()
+    chance = (share - gaps) / (1 - gaps)
+    dropped = torch.rand(len(labels), generator=generator) < chance
+    return torch.where(unknown | dropped, null, labels)
     ### END SOLUTION
 
 
@@ -76,35 +82,40 @@ checks.drop(drop_labels)
 # ## Task 2: one idea, two formulas (●●○, 15 minutes)
 #
 # From the answer with the class, $\epsilon_y$, and the one without, $\epsilon_\varnothing$, make the guided answer. In most code the **scale** $s$ counts from the unconditional answer: $s = 0$ is unconditional, $s = 1$ conditional. In the paper of Ho and Salimans the **weight** $w$ counts from the conditional one: $w = 0$ is
-# conditional, $w = -1$ unconditional. Write both, and the conversions between $s$ and $w$.
+# conditional, $w = -1$ unconditional. Write both. The scale and the weight are a number, or a tensor `(B,)` with one for each image.
+#
+# Then write the conversions, and look out for a case that is met in practice: some networks are trained to give an answer that is already guided (Meng et al., 2023). Let what the network answers for a class be guided with the scale $r$ already, while its answer for `null` is the plain one. Guide it once more, with the weight $w$ between
+# these two answers: which scale $s$, used on plain answers, gives the same? With $r = 1$ nothing was guided before, and you have the plain conversion.
 
 
 # %% solution="formulas"
 def by_scale(eps_class, eps_null, s):
-    """The guided noise prediction, in the convention of s."""
+    """The guided noise prediction (B, 3, H, W) in the convention of s, a number or (B,), from two of that shape."""
     ### BEGIN SOLUTION
+    s = torch.as_tensor(s).reshape(-1, 1, 1, 1)
     return eps_null + s * (eps_class - eps_null)
     ### END SOLUTION
 
 
 def by_weight(eps_class, eps_null, w):
-    """The guided noise prediction, in the convention of Ho and Salimans."""
+    """The guided noise prediction (B, 3, H, W) in the convention of Ho and Salimans, for w a number or (B,)."""
     ### BEGIN SOLUTION
+    w = torch.as_tensor(w).reshape(-1, 1, 1, 1)
     return (1 + w) * eps_class - w * eps_null
     ### END SOLUTION
 
 
-def scale_of(w):
-    """The s that does the same as w."""
+def scale_of(w, r=1.0):
+    """The s that does, on plain answers, the same as w on an answer that is guided with the scale r already."""
     ### BEGIN SOLUTION
-    return 1 + w
+    return (1 + w) * r
     ### END SOLUTION
 
 
-def weight_of(s):
-    """The w that does the same as s."""
+def weight_of(s, r=1.0):
+    """The w that does, on an answer that is guided with the scale r already, the same as s on plain ones."""
     ### BEGIN SOLUTION
-    return s - 1
+    return s / r - 1
     ### END SOLUTION
 
 
@@ -117,15 +128,16 @@ checks.formulas(by_scale, by_weight, scale_of, weight_of)
 # %% [markdown]
 # ## Task 3: ask the network twice (●○○, 10 minutes)
 #
-# Return the guided noise prediction of `network` at the scale `s`. The network has to be asked with the classes and with `null` for every image; you may do this in one call with a batch twice as large, or in two.
+# Return the guided noise prediction of `network` at the scale `s`, a number or `(B,)`. The network has to be asked with the classes and with `null` for every image; you may do this in one call with a batch twice as large, or in two. Nothing says that we must lead away from *no class*: `null` is a number, or a tensor `(B,)` with a class for each image to lead
+# away from.
 
 
 # %% solution="guided"
 def guided(network, x_t, t, labels, s, null):
-    """The guided noise prediction (B, 3, 32, 32), for x_t (B, 3, 32, 32), t (B,), labels (B,)."""
+    """The guided noise prediction (B, 3, 32, 32), for x_t (B, 3, 32, 32), t (B,), labels (B,), and s and null a number or (B,)."""
     ### BEGIN SOLUTION
-    nobody = torch.full_like(labels, null)
-    both = network(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([labels, nobody]))
+    reference = torch.zeros_like(labels) + null
+    both = network(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([labels, reference]))
     eps_class, eps_null = both.chunk(2)
     return by_scale(eps_class, eps_null, s)
     ### END SOLUTION
@@ -190,7 +202,7 @@ checks.sampler(guided_sample)
 # Measure what your sampler draws at six scales or more. The network that we give, `cifar10-cfg`, was trained on one core of a processor for 100 minutes, so do not expect photographs. At each scale 100 images are drawn in 20 steps, always from the same noise, and measured with the course's classifier of CIFAR-10:
 #
 # - **accuracy**: how often the classifier sees the class that was asked for;
-# - **frechet**: the Fréchet distance to real images in the classifier's features (100 real ones are at about 54: so few make the estimate too large, but alike for every scale);
+# - **frechet**: the Fréchet distance to real images in the classifier's features. So few images in 256 features make every distance too large (chapter 7): 100 real ones are at about 54, and with 300 images the distances of this network are lower by 32 at scale 0 and by 25 at scale 5. So read the valley, and not the second digit;
 # - **diversity**: how far apart images of one class are in those features, relative to real images (1 is as diverse as reality).
 #
 # Choose your scales, at most 20 of them, at least 0.05 apart and none beyond 20 (there your processor's rounding decides what is drawn): `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
@@ -211,22 +223,27 @@ guide.show(plt, guided_sample, scales=(1.0, 3.0, 8.0))
 # The file curve.csv is compared here with what guidance gives at your scales, and your sampler draws some of its images again, when your notebook is graded.
 
 # %% [markdown]
-# ## Task 7: the verdict (●●○, 10 minutes)
+# ## Task 7: the verdict (●○○, 5 minutes)
 #
-# Read your curve, and fill in what it says: write the numbers in, because the file is not there when your notebook is graded. Where two scales are nearly as good, either is right.
+# Read your curve, and fill in what it says: write the numbers in, because the file is not there when your notebook is graded. A scale means the nearest one of your curve. Where two scales are nearly as good (the accuracies within 2 %, the distances within 5 %), either is right; the diversities need two digits.
 
 
 # %% solution="verdict"
 def verdict():
     """What the curve shows, as a dict."""
-    ### BEGIN SOLUTION
-    return {
-        "best_accuracy": 8.0,  # the scale with the highest accuracy
-        "best_frechet": 3.0,  # the scale with the smallest Fréchet distance
-        "diversity_at_1": 0.83,  # the diversity at scale 1
-        "diversity_at_largest": 0.68,  # the diversity at your largest scale
+    found = {
+        "best_accuracy": None,  # the scale with the highest accuracy
+        "best_frechet": None,  # the scale with the smallest Fréchet distance
+        "diversity_at_1": None,  # the diversity at scale 1
+        "diversity_at_largest": None,  # the diversity at your largest scale
     }
+    ### BEGIN SOLUTION
+    found["best_accuracy"] = 8.0
+    found["best_frechet"] = 3.0
+    found["diversity_at_1"] = 0.83
+    found["diversity_at_largest"] = 0.68
     ### END SOLUTION
+    return found
 
 
 # %% check="verdict"
@@ -236,15 +253,26 @@ checks.verdict(verdict)
 # Hidden tests of verdict run here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 8: the sweet spot (10 minutes, read by a person)
+# ## Task 8: the sweet spot (●●○, 15 minutes, read by a person)
 #
 # Name the scale that you would use to make pictures for a children's book, and the one that you would use to make training data for a classifier, and defend both with numbers of your curve. Then explain why the Fréchet distance first falls and then rises with the scale.
 #
-# *You get 3 points for each scale with its numbers, and 4 for the explanation.*
+# *You get 3 points for each scale: 1 for a scale that fits the purpose, 1 for what the purpose needs, 1 for the numbers of your curve that show it. And 4 for the explanation: 2 for what guidance mends, 2 for what it spoils, each in terms of the features' means and covariances.*
 
 # %% [markdown] manual="sweet_spot" points=10
 # ### BEGIN SOLUTION
 # For pictures, clarity counts: the scale of (nearly) the highest accuracy, even though diversity is lower there. (3 points) For training data, the images should be as varied as real ones and still of the right class: the scale with the smallest Fréchet distance or a little below it. (3 points)
-# The Fréchet distance compares means and covariances. At small scales many images belong to no class clearly, so the mean of the features is off; guidance mends that. At large scales images of a class become alike and over-saturated, so the covariance shrinks and the mean moves away again. The smallest distance lies where one gain
-# balances the other loss. (4 points)
+#
+# The Fréchet distance compares means and covariances. At small scales many images belong to no class clearly, so the mean of the features is off, and so is the covariance: images of different classes lie too near to each other. Guidance mends that. (2 points) At large scales images of a class become alike and over-saturated, so the covariance
+# shrinks and the mean moves away again. The smallest distance lies where one gain balances the other loss. (2 points)
+#
+# **Rubric.** Any scale of the student's own curve is welcome where its numbers are given and fit the purpose: a low scale for the book is fine if the answer says that children should see many different horses, and what accuracy that costs. Numbers without a purpose get 1 of 3, a purpose without numbers 2 of 3. An explanation that only says
+# "the trade-off of quality and diversity" names both sides but not how a Fréchet distance sees them: 2 of 4.
+#
+# *Example, 10 points.* "Book: s = 5. A child should recognise the animal, and at 5 the classifier sees it in 91 % (50 % at s = 1). Diversity drops from 0.83 to 0.72, which does not matter for twenty pictures. Training data: s = 2.5. The classifier must see the breadth of each class; diversity is still 0.78 and the distance 72, near its smallest
+# (70 at 3), with four labels of five right. Below, wrong labels and shapeless images shift the mean of the features, and classes overlap; more guidance moves both towards the real ones. Above 4 the images of a class crowd together, so the covariance gets too small, and the glaring colours move the mean off: the distance rises to 85 at 8."
+#
+# *Example, 6 points.* "Book: 8, because accuracy is best there (95 %). (2: numbers and scale, but why accuracy?) Training data: 3, since the Fréchet distance is smallest, 70.6. (2: the same) First quality improves, then diversity gets lost. (2: both sides, but nothing of means or covariances)"
+#
+# *Example, 3 points.* "Book: a high scale because the pictures are clear. (2: no number) Training data: also a high scale, then the labels are right. (1: what it needs is half of it, and no number) The distance has a minimum because the model is overfitted otherwise. (0)"
 # ### END SOLUTION
