@@ -2,7 +2,7 @@
 # jupyter:
 #   course:
 #     title: The noise that a network predicts is a score
-#     minutes: 110
+#     minutes: 120
 #     withheld:
 #     - diffusion
 #     - sampling
@@ -20,13 +20,13 @@
 # Ho, Jain and Abbeel trained $\epsilon_\theta(x_t, t)$ to predict noise. Song and Ermon trained $s_\theta(x_t, t)$ to predict the score, the gradient of the log-density. You will prove line by line that the two differ by a known factor. Then you write the
 # score of a Gaussian mixture, where nothing needs to be learned, and show that denoising score matching finds the very same function from noisy samples alone.
 #
-# **Time:** about 110 minutes. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book. The papers: Vincent (2011), Song and Ermon (2019), Ho et al. (2020).
+# **Time:** about two hours. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, and of chapter 4 the sections *The picture* and *Learning a score*; gradients of logarithms, and least squares. No training, no data. The papers: Vincent (2011), Song and Ermon (2019), Ho et al. (2020).
 #
 # How it works:
 #
 # - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
 # - The cell below it runs a public check. It says what is wrong. Hidden tests with fresh numbers decide the points.
-# - Tensors are small, so prefer `float64`, and write clearly before you write fast.
+# - Tensors are small, so prefer `float64`, and write clearly before you write fast. Leave what you are given as it is: return new tensors.
 #
 # **Conventions.** $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$ with $\epsilon \sim \mathcal N(0, I)$. The score of a density $p$ is $\nabla_x \log p(x)$. In the code `alpha_bar` is $\bar\alpha_t$.
 
@@ -54,7 +54,7 @@ import checks
 
 # %% solution="derivation"
 def derivation(x, x0, alpha_bar):
-    """The lines of the derivation, as a dict."""
+    """The lines of the derivation, as a dict {"log_q": ..., "score": ..., "eps": ..., "ratio": ...}."""
     ### BEGIN SOLUTION
     variance = 1 - alpha_bar
     residual = x - sp.sqrt(alpha_bar) * x0
@@ -278,11 +278,17 @@ checks.picture(plt, noisy, mixture_score, fit_score)
 # `matching_loss` never sees the score $\nabla \log q(x_t)$. Its target $\nabla \log q(x_t \mid x_0)$ depends on an $x_0$ that the function $s$ does not know, and the loss does not fall to 0, however good $s$ is. Explain in a few sentences why the minimiser is nevertheless $\nabla \log q(x_t)$, say what the loss of
 # the minimiser is, and say what follows for a network that was trained to predict noise with the loss of Ho et al. (2020).
 #
-# *You get 4 points for the argument, 3 for what is left of the loss, and 3 for the consequence with its factor.*
+# *You get 4 points for the argument (which function minimises a mean squared error, and why is it this one?), 3 for what is left of the loss, and 3 for the consequence with its factor.*
 
 # %% [markdown] manual="argument" points=10
 # ### BEGIN SOLUTION
 # The function that minimises a mean squared error is the conditional expectation of the target, here $\mathbb E[\nabla \log q(x_t \mid x_0) \mid x_t]$. By task 6 this is $\nabla \log q(x_t)$: $\nabla q(x_t) = \int q(x_0)\, q(x_t \mid x_0)\, \nabla \log q(x_t \mid x_0)\, dx_0$, divided by $q(x_t)$. (4 points)
 # What is left is the expected conditional variance of the target, $\mathbb E \operatorname{tr} \operatorname{Cov}[\nabla \log q(x_t \mid x_0) \mid x_t]$, which no function of $x_t$ can remove and which does not depend on $s$. (3 points)
 # A network that predicts noise regresses on $\epsilon = -\sqrt{1 - \bar\alpha_t}\, \nabla \log q(x_t \mid x_0)$, so at its optimum $\epsilon_\theta(x_t, t) = -\sqrt{1 - \bar\alpha_t}\, \nabla \log q(x_t)$: it has learned the score up to a factor that we know. (3 points)
+#
+# *Three answers, and their points.*
+#
+# - "The mean squared error is smallest at the conditional mean of the target given $x_t$, and task 6 says that this mean is the score of $q(x_t)$. The rest is the variance of the target around this mean; no $s$ changes it. So the network of Ho et al. learns $-\sqrt{1 - \bar\alpha_t}$ times the score." 10 points: all three parts, and short is no fault.
+# - "The noise in the target averages out, so the network learns the mean, which is the score. The loss does not go to 0 because there is always noise. Predicting noise is the same as predicting the score." 2 + 1 + 1 = 4 points: right in the main, but the mean *given $x_t$* is not said, what is left is not named as a (conditional) variance, and the factor is missing.
+# - "The loss is a distance, so its minimum is where $s(x_t) = \nabla \log q(x_t \mid x_0)$, and there it is 0. By task 1, $\epsilon_\theta = -\sqrt{1 - \bar\alpha_t}\, s$." 0 + 0 + 3 = 3 points: $s$ cannot know $x_0$, so no function reaches that; the factor is right.
 # ### END SOLUTION
