@@ -4,10 +4,11 @@ nbgrader skips a submission whose output folder exists. So each finished folder 
 came out, after everything else; a folder without its mark goes before nbgrader looks for it.
 """
 
+import functools
 import hashlib
 import logging
 from pathlib import Path
-from shutil import rmtree
+from shutil import disk_usage, rmtree
 from typing import Any
 
 from nbgrader.converters import Autograde, GenerateFeedback
@@ -19,6 +20,7 @@ from course_lib.files import write_atomically
 
 logger = logging.getLogger("nbgrader")
 MARKS = TERM / "finished"
+ROOM = 1 << 20  # bytes: a disk with less is full
 
 
 def finish_what_was_interrupted() -> None:
@@ -26,12 +28,40 @@ def finish_what_was_interrupted() -> None:
     for converter in (Autograde, GenerateFeedback):
         converter.init_destination = watched(converter.init_destination)
         converter.set_permissions = marked(converter.set_permissions)
+        for name in ("init_assignment", "convert_single_notebook", "set_permissions"):
+            setattr(converter, name, stopped_where_full(getattr(converter, name)))
+
+
+def stopped_where_full(usual: Any) -> Any:
+    """A step of nbgrader's that ends the command, with one line and nothing half made, where the disk is full."""
+
+    @functools.wraps(usual)
+    def step(self: Any, *args: str) -> Any:
+        try:
+            return usual(self, *args)
+        except Exception:
+            if disk_usage(TERM).free >= ROOM:
+                raise
+            made = places(self, *self.under_way)[1]
+            rmtree(made, ignore_errors=True)
+            raise SystemExit(full(made)) from None
+
+    return step
+
+
+def full(made: Path) -> str:
+    """What to read where the disk is full."""
+    return (
+        f"the disk of {TERM} is full, so {made} was not made, nor what comes after it: make room and run the command again, "
+        "and it goes on"
+    )
 
 
 def watched(usual: Any) -> Any:
     """nbgrader's decision whether to make a folder, where one that is there is finished."""
 
-    def init_destination(self: BaseConverter, assignment_id: str, student_id: str) -> bool:
+    def init_destination(self: Any, assignment_id: str, student_id: str) -> bool:
+        self.under_way = assignment_id, student_id
         source, made, mark = places(self, assignment_id, student_id)
         if made.exists() and not (mark.exists() and mark.read_text() == digest(source, made) != ""):
             logger.warning("made again, since it was interrupted, or what it came from has changed: %s", made)
