@@ -19,10 +19,12 @@ def configure(c: Any) -> None:
     """Everything that is set. What you add belongs in here too, so that a mistake in it cannot switch off the rest."""
     from autograder.exchange.collect import clean_all, read_times_safely
     from autograder.exchange.finished import finish_what_was_interrupted
+    from autograder.exchange.formulas import formulas_here
     from autograder.grading.store import TERM, private
 
     read_times_safely()
     finish_what_was_interrupted()
+    formulas_here()
 
     # nbgrader makes its database with the command alembic, which lies beside this Python.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -44,7 +46,11 @@ def configure(c: Any) -> None:
     c.FileNameCollectorPlugin.named_regexp = r".*/extracted/(?P<student_id>[^/]+)/(?P<file_id>[^/]+)$"
     c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
 
-    c.HTMLExporter.filters = {"highlight_code": "autograder.exchange.nbgrader.highlighted"}
+    c.ExchangeFactory.collect = "autograder.exchange.hub.Collect"
+    c.HTMLExporter.filters = {
+        "highlight_code": "autograder.exchange.nbgrader.highlighted",
+        "markdown2html": "autograder.exchange.formulas.markdown_to_html",
+    }
     c.ExportApp.plugin_class = "autograder.exchange.export.Csv"
 
     # Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.

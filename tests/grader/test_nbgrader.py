@@ -549,7 +549,7 @@ def test_messages_reach_the_feedback_and_scripts_do_not(term: Term) -> None:
     assert "1 - alpha is the variance of the noise" in page and "test_one_step_noise: 0 of 4" in page
     picture = (term.path("feedback", "ada") / "topic.html").read_text()
     assert "sketch] (attachment:sketch.png)" in picture and '<a href="https://e.example/pixel.png">web</a>' in picture
-    assert "A linear map of a Gaussian vector" in page and "$0&lt; b&lt;1$" in page
+    assert "A linear map of a Gaussian vector" in page and "0&lt; b&lt;1</annotation>" in page
     assert active(page) == active((term.path("feedback", "ada") / "topic.html").read_text())
 
 
