@@ -23,7 +23,8 @@
 # Ho, Jain and Abbeel let the noise variance of a step grow linearly. Nichol and Dhariwal found that this destroys small images too early: in the last quarter of the steps hardly anything is left to learn. They proposed a cosine. Who is right, and for how many sampling steps? You write both schedules and one of your own,
 # train the same small network with each, and let the samples decide. On the way you will meet a trap: the schedule with the lowest training loss need not draw the best digits.
 #
-# **Time:** about 100 minutes, of which the experiment takes about one. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book. The papers: Ho et al. (2020), Nichol and Dhariwal (2021).
+# **Time:** about 100 minutes, of which the experiment takes one or two. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** of chapter 1 the sections up to the three schedules and the signal-to-noise ratio, and of chapter 2 the loss. The deterministic sampler and the distance between sets of images are given; chapters
+# 3 and 7 explain them, and you need neither here. The papers: Ho et al. (2020), Nichol and Dhariwal (2021).
 #
 # How it works:
 #
@@ -32,6 +33,7 @@
 # - The experiment trains on your machine and writes `experiment.safetensors`. **Hand in that file with this notebook.** When your work is graded, the cell is not run again: the grader draws digits with the weights in the file, and measures them itself.
 #
 # **Conventions.** A schedule with $T$ steps is a table `alpha_bar` of shape `(T + 1,)` in float64, with `alpha_bar[0] == 1`, so that `alpha_bar[t]` is $\bar\alpha_t$. Step $t$ adds noise of variance $\beta_t = 1 - \bar\alpha_t / \bar\alpha_{t-1}$.
+# No function changes a tensor that it is given: it makes new ones.
 
 # %%
 import math
@@ -93,10 +95,12 @@ checks.cosine(cosine_schedule)
 #
 # - start at `alpha_bar[0] == 1`, fall at every step, stay above 0, and end at 0.01 or below;
 # - begin gently: the first step adds noise of variance 0.2 or less;
-# - work for every $T$ from 50 on, and be the same curve for all of them: `alpha_bar` at $t = T/2$ may depend on $T$ by 0.02 at most;
-# - be neither the linear nor the cosine schedule in disguise: somewhere between $T/10$ and $9T/10$ its $\log(\bar\alpha_t / (1 - \bar\alpha_t))$ has to lie at least 0.5 from each of them (for $T = 1000$).
+# - work for every even $T$ from 50 on, and be the same curve for all of them: `alpha_bar` at $t = T/2$ may depend on $T$ by 0.05 at most;
+# - be neither the linear nor the cosine schedule in disguise: for $T = 1000$ we compare $\log(\bar\alpha_t / (1 - \bar\alpha_t))$ at the nine times $t = 100, 200, \dots, 900$, and at one of them at least yours has to lie 0.5 or more from the linear schedule, and at one of them 0.5 or more from the cosine.
 #
-# *Ideas.* A straight line in log-SNR; a sigmoid; a polynomial; $\bar\alpha_t$ itself in a straight line.
+# The public check looks at all of this, as the hidden tests do.
+#
+# *Ideas.* A straight line in log-SNR (which is infinite at $t = 0$, so write the 1 there yourself); a sigmoid; a polynomial; $\bar\alpha_t$ itself in a straight line.
 
 
 # %% solution="mine"
@@ -137,9 +141,9 @@ checks.log_snr(log_snr)
 # Hidden tests of log_snr run here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 5: where training spends its time (●○○, 10 minutes)
+# ## Task 5: where training spends its time (●○○, 5 minutes)
 #
-# Training draws $t$ uniformly from $1, \dots, T$, so a schedule decides how often the network sees each noise level. Which share of the steps has a log-SNR in `[low, high)`?
+# Training draws $t$ uniformly from $1, \dots, T$, so a schedule decides how often the network sees each noise level. Which share of the steps 1 to $T$ has a log-SNR in `[low, high)`? The bound `low` belongs to the interval, and `high` does not.
 
 
 # %% solution="share"
@@ -166,7 +170,7 @@ checks.picture(plt, {"linear": linear_schedule, "cosine": cosine_schedule, "mine
 # %% [markdown]
 # ## Task 6: fewer steps (●○○, 10 minutes)
 #
-# To draw with fewer steps than we trained with, the sampler visits only some of the times. Return `steps + 1` whole times, as evenly spaced as whole numbers can be, that fall from $T$ to 0, both included. (Round to the nearest whole number; where two are equally near, either will do.)
+# To draw with fewer steps than we trained with, the sampler visits only some of the times. Return `steps + 1` whole times, as evenly spaced as whole numbers can be, that fall from $T$ to 0, both included. (Round to the nearest whole number; where two are equally near, either will do.) The sampler looks them up in tables, so they are integers, not floats.
 
 
 # %% solution="spaced"
@@ -186,7 +190,9 @@ checks.spaced(spaced)
 # %% [markdown]
 # ## Task 7: the loss (●●○, 10 minutes)
 #
-# The loss of Ho et al. (2020), equation 14: make $x_t$ from `x0` `(B, D)` and `noise` `(B, D)`, each row with its own time in `t` `(B,)`, and return the mean squared error of the noise that `network(x_t, t)` predicts, over all entries. Return a tensor `()`, so that it can be differentiated, in the precision of `x0`.
+# The loss of Ho et al. (2020), equation 14: make $x_t$ from `x0` `(B, D)` and `noise` `(B, D)`, each row with its own time in `t` `(B,)`, and return the mean squared error of the noise that `network(x_t, t)` predicts, over all entries. Return a tensor `()`, so that it can be differentiated.
+#
+# The table is in float64, and whatever meets a float64 tensor becomes one. But the network's weights are in single precision, as `x0` is, and it refuses anything else: hand it $x_t$ in the precision of `x0`.
 
 
 # %% solution="loss"
@@ -208,8 +214,10 @@ checks.loss(loss)
 # %% [markdown]
 # ## Task 8: the trial (●○○, 10 minutes)
 #
-# Run the experiment. For each of your three schedules with $T = 1000$ it trains the same small network on scikit-learn's 8 × 8 digits, then draws 1000 digits in 10, 50 and 100 deterministic steps, and measures how far they are from the real ones (the Fréchet distance between the pixels; two halves of the real digits are at 0.33). It takes about a
-# minute. Run it again when you have changed a schedule or the loss.
+# Run the experiment. For each of your three schedules with $T = 1000$ it trains the same small network on scikit-learn's 8 × 8 digits, then draws 1000 digits in 10, 50 and 100 deterministic steps, and measures how far they are from the real ones (the Fréchet distance between the pixels; two halves of the real digits are at 0.33). It takes a minute or
+# two and says after each schedule how long that one took. Run it again when you have changed a schedule or the loss.
+#
+# *8 of the points are for networks that have learned to draw digits with their schedules, and 6 for a file that says what they do. The grader draws with your networks along your own schedules, right or wrong: a mistake in a schedule has cost its points above. Only the three have to differ.*
 
 # %% home="experiment"
 import experiment
@@ -225,21 +233,27 @@ experiment.picture(plt, results)
 # %% [markdown]
 # ## Task 9: the verdict (●●○, 10 minutes)
 #
-# Read your table, and fill in what it says: write the numbers in, because the file is not there when your notebook is graded. Names are `"linear"`, `"cosine"` or `"mine"`; where two lie within a tenth of each other, either is right. The numbers need be right to one part in five, since the grader draws other digits than you did.
+# Read your table, and fill in what it says: assign the five values above the `return`, whose comments say what each is. Write the numbers in, because the file is not there when your notebook is graded. A name is `"linear"`, `"cosine"` or `"mine"`; where two lie within a tenth of each other, either is right. A number needs be right to one part in
+# five.
 
 
 # %% solution="verdict"
 def verdict():
-    """What the experiment shows, as a dict."""
+    """What the experiment shows, as a dict of three names and two numbers."""
     ### BEGIN SOLUTION
-    return {
-        "lowest_loss": "linear",  # whose training loss is the lowest in the end
-        "best_at_10": "cosine",  # whose digits are nearest to the real ones, drawn in 10 steps
-        "best_at_100": "cosine",  # the same in 100 steps
-        "linear_over_cosine_at_10": 1.66,  # the distance of linear divided by that of cosine, in 10 steps
-        "cosine_10_over_100": 1.39,  # the distance of cosine in 10 steps divided by that in 100
-    }
+    lowest_loss = "linear"
+    best_at_10 = "cosine"
+    best_at_100 = "cosine"
+    linear_over_cosine_at_10 = 1.66
+    cosine_10_over_100 = 1.39
     ### END SOLUTION
+    return {
+        "lowest_loss": lowest_loss,  # a name: whose training loss is the lowest in the end
+        "best_at_10": best_at_10,  # a name: whose digits are nearest to the real ones, drawn in 10 steps
+        "best_at_100": best_at_100,  # a name: the same in 100 steps
+        "linear_over_cosine_at_10": linear_over_cosine_at_10,  # a number: distance of linear / distance of cosine, in 10 steps
+        "cosine_10_over_100": cosine_10_over_100,  # a number: distance of cosine in 10 steps / its distance in 100
+    }
 
 
 # %% check="verdict"
@@ -249,15 +263,28 @@ checks.verdict(verdict)
 # Hidden tests of verdict run here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 10: an unfair comparison (10 minutes, read by a person)
+# ## Task 10: an unfair comparison (●●○, 10 minutes, read by a person)
 #
-# A friend trains with your three schedules, looks only at the training losses, and keeps the schedule with the lowest. Explain what is wrong with this, with the help of your `share` or your picture, and propose a comparison of the three trained networks by a loss (not by samples) that would be fair.
+# A friend trains with your three schedules, looks only at the training losses, and keeps the schedule with the lowest. Explain what is wrong with this, with the help of your `share` or your picture, and propose a comparison of the three trained networks by a loss (not by samples) that would be fair. Five to ten sentences.
 #
-# *You get 6 points for why the losses cannot be compared, with a number from this notebook, and 4 for a fair comparison.*
+# *You get 4 points for why the losses cannot be compared, 2 for a number from this notebook that shows it, and 4 for a fair comparison: 3 for comparing at equal noise levels, and 1 for saying how each network is asked at such a level, or with what weights the levels are put together.*
+
+# %%
+for name, schedule in {"linear": linear_schedule, "cosine": cosine_schedule, "mine": my_schedule}.items():
+    print(
+        f"{name:7}", *(f"{share(schedule(1000), low, high):.2f}" for low, high in [(-99, -5), (-5, 0), (0, 5), (5, 99)])
+    )
 
 # %% [markdown] manual="argument" points=10
 # ### BEGIN SOLUTION
 # The loss is an average over the times, and each schedule has other noise levels at its times. Where there is almost only noise, predicting the noise is easy: $x_t$ itself is a good guess. The linear schedule spends 30 % of its steps below a log-SNR of $-5$ and the cosine 5 %, so its average holds more of the easy steps and is
 # lower although its network is no better at any noise level. The loss says as much about the schedule as about the network. (6 points)
 # Fair: measure each network's error at the same noise levels, for instance at a fixed list of log-SNRs, asking each schedule for the time that has this level, and compare level by level or with one common weight; better still the error of the predicted $x_0$ on digits that were held out. (4 points)
+#
+# **How answers are read.** *Why (4):* the average runs over noise levels that differ from schedule to schedule (2), and some levels are easier than others, those with much noise (2). *A number (2):* a share, a place in the picture or a log-SNR of the student's own, used in the argument; 1 if it stands there without use. *Fair (4):* equal noise levels (3), and how (1).
+#
+# - *"Linear has the lowest loss because 30 % of its steps are below −5, where x_t is nearly the noise, and copying it is enough; for cosine it is 5 %. I would take log-SNRs from −8 to 8, look up for each schedule the t with that level, and plot the three losses over the level."* 4 + 2 + 4 = 10.
+# - *"The schedules have different noise at each t, so the losses are averages over different things and one cannot compare them. One should evaluate all three networks at the same t, for example t = 100, 500 and 900."* Why: 2 of 4, since nothing says which levels are easy. No number: 0. Fair: 0, since equal times are what is unfair. 2.
+# - *"The loss is low for linear because most of its steps are nearly pure noise (its curve in the picture is below −5 from t = 700 on), which is easy. To be fair, one should weight the loss so that every noise level counts the same for the three."* Why 4, number 2. Fair: 3, since equal weight for equal levels is meant, but not how. 9.
+# - *"A low loss does not mean good samples, as the table shows: cosine draws better with a higher loss. Use the loss on a test set."* True, but it says that, not why: 0. Number 0. A test set alone leaves the levels unequal: 0. With the table's numbers, still 0 of 2, since they do not show why. 0.
 # ### END SOLUTION
