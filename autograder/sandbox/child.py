@@ -3,6 +3,8 @@
 Nothing of the student's is ever imported, unpickled or evaluated here.
 """
 
+import ctypes
+import re
 import signal
 import socket
 import threading
@@ -14,6 +16,9 @@ from typing import Any
 from autograder.sandbox.inside import frames
 from autograder.sandbox.limits import Limits
 
+KIND, MESSAGE = 60, 600  # characters of an error's name, and of what it says: no more goes home
+STEPS = 12  # lines of a traceback
+STEP = re.compile(r'  File "<cell (\d{1,4})>", line ([1-9]\d{0,5}), in ([^\W\d]\w{0,59}|<\w{1,12}>)')
 QUESTION_BYTES = 8 << 20  # of one question that student code asks a function of ours
 QUESTIONS_BYTES = 512 << 20  # of all that it asks within one call
 
@@ -43,6 +48,7 @@ class Child:
         self.end, self.channel, self.limits = end, channel, limits
         self.alive, self.until = True, time.monotonic() + limits.all_seconds if until is None else until
         self.printed, self.instead = bytearray(), {}
+        self.cells: list[str] = []  # the notebook's, once they were loaded
         self.changed: list[int] = []  # the arguments, by number, that the last call has changed
         self.reader = threading.Thread(target=self._drain, args=(output,), daemon=True)
         self.reader.start()
@@ -55,11 +61,11 @@ class Child:
 
     def load(self, cells: list[str]) -> list[dict[str, str] | None]:
         """Run the cells of a notebook in order; for each, the error that it raised, or None."""
-        seconds = self.limits.load_seconds
+        seconds, self.cells = self.limits.load_seconds, cells
         errors = self._ask({"cells": cells, "seconds": seconds}, seconds, {})
         if type(errors) is not list or len(errors) != len(cells) or not all(e is None or is_report(e) for e in errors):
             raise self._ended("your notebook broke the connection to the grader")
-        return errors
+        return [error and self._shown(error) for error in errors]
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """What the student's function of that name gives; callables among the arguments run here, and are asked from there.
@@ -132,7 +138,7 @@ class Child:
         except frames.FrameError as error:
             raise self._ended(f"what your code sent back cannot be read: {error}", "Frame") from None
         if "error" in answer:
-            raise student_error(answer["error"])
+            raise self._failed(answer["error"])
         changed = answer.get("changed", [])
         if "value" not in answer or type(changed) is not list or not all(type(number) is int for number in changed):
             raise self._ended("your code answered in the place of the grader's service", "Frame")
@@ -174,6 +180,27 @@ class Child:
             found += chunk
         return bytes(found)
 
+    def _failed(self, found: Any) -> StudentError:
+        """The error that a child reports, as text and nothing else."""
+        if not is_report(found):
+            return StudentError("your code failed, and its error cannot be read", "Frame")
+        report = self._shown(found)
+        return StudentError(f"{report['kind']}: {report['message']}", trace=report["trace"])
+
+    def _shown(self, report: dict[str, str]) -> dict[str, str]:
+        """As much of an error as its author needs: it could carry the inputs of a hidden test, in whatever writing.
+
+        So it is short, and of its traceback only the numbers are taken; the lines are those of the notebook that was handed in.
+        """
+        lines = []
+        for step in map(STEP.fullmatch, report["trace"][:8000].split("\n")):
+            cell = self.cells[int(step[1]) - 1] if step and 1 <= int(step[1]) <= len(self.cells) else ""
+            source = cell.split("\n")
+            if step and int(step[2]) <= len(source) and (step[3][0] == "<" or re.search(rf"\b{step[3]}\b", cell)):
+                lines += [f"{step[0]}\n", f"    {source[int(step[2]) - 1].strip()[:200]}\n"]
+        kind = re.sub(r"\W", "", report["kind"][:KIND])
+        return {"kind": kind, "message": report["message"][:MESSAGE], "trace": "".join(lines[-2 * STEPS :])}
+
     def _ended(self, message: str, kind: str = "Ended") -> StudentError:
         """The error to raise after ending a child that cannot be trusted to go on."""
         self.kill()
@@ -190,19 +217,22 @@ def unpacked(frame: bytes, resolve: Callable[[str], Any]) -> Any:
 
 @contextmanager
 def interrupted_at(deadline: float) -> Iterator[None]:
-    """Inside, raise TimeoutError once it is later than `deadline` (time.monotonic): student code may ask our functions for long work.
-
-    Signals reach the main thread alone: in another one, such as a Dask worker's, the work is not interrupted.
-    """
-    if threading.current_thread() is not threading.main_thread():
+    """Inside, raise TimeoutError once it is later than `deadline` (time.monotonic): student code may ask our functions for long work."""
+    seconds = max(0.001, deadline - time.monotonic())
+    interrupted = by_signal if threading.current_thread() is threading.main_thread() else by_thread
+    with interrupted(seconds):
         yield
-        return
+
+
+@contextmanager
+def by_signal(seconds: float) -> Iterator[None]:
+    """In the main thread: the system's alarm."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - time.monotonic()))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
@@ -210,11 +240,27 @@ def interrupted_at(deadline: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def student_error(found: Any) -> StudentError:
-    """The error that a child reports, as text and nothing else."""
-    if not is_report(found):
-        return StudentError("your code failed, and its error cannot be read", "Frame")
-    return StudentError(f"{found['kind']}: {found['message']}", trace=found["trace"])
+@contextmanager
+def by_thread(seconds: float) -> Iterator[None]:
+    """In any other thread, such as a Dask worker's, which no signal reaches: another thread sends it the exception."""
+    thread, raise_in = ctypes.c_ulong(threading.get_ident()), ctypes.pythonapi.PyThreadState_SetAsyncExc
+    sending, over = threading.Lock(), False
+
+    def stop() -> None:
+        with sending:
+            if not over:
+                raise_in(thread, ctypes.py_object(TimeoutError))
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with sending:
+            over = True
+            raise_in(thread, None)  # one that was sent and has not arrived must not arrive later
+        timer.cancel()
 
 
 def is_report(found: Any) -> bool:

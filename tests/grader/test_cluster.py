@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autograder.assignment.source import read_assignment, to_bytes
 from autograder.grading.mutants import cell_named
+from autograder.sandbox.child import interrupted_at
 
 A01 = read_assignment("a01")
 
@@ -79,3 +83,39 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: Cluster, tmp_path: Path)
     scores = {entry["student"]: entry["score"] for entry in json.loads((tmp_path / "grades.json").read_text())}
     assert scores == {f"student{number:02}": 86 if number % 3 == 0 else 90.0 for number in range(12)}
     assert len(list((out / A01.name).glob("*.json"))) == 12
+
+
+def in_thread(work: Callable[[], Any]) -> Any:
+    """What work gives in a thread that is not the main one, as on a Dask worker, or the error that it raises."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_long_work_ends_in_the_thread_of_a_worker_too() -> None:
+    def endless() -> None:
+        with interrupted_at(time.monotonic() + 0.2):
+            while True:
+                pass
+
+    def soon_enough() -> str:
+        for _ in range(200):  # also where the end of the work and that of its time meet
+            with suppress(TimeoutError), interrupted_at(time.monotonic() + 0.002):
+                until = time.monotonic() + 0.002
+                while time.monotonic() < until:
+                    pass
+        time.sleep(0.05)
+        return "no interruption outside of the work"
+
+    begun = time.monotonic()
+    assert isinstance(in_thread(endless), TimeoutError) and time.monotonic() - begun < 10
+    assert in_thread(soon_enough) == "no interruption outside of the work"
