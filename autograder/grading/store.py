@@ -9,7 +9,9 @@ import json
 import os
 import re
 import secrets
+import sys
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from autograder.assignment.source import ROOT, SOLUTIONS, Assignment
@@ -54,8 +56,15 @@ def fingerprint(assignment: Assignment, course: Path, secret: bytes) -> str:
         contents(SOLUTIONS / assignment.name, ("page.md",)),
         contents(course),
         code_fingerprint(),
+        versions(),
     ]
     return hashlib.sha256(hashlib.sha256(secret).digest() + " ".join(parts).encode()).hexdigest()
+
+
+def versions() -> str:
+    """Python and the packages that decide what numbers come out: with others a right answer may round, and a draw fall, otherwise."""
+    python = ".".join(map(str, sys.version_info[:2]))
+    return f"Python {python}, " + ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "sympy"))
 
 
 def code_fingerprint() -> str:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -186,6 +187,14 @@ def test_what_a_grade_depends_on_changes_its_fingerprint(tmp_path: Path) -> None
     assert first == fingerprint(ASSIGNMENT, course, b"s") != fingerprint(ASSIGNMENT, course, b"t")
     (course / "a.py").write_text("2")
     assert fingerprint(ASSIGNMENT, course, b"s") != first
+
+
+def test_other_versions_of_what_computes_change_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fingerprint(ASSIGNMENT, tmp_path, b"s")
+    monkeypatch.setattr(store, "version", lambda name: "2.99.0" if name == "torch" else version(name))
+    assert fingerprint(ASSIGNMENT, tmp_path, b"s") != first
 
 
 def test_a_new_folder_of_the_grader_belongs_to_the_fingerprint_and_reports_do_not(
