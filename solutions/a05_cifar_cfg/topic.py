@@ -30,7 +30,7 @@
 # A conditional diffusion model that is asked for a horse draws something vaguely like a horse. Ho and Salimans (2022) found that a network which has also learned to draw without being asked can be pushed further: take the difference between its two answers, and exaggerate it. Pictures become clearer, and more alike. You write the
 # training trick, the formula in both of its conventions, and the sampler, then measure what the scale buys and what it costs.
 #
-# **Time:** about 110 minutes, of which @MEASURING@. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, of chapter 3 the deterministic step, chapter 6 up to its algorithm, and for tasks 6 and 8 what chapter 7 says of the Fréchet distance. The papers: Ho and Salimans (2022), Song et al. (2021).
+# **Time:** about 110 minutes, of which about five are the measurement on one core of a processor. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, of chapter 3 the deterministic step, chapter 6 up to its algorithm, and for tasks 6 and 8 what chapter 7 says of the Fréchet distance. The papers: Ho and Salimans (2022), Song et al. (2021).
 #
 # How it works:
 #
@@ -197,7 +197,7 @@ checks.sampler(guided_sample)
 # Hidden tests of guided_sample run here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 6: the price of obedience (●●○, 20 minutes, some of them waiting)
+# ## Task 6: the price of obedience (●●○, 20 minutes, some of them waiting: a scale takes half a minute to a minute on one core)
 #
 # Measure what your sampler draws at six scales or more. The network that we give, `cifar10-cfg`, was trained on one core of a processor for 100 minutes, so do not expect photographs. At each scale 100 images are drawn in 20 steps, always from the same noise, and measured with the course's classifier of CIFAR-10:
 #

@@ -90,7 +90,7 @@ def test_drop_share(student: Student, draw: Draw) -> None:
 
 
 @points("drop", 4)
-@power(smallest="pairs are dropped together", luck=2e-7)
+@power(smallest="pairs are dropped together", luck=1e-6)
 def test_drop_each_label_on_its_own(student: Student, draw: Draw) -> None:
     seed, share = draw.integer(1, 10**6), 0.475  # a quarter is unknown, so three tenths of the others are hidden
 
@@ -192,7 +192,7 @@ def by_weight_mistakes(y: Tensor, n: Tensor, w: float | Tensor) -> dict[str, Ten
 
 
 @points("formulas", 2)
-@power(smallest="by_scale starts from the other end")
+@power(smallest="by_scale with a factor of its own")
 def test_by_scale(student: Student, draw: Draw) -> None:
     y, n, s = draw.normal(2, 3, 5, 5), draw.normal(2, 3, 5, 5), draw.uniform(1.5, 6)
     got = student.tensor("by_scale", y, n, s, shape=(2, 3, 5, 5))
@@ -202,7 +202,7 @@ def test_by_scale(student: Student, draw: Draw) -> None:
 
 
 @points("formulas", 2)
-@power(smallest="by_weight with the sign of w turned")
+@power(smallest="by_weight with a factor of its own")
 @follows(by_scale=by_scale, scale_of=scale_of)
 def test_by_weight(student: Student, draw: Draw) -> None:
     y, n, w = draw.normal(2, 3, 5, 5), draw.normal(2, 3, 5, 5), draw.uniform(1.5, 6)
@@ -336,7 +336,7 @@ class Network:
 
     def told(self) -> list[int]:
         """All labels that it was asked about."""
-        return [int(label) for _, _, labels in self.asked for label in labels]
+        return [label for _, _, labels in self.asked for label in labels.long().tolist()]
 
 
 def tells_its_label(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
@@ -357,7 +357,7 @@ def guided_is_wrong(student: Student, s: Any, null: Any, shown: str, right: floa
 def check_asked(network: Network, t: Tensor, labels: Tensor, reference: Tensor) -> None:
     """Raise Wrong where a wrong answer comes from what the network was asked."""
     require(network.asked, "guided never asks the network")
-    times, told = {int(time) for _, at, _ in network.asked for time in at}, network.told()
+    times, told = {time for _, at, _ in network.asked for time in at.long().tolist()}, network.told()
     require(times <= set(t.tolist()), "the network is asked at another time than t")
     require(
         all(label in told for label in reference.tolist()),
@@ -462,7 +462,7 @@ def step_is_wrong(student: Student, otherwise: str, x: list[float], eps: list[fl
 
 
 @points("step", 6)
-@power(smallest="the noise of time t stays")
+@power(smallest="a little too much noise")
 def test_step(student: Student, draw: Draw) -> None:
     a, b = draw.uniform(0.2, 0.4), draw.uniform(0.5, 0.8)
     x0, eps = draw.normal(3, 3, 4, 4).clamp(-0.9, 0.9), draw.normal(3, 3, 4, 4)
@@ -561,14 +561,15 @@ class Painter(Network):
         picture = 0.6 * (1.3 * x + 0.9 * y.reshape(-1, 1, 1, 1) + 0.1 * t.reshape(-1, 1, 1, 1)).sin()
         return (x - a.sqrt() * picture) / (1 - a).sqrt()
 
-    def states(self, labels: list[int]) -> list[tuple[int, Tensor | None]]:
-        """The time of each step, and the images that the network was asked about there, in the order of their labels."""
+    def states(self, x: Tensor, labels: list[int]) -> list[tuple[int, Tensor | None]]:
+        """The time of each step, and the images that the network was asked about there, in the order of x and their labels."""
         found: list[tuple[int, dict[int, Tensor]]] = []
-        for x, t, y in self.asked:
-            for image, time, label in zip(x, t.long().tolist(), y.long().tolist(), strict=True):
+        for images, t, y in self.asked:
+            for image, time, label in zip(images, t.long().tolist(), y.long().tolist(), strict=True):
                 if not found or found[-1][0] != time:
                     found.append((time, {}))
-                found[-1][1].setdefault(label, image)
+                if image.shape == x.shape[1:]:
+                    found[-1][1].setdefault(label, image)
         return [
             (time, torch.stack([rows[label] for label in labels]) if all(label in rows for label in labels) else None)
             for time, rows in found
@@ -619,7 +620,7 @@ def diagnose(student: Student, network: Painter, args: tuple[Any, ...], got: Ten
     whole = times.tolist()
     if not network.asked:
         raise Wrong("guided_sample never asks the network")
-    steps = network.states(y.tolist())
+    steps = network.states(x, y.tolist())
     asked = [t for t, _ in steps]
     require(
         asked != whole[1:],
@@ -664,7 +665,7 @@ def sampler_is_wrong(student: Student) -> Callable[[], str]:
 
 
 @points("sampler", 14)
-@power(smallest="steps to t - 1")
+@power(smallest="a little too small a picture")
 @follows(**FORMULAS, guided=guided, step=step)
 def test_sampler(student: Student, draw: Draw) -> None:
     bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - torch.linspace(0.01, 0.3, 30)).double().cumprod(0)])
@@ -803,11 +804,21 @@ def confirmed(
     return curve
 
 
+def tolerance(s: float) -> float:
+    """How far, in the mean over pixels, rounding may move what is drawn at the scale s.
+
+    Both samplers ask one network on one machine, so that only their own arithmetic differs: in float64 it moves images by 0.0008 at
+    scale 1, and the three of a hundred that are farthest apart if the *network* rounds to bf16 and to float32 by 0.0015, 0.009, 0.026
+    and 0.06 at the scales 1, 3.3, 8 and 20. A sampler without its last step is 0.056 to 0.059 away at scales 0 to 8, one whose noise is
+    1 % too small 0.04 to 0.07 at scales 0 to 3.3, the scale s + 1 0.12 at scale 1, half of the image 0.15 and more.
+    """
+    return 0.02 + 0.004 * abs(s)
+
+
 def compare(student: Student, network: Predict, s: float, rows: Tensor) -> None:
     """Raise Wrong unless the submitted sampler draws what guidance at the scale s draws from the same noise.
 
-    Without this, somebody else's curve would do without a sampler. The tolerance is for the mean over pixels: another processor's
-    rounding moves it by 0.014 at scale 8 and by 0.04 at scale 20, and half the image or the noise itself lie 0.2 and 0.9 away.
+    Without this, somebody else's curve would do without a sampler.
     """
     x, labels = guide.start()
     x, labels = x[rows], labels[rows]
@@ -816,14 +827,14 @@ def compare(student: Student, network: Predict, s: float, rows: Tensor) -> None:
     )
     right = drawn(network, x, labels, s, guide.schedule(), guide.times().tolist())
     require(
-        float((images - right).abs().mean()) <= 0.1,
+        float((images - right).abs().mean()) <= tolerance(s),
         f"at scale {s:g} your sampler does not draw what guidance draws with this network, so its curve says nothing: mend "
         "guided_sample, and measure again",
     )
 
 
 @points("curve", 14)
-@power(smallest="a curve of another sampler", luck=0.0)
+@power(smallest="a curve drawn without the last step")
 def test_curve_is_what_the_sampler_gives(confirmed: list[dict[str, float]]) -> None:
     require(confirmed, "the curve is empty")
 
@@ -832,7 +843,7 @@ SCALE_ONE, SAID = 0.01, 0.1  # how near to 1 the scale 1 lies, and a scale that 
 
 
 @points("curve", 6)
-@power(smallest="a curve of a sampler that does nothing", luck=0.0)
+@power(smallest="a curve of a sampler that draws nothing")
 def test_curve_has_enough_scales(confirmed: list[dict[str, float]]) -> None:
     require(len(confirmed) >= 6, f"the curve has {len(confirmed)} different scales; six are needed")
     require(nearest(confirmed, 1, SCALE_ONE), "scale 1, the model without exaggeration, is missing")
