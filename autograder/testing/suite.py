@@ -257,6 +257,8 @@ def example(
 def line(student: Student, function: str, name: str, *args: float) -> float:
     """One line of a derivation, at numbers."""
     found = student.call(function, *args)
+    if type(found) is dict and name not in found:  # which may be written with capitals
+        found = {key.strip().lower(): value for key, value in found.items()}
     if type(found) is not dict or name not in found:
         raise Wrong(f"{function} should return a dict with the line {name!r}; it returned {describe(found)}")
     if type(found[name]) is str:

@@ -60,7 +60,7 @@ def test_a_mistake_is_explained_in_the_checks_own_words(solved) -> None:
 def test_what_is_withheld_is_said_before_handing_in(solved) -> None:
     notebook = solved(
         "snr",
-        "sp.log(alpha_bar) - sp.log(1 - alpha_bar)",
+        "sp.log(alpha_bar) - sp.log(1 - alpha_bar + extra)",
         "__import__('course_lib.diffusion.schedules').diffusion.schedules.log_snr(None, alpha_bar)",
     )
     found = {one.name: one for one in check("a01", notebook)}

@@ -57,18 +57,25 @@ def message(result: Result, name: str) -> str:
 LIBRARY_A01 = """
 import torch
 from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.diffusion.schedules import TableSchedule
-process = lambda *bars: GaussianDiffusion(TableSchedule(torch.tensor([1.0, *bars], dtype=torch.float64)))
+from course_lib.diffusion.schedules import log_snr as of_schedule
+class Table:  # a schedule with a sensor: the library asks it for signal and noise alone
+    def __init__(self, signals, variances):
+        self.signals, self.variances = (torch.as_tensor(row, dtype=torch.float64) for row in (signals, variances))
+    T = property(lambda self: len(self.signals) - 1)
+    def signal(self, t): return self.signals[torch.as_tensor(t)]
+    def noise(self, t): return self.variances[torch.as_tensor(t)].sqrt()
+def process(*pairs):
+    return GaussianDiffusion(Table([1.0, *(bar**0.5 for bar, _ in pairs)], [0.0, *(1 - bar + c for bar, c in pairs)]))
 number = lambda x: torch.tensor([float(x)], dtype=torch.float64)
 t0, t1, t2 = torch.tensor(0), torch.tensor(1), torch.tensor(2)
-def one_step(x, alpha, eps): return float(process(alpha).advance(number(x), t0, t1, number(eps)))
-def posterior(alpha, before):
-    x0, xt, v = process(before, alpha * before).posterior_weights(t2, t1)
+def one_step(x, alpha, sigma, eps, xi): return float(process((alpha, 0.0)).advance(number(x), t0, t1, number(eps))) + sigma * xi
+def posterior(alpha, sigma, bar, c):
+    x0, xt, v = process((bar, c), (alpha * bar, alpha * c + sigma**2)).posterior_weights(t2, t1)
     return {"precision": 1 / float(v), "variance": float(v), "mean_xt": float(xt), "mean_x0": float(x0)}
-def limit(x0, beta, t):
-    table = process(*[(1 - beta) ** (i + 1) for i in range(int(t))])
-    ratio, v = table.transition(t0, torch.tensor(int(t)))
-    return {"mean": float(ratio) * x0, "variance": float(v), "limit_mean": 0.0, "limit_variance": 1.0}
+def log_snr(bar, c): return float(of_schedule(process((bar, c)).schedule, t1))
+def snr(bar, c): return float(torch.tensor(log_snr(bar, c)).double().exp())
+def q_sample(x_s, s, t, alpha_bar, extra, noise):
+    return GaussianDiffusion(Table(alpha_bar.sqrt(), 1 - alpha_bar + extra)).advance(x_s, s, t, noise)
 """
 
 ORACLE_A01 = """
@@ -80,22 +87,25 @@ number = lambda x: torch.tensor([[float(x)]], dtype=torch.float64)
 def oracle(mean, variance, alpha):
     mixture = Mixture(one, mean * one[None], variance * one[None, None])
     return ExactDiffusion(mixture, TableSchedule(torch.tensor([1.0, alpha], dtype=torch.float64)))
-def step(mean, variance, alpha):
+def step(mean, variance, alpha, sigma):
     rotated, after, *_ = oracle(mean, variance, alpha)._rotate(number(0), now)
-    return -float(rotated), float(after)
-def one_step(x, alpha, eps):
-    mean, variance = step(float(x), 0.0, float(alpha))
-    return mean + variance**0.5 * float(eps)
-def limit(x0, beta, t):
+    return -float(rotated), float(after) + sigma**2
+def one_step(x, alpha, sigma, eps, xi):
+    mean, variance = step(float(x), 0.0, float(alpha), 0.0)
+    return mean + variance**0.5 * float(eps) + sigma * xi
+def limit(x0, beta, sigma, t):
     mean, variance = float(x0), 0.0
-    for _ in range(int(t)): mean, variance = step(mean, variance, 1 - beta)
-    return {"mean": mean, "variance": variance, "limit_mean": step(mean, 0.0, 1e-15)[0], "limit_variance": step(0.0, 0.0, 1e-15)[1]}
-def induction(before, alpha):
-    mean, variance = step(before**0.5, 1 - before, alpha)
-    return {"signal": mean, "noise_variance": variance, "alpha_bar": mean * mean}
-def posterior(alpha, before):
-    def mean(x0, x): return float(oracle(before**0.5 * x0, 1 - before, alpha).denoise(number(x), now))
-    variance = float(oracle(0.0, 1 - before, alpha).covariance(number(0), now))
+    for _ in range(int(t)): mean, variance = step(mean, variance, 1 - beta, sigma)
+    end = (0.0, 0.0)
+    for _ in range(500): end = step(*end, 1 - beta, sigma)
+    return {"mean": mean, "variance": variance, "limit_mean": end[0], "limit_variance": end[1]}
+def induction(bar, c, alpha, sigma):
+    mean, variance = step(bar**0.5, 1 - bar + c, alpha, sigma)
+    return {"noise_variance": variance, "extra": variance - 1 + mean**2, "total": variance + mean**2}
+def posterior(alpha, sigma, bar, c):
+    whole = 1 + sigma**2  # over its root, x_t is a state of the library's own chain
+    def mean(x0, x): return float(oracle(bar**0.5 * x0, 1 - bar + c, alpha / whole).denoise(number(x / whole**0.5), now))
+    variance = float(oracle(0.0, 1 - bar + c, alpha / whole).covariance(number(0), now))
     return {"precision": 1 / variance, "variance": variance, "mean_xt": mean(0, 1), "mean_x0": mean(1, 0)}
 """
 
