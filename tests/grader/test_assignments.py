@@ -95,7 +95,8 @@ def test_other_correct_answers_score_everything(name: str, notebook, boxes: dict
 
 EARLIER = [
     ("a01_closed_form", "one_step", "sp.sqrt(1 - alpha) * eps", "(1 - alpha) * eps", ["test_two_steps_substitution"]),
-    ("a01_closed_form", "two_steps", "1 - alpha1 * alpha2", "1 - sp.Symbol('alpha_bar')", ["test_two_steps_substitution"]),
+    ("a01_closed_form", "one_step", "return sp.sqrt", "return oops.sqrt", ["test_two_steps_substitution", "test_two_steps_swapped"]),
+    ("a01_closed_form", "two_steps", '"simplified": 1', '"simplified": sp.Symbol("a")', ["test_two_steps_substitution"]),
     ("a02_mnist_ddpm", "q_sample", "(1 - a).sqrt()", "(1 - a)", ["test_loss_asks_about_random_times_and_noise", "test_loss_value"]),
     ("a03_noise_schedules", "log_snr", "alpha_bar[1:].log() -", "alpha_bar[1:].log10() -", ["test_share"]),
     ("a04_score_equivalence", "mixture", "weights.log()", "0", ["test_mixture_score", "test_mixture_far_from_all_means"]),
@@ -126,11 +127,22 @@ THROUGH = [  # tasks that are answered through an earlier one, which is wrong
     (
         "a01_closed_form",
         {
-            "snr": "def snr(a): return sp.sqrt(a / (1 - a))\ndef log_snr(a): return sp.log(snr(a))\n"
-            "def alpha_bar_of(value): return 1 / (1 + sp.exp(-value))"
+            "snr": "def snr(a, c): return sp.sqrt(a / (1 - a + c))\ndef log_snr(a, c): return sp.log(snr(a, c))\n"
+            "def alpha_bar_of(value, c): return (1 + c) / (1 + sp.exp(-value))"
         },
         "test_snr",
         ["test_log_snr", "test_alpha_bar_of"],
+    ),
+    (
+        "a01_closed_form",
+        {
+            "induction": "def induction(bar, c, a, s): return {'noise_variance': 1.0, 'extra': c + s**2, 'total': 1.0}",
+            "limit": "def limit(x0, beta, sigma, t):\n    bar, c = 1, 0\n    for _ in range(t):\n"
+            "        bar, c = bar * (1 - beta), induction(bar, c, 1 - beta, sigma)['extra']\n"
+            "    return {'mean': bar**0.5 * x0, 'variance': 1 - bar + c, 'limit_mean': 0, 'limit_variance': 1 + sigma**2 / beta}",
+        },
+        "test_induction_extra",
+        ["test_limit_after_t_steps", "test_limit_in_the_end"],
     ),
     (
         "a04_score_equivalence",
