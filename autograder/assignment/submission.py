@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NOTEBOOK_BYTES = 20 << 20
 CELLS = 2000
 DEPTH = 100
+BRACKETS = 2_000_000  # of a notebook: twenty megabytes of them would take a gigabyte and half a minute to read
 
 
 class Cell(NamedTuple):
@@ -128,12 +129,15 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def parse_notebook(text: bytes) -> list[Cell]:
-    """The cells of a notebook of format 4."""
+    """The cells of a notebook of format 4. Raises SubmissionError for anything else, and for one that holds too much."""
+    brackets = text.translate(None, bytes(set(range(256)) - set(b"[]{}")))
+    if len(brackets) > BRACKETS:
+        raise SubmissionError("the notebook holds too much: clear its outputs and hand it in again")
     try:
-        check_nesting(text)
+        check_nesting(brackets)
         cells = json.loads(text)["cells"]
         found = [parse_cell(cell) for cell in cells]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise SubmissionError(
             "the file is not a Jupyter notebook (format 4): save it again in Jupyter and hand that in"
         ) from error
@@ -153,10 +157,10 @@ def parse_cell(cell: dict) -> Cell:
     return Cell(cell["cell_type"], source, grade_id if type(grade_id) is str else "", home)
 
 
-def check_nesting(text: bytes) -> None:
+def check_nesting(brackets: bytes) -> None:
     """Raise a ValueError where brackets nest so deep that a parser might give up: a cheap bound that counts those in texts too."""
     depth = most = 0
-    for byte in text.translate(None, bytes(set(range(256)) - set(b"[]{}"))):
+    for byte in brackets:
         depth += 1 if byte in b"[{" else -1
         most = max(most, depth)
     if most > 100 * DEPTH:

@@ -29,6 +29,8 @@ OTHER_BYTES = 20 << 20  # of a file that no assignment asks for
 TIMESTAMP, TIMESTAMP_BYTES = "timestamp.txt", 100
 NOT_CLEAN = "not graded, since it holds what cannot be moved to a safe place: move it yourself, then grade again"
 WARNINGS = 20  # for each folder of an archive
+# A file of more than so many bytes that is packed into less than a hundredth of them is a bomb: no notebook is so empty.
+PLAIN_BYTES, PACKED = 1 << 20, 100
 # What LMSs write. Python's zipfile limits what it unpacks at once for these two only.
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -83,6 +85,8 @@ def unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, takes: dict[str, 
         raise SubmissionError(f"only {', '.join(takes)} in the student's folder itself is taken")
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.compress_type not in COMPRESSIONS:
         raise SubmissionError("it is no ordinary file, or packed in an unusual way")
+    if takes[name] >= entry.file_size > max(PLAIN_BYTES, PACKED * entry.compress_size):
+        raise SubmissionError(f"it unpacks to more than {PACKED} times its size")
     with archive.open(entry) as stream:
         content = b"" if entry.file_size > takes[name] else stream.read(takes[name] + 1)
     if max(entry.file_size, len(content)) > takes[name]:

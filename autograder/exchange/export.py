@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ COLUMNS = (
     *("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email"),
     *("status", "raw_score", "late_submission_penalty", "score", "max_score"),
 )
+FORMULA = "=+-@|%"  # what a formula may begin with
 GRADED, BY_HAND, UNGRADED, MISSING = "graded", "needs manual grading", "not graded", "not handed in"
 
 
@@ -77,6 +79,10 @@ def graded(gradebook: Gradebook, assignment: str, student: str, handed_in: bool)
 
 
 def safe(value: Any) -> str:
-    """A cell of a table that no spreadsheet takes for a formula: a name that begins like one gets an apostrophe before it."""
+    """A cell of a table that no spreadsheet takes for a formula: a name that begins like one gets an apostrophe before it.
+
+    Spreadsheets differ in the spaces that they skip, and in whether a wide sign of equality is one.
+    """
     text = "" if value is None else str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in tuple("=+-@\t\r") and text else text
+    begins = unicodedata.normalize("NFKC", text.lstrip("\ufeff\u200b")[:1])
+    return f"'{text}" if isinstance(value, str) and begins and (begins.isspace() or begins in FORMULA) else text

@@ -1,12 +1,12 @@
 """Grade a folder of submissions in nbgrader's layout, SUBMITTED/<student>/<assignment>/topic.ipynb, in several processes."""
 
-import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from autograder.assignment.submission import Job, Submission, SubmissionError, r
 from autograder.grading import pool
 from autograder.grading.result import Result
 from autograder.grading.store import Store, fingerprint
+from autograder.grading.workplace import Workplace
 from autograder.sandbox.outside import Sandbox, SandboxError
 
 # What a process imports to grade, the second with torch and more, which one that only finds stored grades does without.
@@ -68,8 +69,8 @@ class Grader:
 
     def __init__(self, assignment: Assignment, secret: bytes) -> None:
         self.assignment, self.secret = assignment, secret
-        self.folder = tempfile.TemporaryDirectory()
-        self.course = build_course(assignment.course.get("withheld", []), Path(self.folder.name))
+        self.place = Workplace()
+        self.course = build_course(assignment.course.get("withheld", []), self.place.path)
         self.inputs = fingerprint(assignment, self.course, secret)
         self.box: Sandbox | None = None
 
@@ -104,7 +105,7 @@ class Grader:
         """End the sandbox."""
         if self.box is not None:
             self.box.close()
-        self.folder.cleanup()
+        self.place.close()
 
 
 def check_data(assignment: Assignment) -> None:
@@ -203,6 +204,7 @@ alone = threading.Lock()  # a worker with several threads grades one submission 
 def start_worker(name: str, secret: bytes) -> None:
     """Prepare a process of the pool."""
     worker["grader"] = Grader(read_assignment(name), secret)
+    Finalize(None, worker["grader"].close, exitpriority=0)  # such a process ends without the usual cleaning up
 
 
 def grade_job(job: Job) -> Result:
