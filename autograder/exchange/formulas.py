@@ -30,7 +30,16 @@ ATTRIBUTES = {
 }  # fmt: skip
 # latex2mathml knows the second of each pair only.
 SPELLINGS = (("{aligned}", "{align*}"), ("{gathered}", "{align*}"), (r"\lVert", r"\Vert"), (r"\rVert", r"\Vert"))
-SIGNS = {"~": "\u223c"}  # what stands for `similar`
+# What latex2mathml leaves as it is, or has another sign for; all are operators.
+SIGNS = {
+    "~": "\u223c",
+    r"\|": "\u2016",
+    r"\Vert": "\u2016",
+    r"\lVert": "\u2016",
+    r"\rVert": "\u2016",
+    r"\langle": "\u27e8",
+    r"\rangle": "\u27e9",
+}
 # Browsers know these alphabets by their letters only.
 ALPHABETS = {
     "script": ("SCRIPT",),
@@ -115,11 +124,12 @@ def mathml(tex: str, display: bool) -> str:
 
 def harmless(found: Element) -> Element:
     """A copy of an element of latex2mathml, with what is known to be harmless."""
-    made = Element(found.tag if found.tag in TAGS else "mrow")
+    text = html.unescape(found.text or "")  # it holds character references
+    tag = "mo" if text in SIGNS else found.tag
+    made = Element(tag if tag in TAGS else "mrow")
     for name, value in found.attrib.items():
         if name in ATTRIBUTES:
             made.set(name, value)
-    text = html.unescape(found.text or "")  # it holds character references
     alphabet = ALPHABETS.get(found.get("mathvariant", ""), ())
     made.text = "".join(letter(sign, alphabet) for sign in SIGNS.get(text, text))
     for child in found:
