@@ -12,7 +12,7 @@ import pytest
 
 from autograder.assignment.submission import Submission
 from autograder.grading.result import Result, TestResult
-from autograder.sandbox.child import StudentError
+from autograder.sandbox.child import StudentError, interrupted_at
 from autograder.sandbox.inside.linux import size_of_memory
 from autograder.sandbox.limits import Limits
 from autograder.sandbox.outside import Sandbox, SandboxError
@@ -20,6 +20,8 @@ from autograder.testing.answers import Wrong
 from autograder.testing.suite import Draw, Files, Student, redacted, seed_for
 
 TEXT = 4000  # characters of one message
+GRACE = 30  # seconds between the end of a submission's processes and that of the work on what they returned
+NO_MEMORY = ("can't allocate memory", "std::bad_alloc")  # what torch says
 MEMORY = 3 << 29  # bytes that grading one submission may take in the trusted process
 # Of pytest only what a suite needs: no grade may hang on which plugins are installed, and to load them takes longer than most suites.
 UNUSED = ("cacheprovider", "terminal", "logging", "unraisableexception", "threadexception")
@@ -79,6 +81,26 @@ class Plugin:
             self.broken.append(str(report.longrepr))
 
     @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Iterator[None]:
+        """What a test asks for, while there is time."""
+        with self.in_time():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        """A test, while there is time."""
+        with self.in_time():
+            return (yield)
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Inside, raise TimeoutError a little after all that a submission has: to look at what it returned may take hours."""
+        if time.monotonic() > self.student.until + GRACE:
+            raise TimeoutError
+        with interrupted_at(self.student.until + GRACE):
+            yield
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
         """Record a test once it has been called (or once its set-up has failed)."""
         report = yield
@@ -99,8 +121,10 @@ def verdict(error: BaseException | None) -> tuple[bool, str, bool]:
         return False, str(error), False
     if isinstance(error, StudentError):
         return False, redacted(f"{error}\n{error.trace}".strip()), False
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return False, "what your code returned is too large to be looked at", False
+    if isinstance(error, TimeoutError):
+        return False, "the time for your submission was over before what your code returned had been looked at", False
     return False, "the test could not make sense of what your code returned; your instructor can see the details", True
 
 

@@ -226,18 +226,20 @@ def interrupted_at(deadline: float) -> Iterator[None]:
 
 @contextmanager
 def by_signal(seconds: float) -> Iterator[None]:
-    """In the main thread: the system's alarm."""
+    """In the main thread: the system's alarm. One that was set before, for more than this, goes on afterwards."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    begun, before = time.monotonic(), signal.signal(signal.SIGALRM, stop)
+    later, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if later:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, later - (time.monotonic() - begun)))
 
 
 @contextmanager

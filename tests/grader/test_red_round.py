@@ -1,6 +1,7 @@
 """Attacks that are no cell of a notebook: what errors may say, notebooks and archives that grow, folders that stay, stores that fail."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,12 +17,13 @@ import pytest
 from traitlets.config import LoggingConfigurable
 
 from autograder.assignment.source import read_assignment
-from autograder.assignment.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook
+from autograder.assignment.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_submission
 from autograder.exchange.collect import Extractor
 from autograder.exchange.export import safe
-from autograder.grading import workplace
+from autograder.grading import one, workplace
+from autograder.grading.one import memory_bounded
 from autograder.grading.workplace import PREFIX, YOUNG, Workplace
-from autograder.sandbox.child import MESSAGE, Child, Limits, StudentError
+from autograder.sandbox.child import MESSAGE, Child, Limits, StudentError, interrupted_at
 from autograder.sandbox.outside import Sandbox
 
 QUICK = Limits(call_seconds=3, load_seconds=10, cpu_seconds=5, memory_bytes=512 << 20)
@@ -75,6 +78,83 @@ def test_of_a_traceback_only_numbers_are_taken_and_the_lines_are_the_students_ow
         start(FORGED).call("f", 0.5)
     assert caught.value.trace == '  File "<cell 1>", line 3, in f\n    def f(x): pass\n'
     assert len(str(caught.value)) <= 62 and "\x1b" not in str(caught.value)
+
+
+# --- what is asked of the grader itself ---------------------------------------------------------------------------------------
+
+SUITE = """
+import time
+from autograder.testing.suite import points
+
+@points("f", 1)
+def test_endless(student):
+    student.call("f")
+    while True:
+        pass
+
+@points("f", 1)
+def test_after_it(student):
+    time.sleep(30)
+
+@points("f", 1)
+def test_too_large(student):
+    raise RuntimeError("std::bad_alloc")
+"""
+
+
+def test_work_on_what_was_returned_ends_with_the_submission(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "suite" / "test_all.py").write_text(SUITE)
+    code = {"cell_type": "code", "source": "def f(): pass", "metadata": {}, "outputs": []}
+    (tmp_path / "answer.ipynb").write_text(json.dumps({"cells": [code]}))
+    monkeypatch.setattr(one, "GRACE", 1)
+    begun = time.monotonic()
+    submission = read_submission(tmp_path / "answer.ipynb")
+    result = one.grade(submission, tmp_path / "suite", "demo", sandbox, b"secret", QUICK._replace(all_seconds=8))
+    assert time.monotonic() - begun < 20
+    assert ["time for your submission was over" in test.message for test in result.tests] == [True] * 3
+    assert not any(test.passed or test.review for test in result.tests)
+    limits = QUICK._replace(all_seconds=100)
+    result = one.grade(submission, tmp_path / "suite", "demo", sandbox, b"secret", limits, only=["test_too_large"])
+    assert (
+        result.tests[0].message == "what your code returned is too large to be looked at" and not result.tests[0].review
+    )
+
+
+def test_an_alarm_within_another_gives_it_back() -> None:
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError), interrupted_at(begun + 0.5):
+        with interrupted_at(begun + 60):
+            pass
+        time.sleep(30)
+    assert 0.4 < time.monotonic() - begun < 5
+
+
+QUESTIONS = {  # what student code may do with a function of ours that doubles its argument
+    "in itself": "sum(1 for _ in range(3) if f(f(f(1.0))) == 8.0)",
+    "ten thousand times": "sum(f(1.0) > 0 for _ in range(10_000))",
+    "with other arguments": "[attempt(lambda: f()), attempt(lambda: f(1, 2)), attempt(lambda: f(y=1)), attempt(lambda: f(x=f))]",
+    "about what cannot be sent": "[attempt(lambda: f(v)) for v in (object(), 1j, {1}, {1: 2}, 10**400, torch.zeros(1).to_sparse())]",
+    "about itself": "attempt(lambda: f([f, f]))",
+    "about eight million bytes": "len(f(torch.zeros(8_000_000, dtype=torch.uint8)))",
+    "about four million floats, each with a long name": "attempt(lambda: f({'x' * 1000 + str(n): 1.0 for n in range(500)}))",
+    "in many threads": "[t.join() for t in [threading.Thread(target=attempt, args=(lambda: f(1.0),)) for _ in range(8)] if not t.start()]",
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_whatever_is_asked_of_our_functions_costs_this_call_at_most(start: Start, question: str) -> None:
+    child = start(
+        "import threading, torch\ndef attempt(g):\n    try:\n        g()\n    except Exception as error:\n"
+        f"        return type(error).__name__\ndef ask(f):\n    {QUESTIONS[question]}\n    return 1"
+    )
+    begun = time.monotonic()
+    with memory_bounded(512 << 20), suppress(StudentError):
+        assert child.call("ask", lambda x: x * 2) == 1
+    assert time.monotonic() - begun < QUICK.call_seconds + 3
 
 
 # --- notebooks that grow while they are read ----------------------------------------------------------------------------------
