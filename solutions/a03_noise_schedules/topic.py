@@ -93,7 +93,7 @@ checks.cosine(cosine_schedule)
 #
 # Invent a schedule. It has to
 #
-# - start at `alpha_bar[0] == 1`, fall at every step, stay above 0, and end at 0.01 or below;
+# - start at `alpha_bar[0] == 1`, fall at every step, stay above $10^{-12}$ (the sampler divides by its root), and end at 0.01 or below;
 # - begin gently: the first step adds noise of variance 0.2 or less;
 # - work for every even $T$ from 50 on, and be the same curve for all of them: `alpha_bar` at $t = T/2$ may depend on $T$ by 0.05 at most;
 # - be neither the linear nor the cosine schedule in disguise: for $T = 1000$ we compare $\log(\bar\alpha_t / (1 - \bar\alpha_t))$ at the nine times $t = 100, 200, \dots, 900$, and at one of them at least yours has to lie 0.5 or more from the linear schedule, and at one of them 0.5 or more from the cosine.
@@ -270,10 +270,10 @@ checks.verdict(verdict)
 # *You get 4 points for why the losses cannot be compared, 2 for a number from this notebook that shows it, and 4 for a fair comparison: 3 for comparing at equal noise levels, and 1 for saying how each network is asked at such a level, or with what weights the levels are put together.*
 
 # %%
+print("share of the steps with a log-SNR    below -5   -5 to 0   0 to 5   5 and above")
 for name, schedule in {"linear": linear_schedule, "cosine": cosine_schedule, "mine": my_schedule}.items():
-    print(
-        f"{name:7}", *(f"{share(schedule(1000), low, high):.2f}" for low, high in [(-99, -5), (-5, 0), (0, 5), (5, 99)])
-    )
+    shares = [float(share(schedule(1000), low, high)) for low, high in [(-99, -5), (-5, 0), (0, 5), (5, 99)]]
+    print(f"{name:35}", *(f"{value:9.2f}" for value in shares))
 
 # %% [markdown] manual="argument" points=10
 # ### BEGIN SOLUTION

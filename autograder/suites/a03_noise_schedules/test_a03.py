@@ -5,6 +5,7 @@ import gzip
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -191,7 +192,10 @@ def test_mine_is_a_schedule(student: Student, draw: Draw) -> None:
         half[T] = float(found[T // 2])
         require(abs(float(found[0]) - 1) < 1e-6, f"my_schedule({T}) starts at {float(found[0]):.6g} and not at 1")
         require(float(found[1]) >= 0.8 - 1e-6, f"the first step of my_schedule({T}) adds a variance of more than 0.2")
-        require(float(found.min()) > 0, f"my_schedule({T}) reaches 0, where nothing is left to learn from")
+        require(
+            float(found.min()) >= 0.999e-12,
+            f"my_schedule({T}) falls below 1e-12, where nothing is left to learn from",
+        )
         require(bool((found.diff() < 0).all()), f"my_schedule({T}) does not fall at every step")
         require(float(found[-1]) <= 0.01 + 1e-6, f"my_schedule({T}) ends above 0.01: too much of the image is left")
     require(
@@ -565,6 +569,12 @@ class Trial:
                 self.known[key] = measure()
         return self.known[key]
 
+    def draw_ahead(self, steps: tuple[int, ...]) -> None:
+        """Measure the first draw of every network in so many steps, in two threads, each of which computes alone."""
+        jobs = [(name, self.times[each]) for each in steps for name in self.networks]
+        with one_thread(), ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda job: self.distance(*job), jobs))
+
     def loss(self, network: str, schedule: str, rounds: int = 1) -> float:
         """The loss of the network of one schedule at the times of another; the same noise for all networks."""
         return self.once(
@@ -590,9 +600,11 @@ class Trial:
     def agrees(self, name: str, steps: int, said: float) -> bool:
         """Whether a distance in the file is what the network gives: on the first draw, or else in the mean of AGAIN.
 
-        The mean of draws of 1,000 digits has a standard deviation of 5 % at most of the distance d (cosine, 100 steps, d = 0.6), and so
-        has the file's own draw: SPREAD. The tolerance of 0.2 d + 0.05 is 0.28 d there. To be refused, an honest file must lie outside of
-        it in the mean of AGAIN draws: a deviation of 0.28 / (0.05 sqrt(1 + 1/5)) = 5.1 standard deviations.
+        Of 1,000 digits the distance d has a standard deviation of 2.2 to 2.7 % (linear, mine) or 3.4 to 3.8 % (cosine), pooled over ten
+        draws from each of twelve networks, so with 36 degrees of freedom for each schedule. The file's own draw deviates as much, and by
+        4 % more where the file's seed happens to lie. So a mean of five draws leaves the tolerance of 0.2 d + 0.05 with a probability,
+        by Student's distribution, of 2 sf((0.2 + 0.05 / 0.65) / (0.0375 sqrt(1 + 1/5)), 36) = 7e-8 for the cosine, and of 7e-9 at most
+        for the others. Seven distances are looked at: 3e-7 in all.
         """
         times = self.times[steps]
         return any(abs(said - got) <= 0.2 * got + 0.05 for got in (self.distance(name, times, n) for n in (1, AGAIN)))
@@ -620,46 +632,45 @@ def tables(student: Student) -> dict[str, Tensor]:
 def trial(student: Student, files: Files, tables: dict[str, Tensor], shared_draw: Draw) -> Trial:
     """The three trained networks. Raises Wrong where one does worse with its own schedule than another, or is a copy of it.
 
-    Where two schedules lie FAR apart in their log-SNR, a network is better with its own by far more than 0.5 %. Two that lie 0.5 apart
-    train networks that do equally well with either, within 0.5 %: there, only a copy and a network that is 2 % worse are refused.
+    Where two schedules lie FAR apart in their log-SNR, a network's loss with its own is 0.93 or less of another network's (of 16
+    schedules, all pairs). Two that lie only 0.5 apart train networks that do equally well with either (0.992 to 1.0044, over training
+    seeds; measuring deviates by 0.4 %, a mean of eight by 0.1 %): there, only a copy and a network that is 2 % worse are refused.
     """
     tensors = files.tensors(FILE)
     times = {steps: visited(student, steps) for steps in experiment.STEPS}
     found = Trial({name: trained(tensors, name) for name in NAMES}, tables, times, shared_draw)
     for name, other in ((name, other) for name in NAMES for other in NAMES if name != other):
-        own, theirs = found.loss(name, name), found.loss(other, name)
         most = 0.995 if apart(tables[name], tables[other]) >= FAR else 1.02
+        pairs = ((found.loss(name, name, rounds), found.loss(other, name, rounds)) for rounds in (1, 8))
         require(
-            own < most * theirs and own != theirs,
+            any(own < most * theirs and own != theirs for own, theirs in pairs),
             f"with the {name} schedule the network of {other} is as good as that of {name}, so they are one network or not "
             "trained: each schedule trains a network of its own; run the experiment again",
         )
+    found.draw_ahead((100, 10))
     return found
 
 
 @points("experiment", 8)
-@power("own schedule changed after the experiment", luck=1e-9)
+@power("own schedule far off after the experiment", luck=1e-9)
 def test_networks_draw_digits(trial: Trial) -> None:
-    # A network that has learned beats the best straight-line guess, for whatever schedule: after the experiment's 3,000 steps its loss
-    # is 0.86 to 0.95 of that one's, and after 300 steps 1.25 to 1.4. One measurement of the linear schedule's, the widest, has a standard
-    # deviation of 0.014, eight of 0.005. So luck refuses 0.95 in the mean of eight with a probability of 1 - Phi(10).
+    # A network that has learned does not do much worse than the best straight-line guess, whatever the schedule: after the experiment's
+    # 3,000 steps its loss is 0.82 to 1.04 of that one's (16 schedules, one of them from a log-SNR of 20 to -20), 1.11 only where that is
+    # 0.0165; after 300 steps it is 1.15 to 1.84 of it, and 1.36 for the linear schedule, 1.27 for the cosine. Seeds of the training change
+    # it by 0.4 %, and one measurement by 1.4 %, a mean of eight by 0.5 %.
     for name, alpha_bar in trial.tables.items():
         line = straight_line(alpha_bar)
-        if all(trial.loss(name, name, rounds) > line for rounds in (1, 8)):
+        if all(trial.loss(name, name, rounds) > 1.1 * line + 0.01 for rounds in (1, 8)):
             raise Wrong(
-                f"the network of {name} misses the noise by {trial.loss(name, name, 8):.4f} in the mean square, and the best "
-                f"straight-line guess by {line:.4f} only: did it train with this schedule and this loss, to the end?"
+                f"the network of {name} misses the noise by {trial.loss(name, name, 8):.3f} in the mean square, and the best "
+                f"straight-line guess by {line:.3f} only: did it train with this schedule and this loss, to the end?"
             )
-    # Seeds of the training change the distance by 3 %, those of the digits by 5 %: so these bounds are 10 standard deviations away for
-    # the papers' schedules. Another one is as good as it is, and only has to draw digits: the worst of a dozen lies at WORST.
-    for name, most in (("linear", 1.2), ("cosine", 1.0), ("mine", 3.0)):
-        alpha_bar = trial.tables[name]
-        if (
-            float(alpha_bar[-1]) > 0.011
-        ):  # with digits left in x_T, the sampler cannot start from noise alone; that has cost its points
+    # Where a table is the paper's, the distance of the digits is known too: for linear 0.81 (standard deviation over training seeds 0.015,
+    # over draws of digits 0.022), for the cosine 0.63 (0.020 and 0.024), from seven trainings each. By Student's distribution with 18
+    # degrees of freedom the bounds, 14 and 11 deviations away, are passed with a probability of 6e-10. Other schedules draw as they do.
+    for name, most in (("linear", 1.2), ("cosine", 1.0)):
+        if not close(trial.tables[name], getattr(schedules, name)(experiment.T).alpha_bar, 0.01):
             continue
-        usual = name != "mine" and apart(alpha_bar, getattr(schedules, name)(experiment.T).alpha_bar) < 0.01
-        most = most if usual else 3.0
         value = trial.distance(name, trial.times[100])
         if value > most:
             value = trial.distance(name, even_times(100), AGAIN)  # what `spaced` does wrong has cost its own points
@@ -676,7 +687,7 @@ def above(value: float, most: float) -> str:
 
 
 @points("experiment", 6)
-@power("file of a schedule that ends lower", luck=2e-6)
+@power("file of a schedule that ends lower", luck=3e-7)
 def test_file_says_what_the_networks_do(files: Files, draw: Draw, trial: Trial) -> None:
     tensors = files.tensors(FILE)
     lot = NAMES[draw.integer(0, 2)]  # whose distance in 50 steps is measured too: of the others it is in no verdict
@@ -692,7 +703,7 @@ def test_file_says_what_the_networks_do(files: Files, draw: Draw, trial: Trial) 
             losses.ndim == 1 and len(losses) >= 20,
             f"{name}.losses should hold the mean loss of each window of 100 steps",
         )
-        # The last window's loss is 0.98 to 1.02 times that of the averaged network, with a standard deviation of 0.015.
+        # The last window's loss is 0.95 to 1 times that of the averaged network, for 16 schedules; measuring deviates by 1.4 %.
         require(
             same_loss(float(losses[-1]), trial, name),
             f"the last training loss of {name} in the file is not the loss of its network: run the experiment again",
@@ -705,7 +716,7 @@ def same_loss(said: float, trial: Trial, name: str) -> bool:
 
 
 @points("verdict", 10)
-@power("a ratio a quarter too large", luck=1e-6)
+@power("a ratio a quarter too large", luck=3e-7)
 def test_verdict(student: Student, files: Files, trial: Trial) -> None:
     # A verdict is read from the student's own table, so it is compared with that: no luck is in it. Only where the file does not say what
     # its networks do (the test above, whose luck this is) are the networks asked.
