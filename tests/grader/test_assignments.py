@@ -186,7 +186,7 @@ def test_an_experiment_with_a_wrong_table_is_honest(boxes: dict) -> None:
     last = {name: float(tensors[f"{name}.losses"][-1]) for name in ("linear", "cosine", "mine")}
     verdict = mutants.cell_named(notebook, "verdict")
     verdict.source = verdict.source.replace("1.66", str(ratio)).replace(
-        '"lowest_loss": "linear"', f'"lowest_loss": "{min(last, key=lambda name: last[name])}"'
+        'lowest_loss = "linear"', f'lowest_loss = "{min(last, key=lambda name: last[name])}"'
     )
     files = {"experiment.safetensors": save({name: value.clone() for name, value in tensors.items()})}
     names = {"test_linear", "test_networks_draw_digits", "test_file_says_what_the_networks_do", "test_verdict"}
