@@ -2,7 +2,7 @@
 # jupyter:
 #   course:
 #     title: A diffusion model of handwritten digits
-#     minutes: 120
+#     minutes: 90
 #     data:
 #     - mnist
 #     files:
@@ -25,14 +25,14 @@
 #
 # *Can you make a machine write digits that nobody has written?*
 #
-# You write every part of the model of Ho, Jain and Abbeel (2020) but the network: the schedule, the forward process, the loss, the sampler. Then you train it on MNIST, written in an ink of your own: no model that anybody else has trained knows your digits. You hand in this notebook together with the weights. The grader looks at each step of your sampler, and draws with your network; a classifier that knows MNIST says how good the digits are.
+# You write every part of the model of Ho, Jain and Abbeel (2020) but the network: the schedule, the forward process, the loss, one step back, the sampler. Then you train it on MNIST, written in an ink of your own: no model that anybody else has trained knows your digits. You hand in this notebook together with the weights. The grader looks at one step of yours and at each step of your sampler, and draws with your network; a classifier that knows MNIST says how good the digits are.
 #
-# **Time:** about two hours, of which 5 to 15 minutes are training on a laptop. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book.
+# **Time:** about an hour and a half, of which 5 to 15 minutes are training on a laptop. **Points:** 100, of which 10 are for an argument and a measurement that a person reads. **You need:** chapters 1 and 2 of the book, and tensors in PyTorch: shapes, broadcasting, `torch.Generator`.
 #
 # How it works:
 #
 # - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
-# - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points.
+# - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points. Leave what you are given as it is: return new tensors.
 # - Training runs on your machine and writes `weights.safetensors`. **Hand in that file with this notebook.** Cells for training are not run when your work is graded.
 #
 # **Conventions.** $T = 250$ steps. `alpha_bar` has shape `(T + 1,)`, and `alpha_bar[0] == 1`. Images are `(B, 1, 28, 28)` in $[-1, 1]$, times `t` are `(B,)`. A network is called as `network(x_t, t)` and predicts the noise $\epsilon$, `(B, 1, 28, 28)`.
@@ -128,16 +128,41 @@ checks.loss(loss)
 # Hidden tests of loss run here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 4: the sampler (●●●, 25 minutes)
+# ## Task 4: one step back (●●○, 15 minutes)
 #
-# Algorithm 2 of Ho et al. (2020). Start from pure noise, and for $t = T, \dots, 1$ draw $x_{t-1}$ from a Gaussian with mean
+# The heart of Algorithm 2 of Ho et al. (2020): from $x_t$ and the noise $\epsilon$ that a network sees in it, draw $x_{t-1}$ from a Gaussian with mean
 #
-# $$\frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \epsilon_\theta(x_t, t) \Big)$$
+# $$\frac{1}{\sqrt{\alpha_t}} \Big( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \epsilon \Big)$$
 #
-# and variance $\sigma_t^2$. Both choices of the paper are right, $\sigma_t^2 = \beta_t$ and $\sigma_t^2 = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t} \beta_t$, with $\alpha_t = \bar\alpha_t / \bar\alpha_{t-1}$ and $\beta_t = 1 - \alpha_t$. The last step, to $x_0$, adds no noise. The table may have any length. Return images in
-# $[-1, 1]$ (clip what lies outside at the end), without gradients.
+# and variance $\sigma_t^2$, that is, add $\sigma_t$ times a `noise` that you are given. Both choices of the paper are right, $\sigma_t^2 = \beta_t$ and $\sigma_t^2 = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t} \beta_t$, with $\alpha_t = \bar\alpha_t / \bar\alpha_{t-1}$ and $\beta_t = 1 - \alpha_t$. The last step, from $t = 1$ to $x_0$, adds
+# no noise, whatever it is given. All images are at the same time here, so `t` is a whole number. The table may have any length.
 #
 # *You may do better.* Solving for $x_0$ first, clipping it to $[-1, 1]$, and taking the mean of $q(x_{t-1} \mid x_t, x_0)$ is the same formula while nothing is clipped, and draws cleaner digits.
+
+
+# %% solution="step"
+def reverse_step(x_t, eps, t, noise, alpha_bar):
+    """x_{t-1}, from x_t, the noise eps predicted in it, and the noise to add, all (B, 1, 28, 28); t is a whole number."""
+    ### BEGIN SOLUTION
+    bar, before = float(alpha_bar[t]), float(alpha_bar[t - 1])
+    beta = 1 - bar / before
+    x0 = ((x_t - math.sqrt(1 - bar) * eps) / math.sqrt(bar)).clamp(-1, 1)
+    mean = math.sqrt(before) * beta / (1 - bar) * x0 + math.sqrt(1 - beta) * (1 - before) / (1 - bar) * x_t
+    deviation = math.sqrt((1 - before) / (1 - bar) * beta)
+    return mean + deviation * noise if t > 1 else mean
+    ### END SOLUTION
+
+
+# %% check="step"
+checks.step(reverse_step)
+
+# %% grade="step" points=12
+# Hidden tests of reverse_step run here when your notebook is graded.
+
+# %% [markdown]
+# ## Task 5: the sampler (●●○, 10 minutes)
+#
+# The whole of Algorithm 2: start from pure noise, and for $t = T, \dots, 1$ ask the network about all images and take a step back. Every pixel of every image gets new noise in every step, from the generator. Return images in $[-1, 1]$ (clip what lies outside at the end), without gradients: ask the network inside `with torch.no_grad():`.
 
 
 # %% solution="sample"
@@ -147,13 +172,8 @@ def sample(network, n, alpha_bar, generator):
     x = torch.randn(n, 1, 28, 28, generator=generator)
     with torch.no_grad():
         for t in range(len(alpha_bar) - 1, 0, -1):
-            bar, before = float(alpha_bar[t]), float(alpha_bar[t - 1])
-            beta = 1 - bar / before
             eps = network(x, torch.full((n,), t))
-            x0 = ((x - math.sqrt(1 - bar) * eps) / math.sqrt(bar)).clamp(-1, 1)
-            mean = math.sqrt(before) * beta / (1 - bar) * x0 + math.sqrt(1 - beta) * (1 - before) / (1 - bar) * x
-            deviation = math.sqrt((1 - before) / (1 - bar) * beta)
-            x = mean + deviation * torch.randn(x.shape, generator=generator) if t > 1 else mean
+            x = reverse_step(x, eps, t, torch.randn(x.shape, generator=generator), alpha_bar)
     return x.clamp(-1, 1)
     ### END SOLUTION
 
@@ -161,11 +181,11 @@ def sample(network, n, alpha_bar, generator):
 # %% check="sample"
 checks.sample(sample)
 
-# %% grade="sample" points=24
+# %% grade="sample" points=12
 # Hidden tests of sample run here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 5: train it (●○○, 15 minutes, most of them waiting)
+# ## Task 6: train it (●○○, 15 minutes, most of them waiting)
 #
 # `digits.NoiseNet(alpha_bar)` is a small U-Net that trains fast. `digits.train` takes a batch of MNIST a step, writes it in your ink, asks your `loss`, and averages the weights, with a progress bar. 1,500 steps take between five and fifteen minutes on a laptop. Start with 100 to see that the loss falls well below 1. Interrupt it whenever you like, and run the cell again: it goes on where it was.
 
@@ -196,16 +216,22 @@ digits.judge(drawn, NAME)
 # Your network draws digits here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 6: what the loss does not say (10 minutes, read by a person)
+# ## Task 7: what the loss does not say (15 minutes, read by a person)
 #
 # Your training loss fell fast in the first minute and hardly at all in the last five, and yet the digits of a longer training are better. Explain why the average loss is a poor measure of sample quality: which times dominate it, and which times decide whether a shape is a digit? Support it with a measurement of your own (a
 # cell of code and its numbers below this one): the loss of your trained network at a few single times.
 #
-# *You get 5 points for the argument and 5 for a measurement that supports it.*
+# *You get 5 points for the argument (which times dominate, which decide, and why the one hides the other) and 5 for a measurement that supports it (numbers of yours at three or more times, over enough images that they mean something).*
 
 # %% [markdown] manual="argument" points=10
 # ### BEGIN SOLUTION
-# Near $t = 0$ there is little noise, and telling it from the strokes is hard: the loss there is large however good the network is (about 0.3 at $t = 1$). Near $t = T$ the image is almost pure noise, and the loss is tiny for every network (about 0.0004 at $t = 200$). The average is dominated by small $t$, which decide about crisp edges
+# Near $t = 0$ there is little noise, and telling it from the strokes is hard: the loss there is large however good the network is (about 0.8 at $t = 1$). Near $t = T$ the image is almost pure noise, and the loss is tiny for every network (about 0.0002 at $t = 200$). The average is dominated by small $t$, which decide about crisp edges
 # that nobody misses. Whether strokes join to a digit is decided at middle and large $t$, where what is still unknown of $x_0$ is large but stands in the loss with the small weight $\bar\alpha_t / (1 - \bar\alpha_t)$. Halving the error there changes the average by a few per cent, and the digits from scribbles to digits. (5 points; 5 more for
-# losses at single times, for instance 0.29, 0.06, 0.02 and 0.0004 at $t = 1, 25, 100, 200$.)
+# losses at single times, for instance 0.76, 0.07, 0.02 and 0.0002 at $t = 1, 25, 100, 200$.)
+#
+# *Three answers, and their points.*
+#
+# - The argument above in three sentences, and a cell that gives the loss at $t = 1, 25, 100, 200$ on 500 digits. 5 + 5 = 10 points.
+# - "Small $t$ have the large losses, so the average says how well the network removes a little noise. The shape comes from large $t$. I measured 0.8 at $t = 1$ and 0.0002 at $t = 200$." 4 + 3 = 7 points: why an error at large $t$ hardly counts in the average is not said, and two times do not show where the loss falls.
+# - "The loss is noisy because $t$ and the noise are random, so one cannot see small changes. Here is my curve of the training loss." 1 + 0 = 1 point: true of one batch, but the average over many is just as blind; the curve mixes all times.
 # ### END SOLUTION

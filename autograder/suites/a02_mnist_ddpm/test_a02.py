@@ -1,4 +1,9 @@
-"""Hidden tests of a02: each function by its properties, the sampler step by step, then digits that the submitted network draws."""
+"""Hidden tests of a02: each function by its properties, the sampler step by step, then digits that the submitted network draws.
+
+Luck: the schedule, q_sample, the loss's value and the reverse step are compared with what is right for the very numbers drawn, so
+theirs is 0. Where the student draws numbers the bound stands with the test, from the exact binomial, chi-square or normal tail. Over
+the suite they add up to less than 1e-4.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise, takewhile
@@ -11,7 +16,7 @@ from torch import Tensor
 
 from autograder.sandbox.child import StudentError
 from autograder.testing.answers import Wrong, close, match, require
-from autograder.testing.suite import Draw, Files, Student, follows, given, points
+from autograder.testing.suite import Draw, Files, Student, example, follows, given, points, power
 from course_lib.data import sets
 from course_lib.data.images import to_unit
 from course_lib.diffusion import schedules
@@ -43,6 +48,7 @@ def pixels(values: Tensor) -> Tensor:
 
 
 @points("schedule", 6)
+@power(smallest="betas that take one step more")
 def test_schedule(student: Student, draw: Draw) -> None:
     steps, low, high = draw.integer(60, 300), draw.uniform(0.0005, 0.002), draw.uniform(0.02, 0.05)
     beta = torch.linspace(low, high, steps, dtype=torch.float64)
@@ -53,9 +59,29 @@ def test_schedule(student: Student, draw: Draw) -> None:
         "this is sqrt(alpha_bar), the signal": chain(beta).sqrt(),
         "the T betas go from beta_min at t = 1 to beta_max at t = T; yours take one step more or less": chain(ends[1:]),
         "beta rises from beta_min to beta_max, and yours falls": chain(beta.flip(0)),
+        "alpha_bar is a product of 1 - beta; you took exp of the sum of beta": torch.cat(
+            [torch.zeros(1).double(), beta.cumsum(0)]
+        )
+        .neg()
+        .exp(),
+        "alpha_bar is a product of 1 - beta; you subtracted the sum of beta": 1
+        - torch.cat([torch.zeros(1).double(), beta.cumsum(0)]),
+        "this is the variance of the noise, 1 - alpha_bar": 1 - chain(beta),
+        "beta itself rises linearly, not its square root": chain(
+            torch.linspace(low**0.5, high**0.5, steps, dtype=torch.float64) ** 2
+        ),
     }
     got = student.tensor("linear_schedule", steps, low, high, shape=(steps + 1,))
-    match(got, schedules.linear(steps, low, high).alpha_bar, mistakes, "linear_schedule is wrong", 1e-5)
+    fixed = example(
+        student,
+        "linear_schedule is wrong",
+        "linear_schedule",
+        2,
+        0.25,
+        0.5,
+        right=torch.tensor([1, 0.75, 0.375]),
+    )
+    match(got, schedules.linear(steps, low, high).alpha_bar, mistakes, fixed, 1e-5)
     require(
         close(student.tensor("linear_schedule", T, shape=(T + 1,)), schedules.linear(T, 4e-4, 0.08).alpha_bar, 1e-5),
         "linear_schedule(250) should take beta_min = 0.0004 and beta_max = 0.08 by itself",
@@ -69,6 +95,7 @@ def q_sample(x0: Tensor, t: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 @points("q_sample", 8)
+@power(smallest="the entry before t")
 def test_q_sample(student: Student, draw: Draw) -> None:
     bar = chain(torch.tensor([draw.uniform(0.02, 0.3) for _ in range(9)], dtype=torch.float64))
     t, x0, noise = torch.tensor([1, 9, 4, 6]), draw.normal(4, 1, 4, 3), draw.normal(4, 1, 4, 3)
@@ -77,6 +104,10 @@ def test_q_sample(student: Student, draw: Draw) -> None:
         "1 - alpha_bar is the variance; the noise is multiplied by its square root": a.sqrt() * x0 + (1 - a) * noise,
         "x0 is multiplied by sqrt(alpha_bar), not by alpha_bar": a * x0 + (1 - a).sqrt() * noise,
         "take the roots: sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise": a * x0 + (1 - a) * noise,
+        "the noise is added, not subtracted": a.sqrt() * x0 - (1 - a).sqrt() * noise,
+        "x0 is multiplied by sqrt(alpha_bar); you took it whole": x0 + (1 - a).sqrt() * noise,
+        "the noise is multiplied by sqrt(1 - alpha_bar); you added it whole": a.sqrt() * x0 + noise,
+        "1 - alpha_bar stands below the root; you took 1 - sqrt(alpha_bar)": a.sqrt() * x0 + (1 - a.sqrt()) * noise,
         "signal and noise are swapped": (1 - a).sqrt() * x0 + a.sqrt() * noise,
         "the entry of time t is alpha_bar[t], and not alpha_bar[t - 1]": pixels(bar[t - 1]).sqrt() * x0
         + (1 - pixels(bar[t - 1])).sqrt() * noise,
@@ -85,7 +116,20 @@ def test_q_sample(student: Student, draw: Draw) -> None:
         + (1 - a.view(1, 1, 4, 1)).sqrt() * noise,
     }
     got = student.tensor("q_sample", x0, t, noise, bar, shape=(4, 1, 4, 3))
-    match(got, q_sample(x0, t, noise, bar), mistakes, "q_sample is wrong", 1e-5)
+    student.unchanged("q_sample", "x0", "t", "noise", "alpha_bar")
+    one = torch.ones(1, 1, 1, 1)
+    fixed = example(
+        student,
+        "q_sample is wrong",
+        "q_sample",
+        one,
+        torch.tensor([1]),
+        one,
+        torch.tensor([1, 0.36]),
+        right=1.4 * one,
+        asked="one pixel of x0 = 1 and noise = 1 at t = 1, with alpha_bar = [1, 0.36],",
+    )
+    match(got, q_sample(x0, t, noise, bar), mistakes, fixed, 1e-5)
 
 
 # --- the loss ----------------------------------------------------------------------------------------------------------------
@@ -114,11 +158,15 @@ def asked_by_loss(student: Student, x0: Tensor, bar: Tensor, seed: int) -> tuple
     """The loss of a batch, and what the network was asked: x_t and t."""
     network = Network()
     value = student.number("loss", network, x0.float(), bar.float(), torch.Generator().manual_seed(seed))
+    student.unchanged("loss", "network", "x0", "alpha_bar")
     require(len(network.asked) == 1, "loss should ask the network once, about the whole batch")
     return value, *network.asked[0]
 
 
+# Of 256 times each is 1, or is 20, but for once in 500,000 draws, and none of twenty stands there 35 times but for once in 600,000
+# (binomial): 5.7e-6. The moments of the 200,704 numbers lie six or more standard errors inside their bounds: 3e-10.
 @points("loss", 8)
+@power(smallest="time T is never drawn", luck=6e-6)
 @follows(q_sample=q_sample)
 def test_loss_asks_about_random_times_and_noise(student: Student, draw: Draw) -> None:
     bar = chain(torch.linspace(0.02, 0.3, 20, dtype=torch.float64))
@@ -149,6 +197,7 @@ def test_loss_asks_about_random_times_and_noise(student: Student, draw: Draw) ->
 
 
 @points("loss", 6)
+@power(smallest="half of the loss")
 @follows(q_sample=q_sample)
 def test_loss_value(student: Student, draw: Draw) -> None:
     bar, x0 = chain(torch.linspace(0.02, 0.3, 20, dtype=torch.float64)), draw.normal(8, 1, 28, 28).clamp(-1, 1)
@@ -164,8 +213,266 @@ def test_loss_value(student: Student, draw: Draw) -> None:
         "the error is squared, and has no root": errors.mean().sqrt(),
         "this is the mean absolute error; square it": (out - noise).abs().mean(),
         "the sign of the noise is wrong": (out + noise).square().mean(),
+        "this loss has no factor 1/2": errors.mean() / 2,
+        "square each error before the mean, and not the mean of the errors": (out - noise).mean().square(),
+        "the target is the noise itself; you took it times sqrt(1 - alpha_bar)": (out - (1 - a).sqrt() * noise)
+        .square()
+        .mean(),
+        "take the mean over all pixels; you took it over each image, and then the sum": 8 * errors.mean(),
     }
-    match(value, errors.mean(), {k: float(v) for k, v in mistakes.items()}, "loss is wrong", 1e-4)
+    if not close(value, errors.mean(), 1e-4) and abs(value - float(out.square().mean()) - 1) < 0.08:
+        raise Wrong("the target is another draw of noise than the one in x_t: draw it once, and use it in both places")
+
+    def fallback() -> str:
+        black, seed = -torch.ones(64, 1, 28, 28), torch.Generator().manual_seed(0)
+        got = student.number("loss", Network(lambda x, t: 0 * x), black, bar.float(), seed)
+        return (
+            "loss is wrong; for example for a network that always answers 0 it should be the mean square of the noise, about 1, and "
+            f"yours gives {got:.4g}"
+        )
+
+    match(value, errors.mean(), {k: float(v) for k, v in mistakes.items()}, fallback, 1e-4)
+
+
+# --- one step back ---------------------------------------------------------------------------------------------------------------
+
+# Mistakes in the mean, as factors of x_t and of eps, from alpha_bar at t (a) and t - 1 (b) and beta.
+MEANS: dict[str, Callable[[float, float, float], tuple[float, float]]] = {
+    "the mean is divided by sqrt(alpha_t)": lambda a, b, beta: (1.0, -beta / (1 - a) ** 0.5),
+    "the mean is divided by sqrt(alpha_t); you multiplied by it": lambda a, b, beta: (
+        (1 - beta) ** 0.5,
+        -((1 - beta) ** 0.5) * beta / (1 - a) ** 0.5,
+    ),
+    "divide by sqrt(alpha_t), not by sqrt(alpha_bar_t)": lambda a, b, beta: (
+        a**-0.5,
+        -(a**-0.5) * beta / (1 - a) ** 0.5,
+    ),
+    "divide by sqrt(alpha_t), not by alpha_t": lambda a, b, beta: (1 / (1 - beta), -beta / (1 - beta) / (1 - a) ** 0.5),
+    "the whole noise is subtracted at once, and the mean is sqrt(alpha_bar_{t-1}) x_0: a step takes out only its own share, beta / "
+    "sqrt(1 - alpha_bar), and the rest of what x_t holds stays in the mean": lambda a, b, beta: (
+        (1 - beta) ** -0.5,
+        -(((1 - a) / (1 - beta)) ** 0.5),
+    ),
+    "the noise prediction is multiplied by beta / sqrt(1 - alpha_bar); you took beta": lambda a, b, beta: (
+        (1 - beta) ** -0.5,
+        -beta / (1 - beta) ** 0.5,
+    ),
+    "the noise prediction is multiplied by beta / sqrt(1 - alpha_bar); you divided by 1 - alpha_bar": lambda a, b, beta: (
+        (1 - beta) ** -0.5,
+        -beta / (1 - a) / (1 - beta) ** 0.5,
+    ),
+    "the noise prediction is multiplied by beta / sqrt(1 - alpha_bar_t); you took alpha_t in the place of alpha_bar_t": lambda a, b, beta: (
+        (1 - beta) ** -0.5,
+        -(beta**0.5) / (1 - beta) ** 0.5,
+    ),
+    "the noise prediction is subtracted; you added it": lambda a, b, beta: (
+        (1 - beta) ** -0.5,
+        beta / ((1 - a) * (1 - beta)) ** 0.5,
+    ),
+    "this is the deterministic step of DDIM, and Algorithm 2 of Ho et al. draws noise in all but the last": lambda a, b, beta: (
+        (b / a) ** 0.5,
+        (1 - b) ** 0.5 - (b * (1 - a) / a) ** 0.5,
+    ),
+    "the mean is the guess of x_0 itself; it is a weighted mean of the guess and x_t": lambda a, b, beta: (
+        a**-0.5,
+        -(((1 - a) / a) ** 0.5),
+    ),
+    "the mean stays at x_t: take a share of the noise out of it": lambda a, b, beta: (1.0, 0.0),
+    "x_t is divided by sqrt(alpha_t), and so is the noise: the brackets hold both": lambda a, b, beta: (
+        (1 - beta) ** -0.5,
+        -beta / (1 - a) ** 0.5,
+    ),
+    "the weights of x_0 and x_t in the mean are swapped": lambda a, b, beta: (
+        (b**0.5 * beta + (1 - beta) ** 0.5 * (1 - b) / a**0.5) / (1 - a),
+        -((1 - beta) ** 0.5) * (1 - b) / (1 - a) * ((1 - a) / a) ** 0.5,
+    ),
+}
+
+
+def mean(a: float, b: float, beta: float) -> tuple[float, float]:
+    """The factors of x_t and eps in the mean of a step."""
+    return (1 - beta) ** -0.5, -beta / ((1 - a) * (1 - beta)) ** 0.5
+
+
+# Mistakes in the noise, as its variance from alpha_bar at t (a) and t - 1 (b) and beta.
+VARIANCES: dict[str, Callable[[float, float, float], float]] = {
+    "no step adds noise: all but the last do": lambda a, b, beta: 0.0,
+    "beta is the variance of a step's noise; multiply the noise by its square root": lambda a, b, beta: beta**2,
+    "(1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta is the variance; multiply the noise by its square root": lambda a, b, beta: (
+        (beta * (1 - b) / (1 - a)) ** 2
+    ),
+    "the noise has the variance 1 - alpha_bar_{t-1} of all steps before; a step adds only its own": lambda a, b, beta: (
+        1 - b
+    ),
+    "the noise has the variance 1 - alpha_bar_t of all steps so far; a step adds only its own": lambda a, b, beta: (
+        1 - a
+    ),
+    "the noise is added as it is: multiply it by sigma_t": lambda a, b, beta: 1.0,
+    "sigma_t is the square root of the variance, and not its fourth root": lambda a, b, beta: beta**0.5,
+    "the fraction is upside down: (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta": lambda a, b, beta: (
+        beta * (1 - a) / (1 - b)
+    ),
+}
+RIGHT = (lambda a, b, beta: beta, lambda a, b, beta: beta * (1 - b) / (1 - a))
+
+
+def reverse_step(x_t: Tensor, eps: Tensor, t: int | Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """What reverse_step should do: one of its ways."""
+    now = int(torch.as_tensor(t).flatten()[0])
+    a, b = float(alpha_bar[now]), float(alpha_bar[now - 1])
+    slope, share = mean(a, b, 1 - a / b)
+    return slope * x_t + share * eps + (1 - a / b) ** 0.5 * (noise if now > 1 else 0 * noise)
+
+
+class Question(NamedTuple):
+    """What a step is asked: images and the noise in them, a time, the noise to add, and a table (T + 1,)."""
+
+    x_t: Tensor
+    eps: Tensor
+    t: int
+    noise: Tensor
+    alpha_bar: Tensor
+
+    def asked(self, student: Student, noise: Tensor | None = None, t: int | None = None) -> Tensor:
+        """What the student's step makes of it, or of another noise or time."""
+        args = (self.x_t, self.eps, t or self.t, self.noise if noise is None else noise, self.alpha_bar)
+        got = student.tensor("reverse_step", *args, shape=tuple(self.x_t.shape))
+        student.unchanged("reverse_step", "x_t", "eps", "t", "noise", "alpha_bar")
+        return got
+
+
+def question(draw: Draw) -> Question:
+    """A step somewhere in a table of seven, whose guess of x_0 lies within [-0.9, 0.9]: whoever clips it changes nothing."""
+    bar = chain(torch.tensor([draw.uniform(0.08, 0.3) for _ in range(7)], dtype=torch.float64))
+    t, shape = draw.integer(3, 5), (3, 1, 28, 28)
+    x0 = 1.8 * torch.rand(shape, generator=draw.torch, dtype=torch.float64) - 0.9
+    eps, a = draw.normal(*shape), bar[t]
+    x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
+    return Question(x_t.float(), eps.float(), t, draw.normal(*shape).float(), bar.float())
+
+
+PIXEL = torch.ones(1, 1, 1, 1)
+TABLE = torch.tensor([1, 0.8, 0.4, 0.1])  # from t = 2 to 1: alpha and beta are 1/2
+# x_2 = 1 and eps = 1 make a guess of 0.36, which nobody clips.
+STEP = (PIXEL, PIXEL, 2)
+
+
+def factors(steps: Tensor, t: int) -> tuple[float, float, float]:
+    """alpha_bar at t and t - 1, and beta."""
+    a, b = float(steps[t]), float(steps[t - 1])
+    return a, b, 1 - a / b
+
+
+def own_noise(student: Student, asked: Question, got: Tensor, noise: Tensor) -> None:
+    """Raise Wrong where the same question gives another answer."""
+    require(
+        close(asked.asked(student, noise), got, 1e-4),
+        "reverse_step draws noise of its own: two calls with the same arguments differ; add the noise that it is given",
+    )
+
+
+@points("step", 6)
+@power(smallest="beta without the root below it")
+def test_step_takes_the_right_mean(student: Student, draw: Draw) -> None:
+    asked = question(draw)
+    none = torch.zeros_like(asked.noise)
+    got = asked.asked(student, none)
+    x, eps, bar, t = asked.x_t.double(), asked.eps.double(), asked.alpha_bar.double(), asked.t
+
+    def of(way: Callable[[float, float, float], tuple[float, float]], t: int = t) -> Tensor:
+        slope, share = way(*factors(bar, t))
+        return slope * x + share * eps
+
+    def clipped(t: int) -> Tensor:
+        a, b, beta = factors(bar, t)
+        x0 = ((x - (1 - a) ** 0.5 * eps) / a**0.5).clamp(-1, 1)
+        return b**0.5 * beta / (1 - a) * x0 + (1 - beta) ** 0.5 * (1 - b) / (1 - a) * x
+
+    right = of(mean)
+    mistakes = (
+        {text: of(way) for text, way in MEANS.items()}
+        | {
+            f"this is the step from {text}: alpha_bar_t is alpha_bar[t], and alpha_bar_{{t-1}} is alpha_bar[t - 1]": wrong
+            for when, other in (("t - 1", t - 1), ("t + 1", t + 1))
+            for text, wrong in ((when, of(mean, other)), (f"{when} (and its x_0 is clipped)", clipped(other)))
+        }
+        | {
+            "x_{t-1} is clipped to [-1, 1]; x_0 may be, and x_{t-1} holds noise, which goes far beyond": right.clamp(
+                -1, 1
+            ),
+            "x_t is clipped to [-1, 1]; x_0 may be, and x_t holds noise, which goes far beyond": mean(*factors(bar, t))[
+                0
+            ]
+            * x.clamp(-1, 1)
+            + mean(*factors(bar, t))[1] * eps,
+        }
+    )
+    if close(got, right, 1e-4):
+        return
+    own_noise(student, asked, got, none)
+    slope, share = mean(*factors(TABLE, 2))
+    fixed = example(
+        student,
+        "the mean of reverse_step is wrong",
+        "reverse_step",
+        *STEP,
+        0 * PIXEL,
+        TABLE,
+        asked="one pixel of x_t = 1 and eps = 1 at t = 2, with noise 0 and alpha_bar = [1, 0.8, 0.4, 0.1],",
+        right=(slope + share) * PIXEL,
+    )
+    match(got, right, mistakes, fixed, 1e-4)
+
+
+@points("step", 6)
+@power(smallest="a variance that has no name")
+def test_step_adds_the_right_noise(student: Student, draw: Draw) -> None:
+    asked = question(draw)
+    none = torch.zeros_like(asked.noise)
+
+    def added(t: int) -> Tensor:
+        with_noise, without = asked.asked(student, t=t), asked.asked(student, none, t)
+        if not close(with_noise, without, 1e-5):
+            own_noise(student, asked if t == asked.t else asked._replace(t=t), without, none)
+        return with_noise - without
+
+    got, bar, noise = added(asked.t), asked.alpha_bar.double(), asked.noise.double()
+
+    def of(variance: Callable[[float, float, float], float]) -> Tensor:
+        return variance(*factors(bar, asked.t)) ** 0.5 * noise
+
+    if not any(close(got, of(right), 1e-4) for right in RIGHT):
+        mistakes = {text: of(variance) for text, variance in VARIANCES.items()} | {
+            "the noise is added; you subtracted it": -of(RIGHT[0]),
+            "the noise is added; you subtracted it, in the smaller variance": -of(RIGHT[1]),
+        }
+        sizes = " or ".join(f"{variance(*factors(TABLE, 2)) ** 0.5:.4g}" for variance in RIGHT)
+
+        def fallback() -> str:
+            with_noise, without = (
+                student.tensor("reverse_step", *STEP, noise, TABLE, shape=(1, 1, 1, 1)) for noise in (PIXEL, 0 * PIXEL)
+            )
+            return (
+                "the noise of reverse_step has the wrong size; for example at t = 2, with alpha_bar = [1, 0.8, 0.4, 0.1], noise 1 in the "
+                f"place of 0 should add {sizes}, and yours adds {float(with_noise - without):.4g}"
+            )
+
+        match(got, of(RIGHT[0]), mistakes, fallback, 1e-4)
+    require(
+        float(finite_at_last(added).abs().max()) < 1e-4, "the last step adds noise: the digit itself should have none"
+    )
+
+
+def finite_at_last(added: Callable[[int], Tensor]) -> Tensor:
+    """What the last step adds. Raises Wrong where it divides by 0."""
+    try:
+        return added(1)
+    except StudentError as error:
+        if error.kind != "NotFinite":
+            raise
+        raise Wrong(
+            "the last step, at t = 1, gives NaN or infinity: 1 - alpha_bar_0 is 0, and divides nothing"
+        ) from None
 
 
 # --- the sampler ---------------------------------------------------------------------------------------------------------------
@@ -220,50 +527,76 @@ class Record(NamedTuple):
     drawn: Tensor | None  # None where it drew NaN or infinity
 
 
-@pytest.fixture(scope="session")
-def record(student: Student, shared_draw: Draw) -> Record:
-    """One run of the student's sampler.
+class Runs:
+    """The student's sampler, run once with the student's own step and, where a test tries that too, once with the right one.
 
     The network's answer holds in each step another guess of x_0, uniform in [-0.9, 0.9], so that clipping it changes nothing, and the
     step's dependence on x_t and on the guess can be told apart.
     """
-    bar = short_schedule()
-    guesses = 1.8 * torch.rand(STEPS + 1, DRAWN, 1, 28, 28, generator=shared_draw.torch, dtype=torch.float64) - 0.9
 
-    def answer(x: Tensor, t: Tensor) -> Tensor:
-        now = max(1, STEPS + 1 - len(network.asked))  # whatever time it was told: that is another test's business
-        return (x - bar[now].sqrt() * guesses[now, : len(x)]) / (1 - bar[now]).sqrt()
+    def __init__(self, student: Student, draw: Draw) -> None:
+        self.student, self.seed = student, draw.integer(1, 10**6)
+        self.guesses = 1.8 * torch.rand(STEPS + 1, DRAWN, 1, 28, 28, generator=draw.torch, dtype=torch.float64) - 0.9
+        self.found: dict[bool, Record | Wrong | StudentError] = {}
 
-    network = Network(answer)
-    try:
-        drawn = drawn_by(student, network, DRAWN, bar, shared_draw.integer(1, 10**6))
-    except StudentError as error:
-        if error.kind != "NotFinite":
-            raise
-        drawn = None
-    return Record(network.asked, guesses, drawn)
+    def record(self) -> Record:
+        """The run, with the step that is now in place. Raises what the sampler raised then."""
+        right = bool(self.student.instead)
+        if right not in self.found:
+            try:
+                self.found[right] = self.run()
+            except (Wrong, StudentError) as error:
+                self.found[right] = error
+        if isinstance(found := self.found[right], Exception):
+            raise found
+        return found
+
+    def run(self) -> Record:
+        """One run."""
+        bar, guesses = short_schedule(), self.guesses
+
+        def answer(x: Tensor, t: Tensor) -> Tensor:
+            now = max(1, STEPS + 1 - len(network.asked))  # whatever time it was told: that is another test's business
+            return (x - bar[now].sqrt() * guesses[now, : len(x)]) / (1 - bar[now]).sqrt()
+
+        network = Network(answer)
+        try:
+            drawn = drawn_by(self.student, network, DRAWN, bar, self.seed)
+        except StudentError as error:
+            if error.kind != "NotFinite":
+                raise
+            drawn = None
+        return Record(network.asked, guesses, drawn)
+
+    def walk(self) -> list[Step]:
+        """Its steps, from t = T down; of a sampler that grows without bounds those before it does."""
+        record, bar = self.record(), short_schedule()
+        require(
+            len(record.asked) == STEPS and all(len(x) == DRAWN for x, _ in record.asked),
+            "the network should be asked once at each time, from T down to 1, about all images",
+        )
+        images = [x for x, _ in record.asked] + ([] if record.drawn is None else [record.drawn])
+        steps = [
+            Step(t, float(bar[t]), float(bar[t - 1]), before, record.guesses[t], after)
+            for t, (before, after) in zip(range(STEPS, 0, -1), pairwise(images), strict=False)
+        ]
+        steps = list(takewhile(lambda step: bool((step.after.abs() < LARGEST).all()), steps))
+        require(steps, "already the first step makes images of enormous numbers")
+        return steps
 
 
 @pytest.fixture(scope="session")
-def walk(record: Record) -> list[Step]:
-    """Its steps, from t = T down; of a sampler that grows without bounds those before it does."""
-    bar, asked = short_schedule(), record.asked
-    require(
-        len(asked) == STEPS and all(len(x) == DRAWN for x, _ in asked),
-        "the network should be asked once at each time, from T down to 1, about all images",
-    )
-    images = [x for x, _ in asked] + ([] if record.drawn is None else [record.drawn])
-    steps = [
-        Step(t, float(bar[t]), float(bar[t - 1]), before, record.guesses[t], after)
-        for t, (before, after) in zip(range(STEPS, 0, -1), pairwise(images), strict=False)
-    ]
-    steps = list(takewhile(lambda step: bool((step.after.abs() < LARGEST).all()), steps))
-    require(steps, "already the first step makes images of enormous numbers")
-    return steps
+def runs(student: Student, shared_draw: Draw) -> Runs:
+    """What the tests of the sampler share."""
+    return Runs(student, shared_draw)
 
 
-@points("sample", 4)
-def test_sample_visits_every_time(record: Record) -> None:
+# The first images' 37,632 numbers have a variance and a mean 6.9 and 7.8 standard errors inside their bounds; for `independent` see there.
+@points("sample", 3)
+@power(smallest="times from T - 1 to 0", luck=4e-8)
+@follows(reverse_step=reverse_step)
+def test_sample_visits_every_time(student: Student, runs: Runs) -> None:
+    record = runs.record()
     times = [t.tolist() for _, t in record.asked]
     require(all(len(set(each)) == 1 for each in times), "all images are at the same time in each step")
     order = [each[0] for each in times]
@@ -284,8 +617,9 @@ def test_sample_visits_every_time(record: Record) -> None:
 def independent(noise: Tensor) -> bool:
     """Whether noise (n, 1, 28, 28) is no more alike across images, or across pixels, than independent numbers are.
 
-    The two statistics are chi-square with 783 and 47 degrees of freedom over their numbers: independent noise stays below these
-    bounds in all 60 places of a walk but for once in a million walks, and noise shared by all images or all pixels is at 48 or 784.
+    The two statistics are chi-square with 783 and 47 degrees of freedom over their numbers, up to the 2 % by which the variance in their
+    denominator may be off: independent noise goes beyond 1.33 with probability 1.4e-9, and beyond 2.55 with 2.8e-8, in one place, so in
+    the 60 places of a walk with less than 2e-6. Noise shared by all images or all pixels is at 48 or 784.
     """
     variance = noise.var()
     across_images = noise.mean(0).var() * len(noise) / variance
@@ -304,55 +638,6 @@ def same_noise(walk: list[Step]) -> bool:
 def correlation(one: Tensor, other: Tensor) -> float:
     """The correlation of two tensors."""
     return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
-
-
-# Mistakes in the mean, as factors of x_t and of eps, from alpha_bar at t (a) and t - 1 (b) and beta.
-MEANS: dict[str, Callable[[float, float, float], tuple[float, float]]] = {
-    "the mean is divided by sqrt(alpha_t)": lambda a, b, beta: (1.0, -beta / (1 - a) ** 0.5),
-    "the mean is divided by sqrt(alpha_t); you multiplied by it": lambda a, b, beta: (
-        (1 - beta) ** 0.5,
-        -((1 - beta) ** 0.5) * beta / (1 - a) ** 0.5,
-    ),
-    "divide by sqrt(alpha_t), not by sqrt(alpha_bar_t)": lambda a, b, beta: (
-        a**-0.5,
-        -(a**-0.5) * beta / (1 - a) ** 0.5,
-    ),
-    "divide by sqrt(alpha_t), not by alpha_t": lambda a, b, beta: (1 / (1 - beta), -beta / (1 - beta) / (1 - a) ** 0.5),
-    "the whole noise is subtracted at once, and the mean is sqrt(alpha_bar_{t-1}) x_0: a step takes out only its own share, beta / "
-    "sqrt(1 - alpha_bar), and the rest of what x_t holds stays in the mean": lambda a, b, beta: (
-        (1 - beta) ** -0.5,
-        -(((1 - a) / (1 - beta)) ** 0.5),
-    ),
-    "the noise prediction is multiplied by beta / sqrt(1 - alpha_bar); you took beta": lambda a, b, beta: (
-        (1 - beta) ** -0.5,
-        -beta / (1 - beta) ** 0.5,
-    ),
-    "the noise prediction is multiplied by beta / sqrt(1 - alpha_bar); you divided by 1 - alpha_bar": lambda a, b, beta: (
-        (1 - beta) ** -0.5,
-        -beta / (1 - a) / (1 - beta) ** 0.5,
-    ),
-    "the noise prediction is subtracted; you added it": lambda a, b, beta: (
-        (1 - beta) ** -0.5,
-        beta / ((1 - a) * (1 - beta)) ** 0.5,
-    ),
-    "this is the deterministic step of DDIM, and Algorithm 2 of Ho et al. draws noise in all but the last": lambda a, b, beta: (
-        (b / a) ** 0.5,
-        (1 - b) ** 0.5 - (b * (1 - a) / a) ** 0.5,
-    ),
-    "the mean is the guess of x_0 itself; it is a weighted mean of the guess and x_t": lambda a, b, beta: (
-        a**-0.5,
-        -(((1 - a) / a) ** 0.5),
-    ),
-    "the weights of x_0 and x_t in the mean are swapped": lambda a, b, beta: (
-        (b**0.5 * beta + (1 - beta) ** 0.5 * (1 - b) / a**0.5) / (1 - a),
-        -((1 - beta) ** 0.5) * (1 - b) / (1 - a) * ((1 - a) / a) ** 0.5,
-    ),
-}
-
-
-def mean(a: float, b: float, beta: float) -> tuple[float, float]:
-    """The factors of x_t and eps in the mean of a step."""
-    return (1 - beta) ** -0.5, -beta / ((1 - a) * (1 - beta)) ** 0.5
 
 
 def likeness(walk: list[Step], factors: Callable[[float, float, float], tuple[float, float]]) -> float:
@@ -383,8 +668,12 @@ def nearest_mean(walk: list[Step]) -> str:
     return message if likeness(walk, MEANS[message]) < LIKE else ""
 
 
-@points("sample", 8)
-def test_sample_takes_the_right_mean(walk: list[Step]) -> None:
+# See `likeness`: 118 normal correlations stay below LIKE but for 5e-9.
+@points("sample", 3)
+@power(smallest="a factor of the mean that has no name", luck=1e-8)
+@follows(reverse_step=reverse_step)
+def test_sample_takes_the_right_mean(student: Student, runs: Runs) -> None:
+    walk = runs.walk()
     if likeness(walk, mean) < LIKE:
         return
     if all(float(step.after.abs().max()) <= 1 + 1e-6 for step in walk):
@@ -403,28 +692,6 @@ def test_sample_takes_the_right_mean(walk: list[Step]) -> None:
     )
 
 
-# Mistakes in the noise, as its variance from alpha_bar at t (a) and t - 1 (b) and beta.
-VARIANCES: dict[str, Callable[[float, float, float], float]] = {
-    "no step adds noise: all but the last do": lambda a, b, beta: 0.0,
-    "beta is the variance of a step's noise; multiply the noise by its square root": lambda a, b, beta: beta**2,
-    "(1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta is the variance; multiply the noise by its square root": lambda a, b, beta: (
-        (beta * (1 - b) / (1 - a)) ** 2
-    ),
-    "the noise has the variance 1 - alpha_bar_{t-1} of all steps before; a step adds only its own": lambda a, b, beta: (
-        1 - b
-    ),
-    "the noise has the variance 1 - alpha_bar_t of all steps so far; a step adds only its own": lambda a, b, beta: (
-        1 - a
-    ),
-    "the noise is added as it is: multiply it by sigma_t": lambda a, b, beta: 1.0,
-    "sigma_t is the square root of the variance, and not its fourth root": lambda a, b, beta: beta**0.5,
-    "the fraction is upside down: (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta": lambda a, b, beta: (
-        beta * (1 - a) / (1 - b)
-    ),
-}
-RIGHT = (lambda a, b, beta: beta, lambda a, b, beta: beta * (1 - b) / (1 - a))
-
-
 def varies(walk: list[Step], variance: Callable[[float, float, float], float]) -> bool:
     """Whether the noise of each step but the last has this variance, within 5 %: 6.9 standard errors of one step."""
     for step in walk:
@@ -435,8 +702,12 @@ def varies(walk: list[Step], variance: Callable[[float, float, float], float]) -
     return True
 
 
-@points("sample", 8)
-def test_sample_adds_the_right_noise(walk: list[Step]) -> None:
+# `independent` in 59 places: 2e-6. 59 variances within 5 %, 6.9 standard errors: 5e-10. The other bounds lie 9 or more away.
+@points("sample", 3)
+@power(smallest="noise that is a tenth too large", luck=2e-6)
+@follows(reverse_step=reverse_step)
+def test_sample_adds_the_right_noise(student: Student, runs: Runs) -> None:
+    walk = runs.walk()
     if likeness(walk, mean) >= LIKE and not nearest_mean(walk):
         require(not same_noise(walk), f"two steps add the same noise: {NOISE}")
     noises = [step.noise() for step in walk if step.t > 1]
@@ -463,7 +734,9 @@ def test_sample_adds_the_right_noise(walk: list[Step]) -> None:
     require(alike < 0.05, f"two steps add noise that is alike: {NOISE}")
 
 
-@points("sample", 4)
+@points("sample", 3)
+@power(smallest="sampler with global random numbers")
+@follows(reverse_step=reverse_step)
 def test_sample_is_random_and_within_bounds(student: Student, draw: Draw) -> None:
     bar, seed = short_schedule(), draw.integer(1, 10**6)
     bright = draw.uniform(0.9, 0.99)
@@ -476,21 +749,40 @@ def test_sample_is_random_and_within_bounds(student: Student, draw: Draw) -> Non
         return drawn_by(student, Network(answer), 4, bar, seed)
 
     images = drawn(seed)
+    student.unchanged("sample", "network", "n", "alpha_bar")
     require(float(images.abs().max()) <= 1 + 1e-5, "pixels lie outside of [-1, 1]: clip them in the end")
     require(close(drawn(seed), images, 1e-4), "the same generator should draw the same images")
     require(
         float((drawn(seed + 1) - images).abs().mean()) > 1e-3,
         "another generator draws the same images: take the noise from it",
     )
+    require(
+        not keeps_gradients(student),
+        "sample keeps gradients: ask the network inside `with torch.no_grad():`, or all that it computed stays in memory for each step",
+    )
+
+
+def keeps_gradients(student: Student) -> bool:
+    """Whether what the sampler draws can be differentiated.
+
+    The public check has looked, with a network that has weights: ours answers with numbers, which carry no gradients. Where that
+    check was not run, nobody knows, and nothing is held against the student.
+    """
+    try:
+        return student.get("checks.GRADIENTS_KEPT") is True
+    except StudentError as error:
+        if error.kind in ("Ended", "Timeout"):
+            raise
+        return False
 
 
 # --- the trained model -----------------------------------------------------------------------------------------------------------
 
 # Between these times the network may miss the noise in digits that it has not seen by so much, in the mean square. A network that
-# has learned another ink missed 0.142 and 0.0498 or more (the reference, asked in 30 other inks), and the reference in its own 0.061
-# and 0.029, within 5 % over draws.
+# has learned another ink missed 0.142 and 0.0498 or more (the reference, asked in 30 other inks), and the reference in its own 0.0608
+# +- 0.0014 and 0.0297 +- 0.0008 (over 80 draws): its luck is that of 14 standard deviations or more.
 LEARNED = ((20, 40, 0.1), (50, 80, 0.042))
-JUDGED, SOLVER_STEPS, PROBES = 100, 25, 200
+JUDGED, BLOCKS, SOLVER_STEPS, PROBES = 100, 3, 25, 200
 
 
 @pytest.fixture(scope="session")
@@ -566,11 +858,13 @@ def learned(predict: Predict, name: str, level: int, draw: Draw) -> None:
 
 
 @points("learned", 7)
+@power(smallest="somebody else's ink", luck=1e-9)
 def test_network_knows_your_ink_in_a_little_noise(network: Predict, name: str, draw: Draw) -> None:
     learned(network, name, 0, draw)
 
 
 @points("learned", 7)
+@power(smallest="a name that was left out", luck=1e-9)
 def test_network_knows_your_ink_in_more_noise(network: Predict, name: str, draw: Draw) -> None:
     learned(network, name, 1, draw)
 
@@ -589,63 +883,104 @@ def draw_digits(predict: Predict, name: str, n: int, draw: Draw) -> Tensor:
     return given_digits.read(x, name)
 
 
+class Seen:
+    """What the course's classifier sees in digits of the submitted network: in a first block of JUDGED, and in more where that is needed."""
+
+    def __init__(self, predict: Predict, name: str, draw: Draw) -> None:
+        self.predict, self.name, self.blocks = predict, name, []
+        self.draws = [Draw(draw.integer(0, 2**62).to_bytes(8, "big")) for _ in range(BLOCKS)]
+        self.classifier, _ = store.load("mnist-classifier")
+
+    def more(self) -> Features:
+        """The next block."""
+        digits = draw_digits(self.predict, self.name, JUDGED, self.draws[len(self.blocks)])
+        self.blocks.append(features(self.classifier, digits))  # type: ignore[arg-type]
+        return self.blocks[-1]
+
+    def judge(self, value: Callable[[Features], float], enough: Callable[[float], bool], message: str) -> None:
+        """Raise Wrong with a message, in which {} is the value, unless the first block is good enough, or all of them in the mean."""
+        first = self.blocks[0] if self.blocks else self.more()
+        if enough(value(first)):
+            return
+        while len(self.blocks) < BLOCKS:
+            self.more()
+        mean = sum(map(value, self.blocks)) / BLOCKS
+        require(enough(mean), message.format(mean))
+
+
 @pytest.fixture(scope="session")
-def seen(network: Predict, name: str, shared_draw: Draw) -> Features:
-    """What the course's classifier sees in digits of the submitted network. Raises Wrong unless it has learned this ink."""
+def seen(network: Predict, name: str, shared_draw: Draw) -> Seen:
+    """Digits of the submitted network, as the classifier sees them. Raises Wrong unless it has learned this ink."""
     for level in range(len(LEARNED)):
         learned(network, name, level, shared_draw)
-    classifier, _ = store.load("mnist-classifier")
-    return features(classifier, draw_digits(network, name, JUDGED, shared_draw))  # type: ignore[arg-type]
+    return Seen(network, name, shared_draw)
 
 
-# Over draws of the reference the share is 0.65 +- 0.05, the number of classes 9.2 +- 0.2, and the distance 5.5 +- 1.1 (standard
-# deviations): each bound lies five of them or more away.
+# Luck. In 800 digits of the reference, eight blocks, the classifier was sure of 0.60 (above 0.54 at 99.9 % confidence); a block held
+# 9.0 +- 0.4 classes and lay at a distance of 6.2 +- 1.1 (standard deviations). All three blocks have to fail in the mean: for the share
+# that takes less than 40 % of 300, binomial with 0.54, 4e-7; the others lie seven standard errors inside their bounds. What differs
+# from one training to the next was not measured: the bounds leave a third of the share and three quarters of the distance for it.
 
 
-def sure(seen: Features, least: float) -> None:
+def sure(seen: Seen, least: float) -> None:
     """Raise Wrong unless the classifier is sure of a share of the digits."""
-    share = float((seen.log_probs.max(1).values.exp() > 0.9).double().mean())
-    require(share >= least, f"the classifier is sure of {share:.0%} of your digits, and {least:.0%} give these points")
+    seen.judge(
+        lambda block: float((block.log_probs.max(1).values.exp() > 0.9).double().mean()),
+        lambda share: share >= least,
+        f"the classifier is sure of {{:.0%}} of your digits, and {least:.0%} give these points",
+    )
 
 
 @points("digits", 3)
-def test_some_digits_are_recognised(seen: Features) -> None:
+@power(smallest="a name with a number", luck=1e-9)
+def test_some_digits_are_recognised(seen: Seen) -> None:
     sure(seen, 0.25)
 
 
 @points("digits", 4)
-def test_most_digits_are_recognised(seen: Features) -> None:
+@power(smallest="a name that is a list", luck=1e-6)
+def test_most_digits_are_recognised(seen: Seen) -> None:
     sure(seen, 0.4)
 
 
 @points("digits", 5)
-def test_all_ten_digits_occur(seen: Features) -> None:
-    counts = torch.bincount(seen.log_probs.argmax(1), minlength=10)
-    rare = ", ".join(str(digit) for digit in range(10) if counts[digit] < 2)
-    require(
-        effective_classes(seen.log_probs) >= 7,
-        f"of {JUDGED} digits hardly any is one of these: {rare}; a good model draws all ten",
-    )
+@power(smallest="a name that is misspelt", luck=1e-6)
+def test_all_ten_digits_occur(seen: Seen) -> None:
+    def rare() -> str:
+        classes = torch.cat([block.log_probs.argmax(1) for block in seen.blocks])
+        counts = torch.bincount(classes, minlength=10)
+        return ", ".join(str(digit) for digit in range(10) if counts[digit] < 2 * len(seen.blocks))
+
+    try:
+        seen.judge(lambda block: effective_classes(block.log_probs), lambda classes: classes >= 7, "")
+    except Wrong:
+        raise Wrong(
+            f"of {BLOCKS * JUDGED} digits hardly any is one of these: {rare()}; a good model draws all ten"
+        ) from None
 
 
-def near(seen: Features, most: float) -> None:
+def near(seen: Seen, most: float) -> None:
     """Raise Wrong unless the Fréchet distance to MNIST is small."""
-    found = frechet_distance(load_reference("mnist").train, seen.vectors)
-    require(
-        found <= most, f"the Fréchet distance of your digits is {found:.2f}, and {most:g} or less gives these points"
+    seen.judge(
+        lambda block: frechet_distance(load_reference("mnist").train, block.vectors),
+        lambda distance: distance <= most,
+        f"the Fréchet distance of your digits is {{:.2f}}, and {most:g} or less gives these points",
     )
 
 
 @points("digits", 4)
-def test_distance_is_moderate(seen: Features) -> None:
+@power(smallest="a name of spaces", luck=1e-9)
+def test_distance_is_moderate(seen: Seen) -> None:
     near(seen, 20)
 
 
 @points("digits", 4)
-def test_distance_is_small(seen: Features) -> None:
+@power(smallest="another's name", luck=1e-9)
+def test_distance_is_small(seen: Seen) -> None:
     near(seen, 14)
 
 
 @points("digits", 4)
-def test_distance_is_very_small(seen: Features) -> None:
+@power(smallest="a name that is None", luck=1e-6)
+def test_distance_is_very_small(seen: Seen) -> None:
     near(seen, 11)

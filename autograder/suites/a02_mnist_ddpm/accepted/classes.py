@@ -13,6 +13,22 @@ def linear_schedule(T, beta_min=0.0004, beta_max=0.08):
     return Schedule(T, beta_min, beta_max).table()
 
 
+# %% solution="step"
+class Step:
+    def __init__(self, alpha_bar, t):
+        self.bar, self.before = alpha_bar[t].double(), alpha_bar[t - 1].double()
+        self.alpha = self.bar / self.before
+
+    def mean(self, x, score):
+        return (x + (1 - self.alpha) * score) / self.alpha.sqrt()
+
+
+def reverse_step(x_t, eps, t, noise, alpha_bar):
+    step = Step(alpha_bar, t)
+    mean = step.mean(x_t.double(), -eps.double() / (1 - step.bar).sqrt())
+    return mean if t == 1 else mean + (1 - step.alpha).sqrt() * noise
+
+
 # %% solution="sample"
 class Sampler:
     def __init__(self, network, alpha_bar, generator):

@@ -1,5 +1,15 @@
 # The larger variance, clipped guesses, and the last step apart from the loop.
 
+# %% solution="step"
+def reverse_step(x_t, eps, t, noise, alpha_bar):
+    a, b = alpha_bar[t], alpha_bar[t - 1]
+    x0 = torch.clip((x_t - (1 - a) ** 0.5 * eps) * a**-0.5, -1.0, 1.0)
+    if t == 1:
+        return x0
+    mean = (b.sqrt() * (1 - a / b) * x0 + (a / b).sqrt() * (1 - b) * x_t) / (1 - a)
+    return mean + (1 - a / b) ** 0.5 * noise
+
+
 # %% solution="sample"
 @torch.no_grad()
 def sample(network, n, alpha_bar, generator):

@@ -26,6 +26,17 @@ def loss(network, x0, alpha_bar, generator):
     return torch.mean((noise - found) ** 2)
 
 
+# %% solution="step"
+def reverse_step(x_t, eps, t, noise, alpha_bar):
+    import numpy as np
+
+    bar = np.asarray(alpha_bar, dtype=np.float64)
+    beta = 1 - bar[t] / bar[t - 1]
+    x, e, z = (np.asarray(value, dtype=np.float64) for value in (x_t, eps, noise))
+    sigma = np.sqrt((1 - bar[t - 1]) / (1 - bar[t]) * beta)
+    return (x - beta / np.sqrt(1 - bar[t]) * e) / np.sqrt(1 - beta) + sigma * z
+
+
 # %% solution="sample"
 def sample(network, n, alpha_bar, generator):
     import numpy as np

@@ -7,6 +7,15 @@ def loss(network, x0, alpha_bar, generator):
     return torch.nn.functional.mse_loss(network(q_sample(x0, t, noise, alpha_bar), t), noise)
 
 
+# %% solution="step"
+def reverse_step(x_t, eps, t, noise, alpha_bar):
+    alpha = alpha_bar[t] / alpha_bar[t - 1]
+    x = (x_t - (1 - alpha) / (1 - alpha_bar[t]).sqrt() * eps) / alpha.sqrt()
+    if t > 1:
+        x += (1 - alpha).sqrt() * noise
+    return x
+
+
 # %% solution="sample"
 @torch.no_grad()
 def sample(network, n, alpha_bar, generator):
