@@ -108,6 +108,7 @@ class Student:
     """A submission's functions as a test calls them; the sandbox behind it starts again where code ended it."""
 
     RESTARTS = 5
+    AGAIN = 20.0  # seconds for the cells in a new process, where one of them has been stopped before: it will be again
 
     def __init__(self, sandbox: Sandbox, cells: list[str], limits: Limits) -> None:
         self.sandbox, self.cells, self.limits = sandbox, cells, limits
@@ -133,7 +134,9 @@ class Student:
                     f"your code ended its process {self.RESTARTS + 1} times, so the rest was not run", "Ended"
                 )
             self.restarts += 1
-            self.child = self.sandbox.spawn(self.limits, self.until)
+            stopped = any(error is not None and error["kind"] == "Timeout" for error in self.errors)
+            seconds = min(self.limits.load_seconds, self.AGAIN if stopped else math.inf)
+            self.child = self.sandbox.spawn(self.limits._replace(load_seconds=seconds), self.until)
             try:
                 self.errors = self.child.load(self.cells)
             except StudentError as error:

@@ -162,10 +162,10 @@ def q_sample(function):
 
 def walk(function):
     """Task 8."""
-    mean, variance = function(2.0, torch.full((5,), 0.1), 0.3, 20_000, 0)
+    mean, variance = function(2.0, torch.full((5,), 0.1), 0.3, 10_000, 0)
     right = (1 - 0.9**5) * (1 + 0.3**2 / 0.1)
-    assert abs(float(mean) - 2.0 * 0.9**2.5) < 0.05, (
+    assert abs(float(mean) - 2.0 * 0.9**2.5) < 0.06, (
         f"the mean after 5 steps of beta = 0.1 from 2 is about {2 * 0.9**2.5:.3f}; got {float(mean):.3f}"
     )
-    assert abs(float(variance) - right) < 0.05, f"the variance is about {right:.3f}; got {float(variance):.3f}"
+    assert abs(float(variance) - right) < 0.06, f"the variance is about {right:.3f}; got {float(variance):.3f}"
     ok("the dice agree with the closed form")
