@@ -40,6 +40,7 @@ CUT = "\n\n# Cut here: of a longer cell, or notebook, only the beginning is show
 COLOURED = (
     2_000  # characters of a cell: to find the colours of some cells takes pygments time that grows with their square
 )
+SPACES = 200  # one after the other: mistune takes time that grows with their square, seconds for 50,000
 FORMULAS = 100  # of a cell: nbconvert takes their number times the cell's length
 
 
@@ -212,6 +213,7 @@ def harmless(text: str, kept: dict[str, dict[str, str]]) -> str:
     """
     names = "|".join(re.escape(name) for name in kept) or "(?!)"
     number = count()
+    text = re.sub(rf" {{{SPACES},}}", " " * SPACES, text)
     text = re.sub(r"(\\begin|\\\\)(?=[{(\[])", lambda opened: opened[0] + " " * (next(number) >= FORMULAS), text)
     text = re.sub(r"<(?=[A-Za-z/!?])", "< ", text)
     text = re.sub(rf"!\[(?![^][]*\]\(attachment:(?:{names})\))", "! [", text)

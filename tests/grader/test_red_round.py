@@ -20,6 +20,8 @@ from autograder.assignment.source import read_assignment
 from autograder.assignment.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_submission
 from autograder.exchange.collect import Extractor
 from autograder.exchange.export import safe
+from autograder.exchange.formulas import markdown_to_html
+from autograder.exchange.nbgrader import SHOWN_OF_A_CELL, harmless
 from autograder.grading import one, workplace
 from autograder.grading.one import memory_bounded
 from autograder.grading.workplace import PREFIX, YOUNG, Workplace
@@ -266,6 +268,31 @@ def test_what_many_students_packed_well_is_taken(tmp_path: Path) -> None:
         for number in range(10):
             archive.writestr(f"s{number}/topic.ipynb", text)
     assert len(unpacked_from(file.getvalue(), tmp_path)) == 10
+
+
+# --- pages that take long to write ----------------------------------------------------------------------------------------------
+
+WRITTEN = {  # as long as a cell may be
+    "spaces": "a" + " " * 49_998 + "b",
+    "lines of spaces": (" " * 199 + "\n") * 250,
+    "brackets": "[" * 50_000,
+    "pairs of brackets": "[" * 25_000 + "]" * 25_000,
+    "quotations": "> " * 25_000,
+    "lists": "\n".join("  " * depth + "- a" for depth in range(200)),
+    "emphasis": "*a **a " * 7000,
+    "code": "".join("`" * length + " " for length in range(310)),
+    "dollars": "$a" * 25_000,
+    "links": "[a](http://x " * 3800,
+    "a table": "|a" * 12_000 + "\n" + "|-" * 12_000,
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_no_text_of_a_student_takes_long_to_be_shown(what: str) -> None:
+    begun = time.process_time()
+    context = Mock(get=lambda *_: {})
+    markdown_to_html(context, harmless(WRITTEN[what][:SHOWN_OF_A_CELL], {}))
+    assert time.process_time() - begun < 2
 
 
 # --- cells of a table that are formulas -------------------------------------------------------------------------------------------
