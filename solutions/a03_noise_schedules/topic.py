@@ -267,13 +267,7 @@ checks.verdict(verdict)
 #
 # A friend trains with your three schedules, looks only at the training losses, and keeps the schedule with the lowest. Explain what is wrong with this, with the help of your `share` or your picture, and propose a comparison of the three trained networks by a loss (not by samples) that would be fair. Five to ten sentences.
 #
-# *You get 4 points for why the losses cannot be compared, 2 for a number from this notebook that shows it, and 4 for a fair comparison: 3 for comparing at equal noise levels, and 1 for saying how each network is asked at such a level, or with what weights the levels are put together.*
-
-# %%
-print("share of the steps with a log-SNR    below -5   -5 to 0   0 to 5   5 and above")
-for name, schedule in {"linear": linear_schedule, "cosine": cosine_schedule, "mine": my_schedule}.items():
-    shares = [float(share(schedule(1000), low, high)) for low, high in [(-99, -5), (-5, 0), (0, 5), (5, 99)]]
-    print(f"{name:35}", *(f"{value:9.2f}" for value in shares))
+# *You get 4 points for why the losses cannot be compared, 2 for a number from this notebook that shows it, and 4 for a fair comparison: 3 for what has to be equal in it, and 1 for how you would do it with these three networks.*
 
 # %% [markdown] manual="argument" points=10
 # ### BEGIN SOLUTION

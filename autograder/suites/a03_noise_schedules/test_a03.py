@@ -1,4 +1,9 @@
-"""Hidden tests of a03: the schedules at other lengths, the loss with a network that looks back, and the experiment measured again."""
+"""Hidden tests of a03: the schedules at other lengths, the loss with a network that looks back, and the experiment measured again.
+
+Drawn at random for each submission: the lengths, ends, offsets and clips of the schedules; the tables and the interval for log_snr and
+share; the number of steps and T for spaced; digits, noise and network for the loss; and in the experiment the noise from which digits are
+drawn, that in which the networks' losses are measured, and whose 50 steps are looked at. Only this noise can refuse anything by luck.
+"""
 
 import functools
 import gzip
@@ -522,10 +527,10 @@ def visited(student: Student, steps: int) -> Tensor:
         own = student.tensor("spaced", experiment.T, steps).reshape(-1).round().long()
     except (Wrong, StudentError):
         return right
-    usable = len(own) > 1 and bool((own.diff() < 0).all()) and int(own[0]) <= experiment.T and int(own[-1]) >= 0
-    if not usable or (len(own) == len(right) and int((own - right).abs().max()) <= 1):
-        return right
-    return own
+    falls = len(own) > 1 and bool((own.diff() < 0).all()) and int(own[0]) <= experiment.T and int(own[-1]) >= 0
+    rounded = len(own) == len(right) and int((own - right).abs().max()) <= 1
+    few = abs(len(own) - len(right)) <= 1  # nobody makes the grader walk a thousand steps
+    return own if falls and few and not rounded else right
 
 
 def part(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...] | None = None) -> Tensor:
