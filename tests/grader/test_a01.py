@@ -11,6 +11,8 @@ import torch
 from scipy import stats
 
 from autograder.assignment.source import read_assignment
+from autograder.sandbox.child import StudentError
+from autograder.sandbox.limits import Limits
 from autograder.testing.answers import Wrong
 from autograder.testing.suite import Draw, Student, given
 
@@ -190,6 +192,46 @@ def test_a_walk_may_be_given_in_many_shapes() -> None:
     for pair in ((1, 2.0), [1.0, 2.0], torch.tensor([1.0, 2.0]), torch.tensor([[1.0], [2.0]]).numpy()):
         student = Here(walk=lambda *_, pair=pair: list(pair) if isinstance(pair, tuple) else pair)
         assert SUITE.walked(student, 0.0, torch.ones(1), 1.0, 2, 0) == (1.0, 2.0)
+
+
+def test_a_function_that_never_ends_is_waited_for_once() -> None:
+    calls = []
+
+    def endless(*args: Any) -> None:
+        calls.append(args)
+        raise StudentError("your code was still running", "Timeout")
+
+    for name, tests in (
+        ("posterior", [SUITE.test_posterior_variance, SUITE.test_posterior_mean]),
+        ("q_sample", [SUITE.test_q_sample_formula, SUITE.test_q_sample_gives_each_image_its_own_times]),
+        ("walk", [SUITE.test_walk, SUITE.test_walk_variance_is_unbiased]),
+    ):
+        student, first = Here(**{name: endless}), len(calls)
+        with pytest.raises(StudentError, match="still running"):
+            tests[0](student=student, draw=Draw(b"one-seed"))
+        with pytest.raises(Wrong, match=f"{name} was stopped in another test"):
+            tests[1](student=student, draw=Draw(b"one-seed"))
+        assert len(calls) == first + 1
+
+
+def test_cells_that_were_stopped_have_less_time_in_a_new_process() -> None:
+    asked = []
+
+    class Ended:
+        alive = False
+
+        def load(self, cells: list[str]) -> list[dict[str, str] | None]:
+            return [None, {"kind": "Timeout", "message": "", "trace": ""}]
+
+    class Box:
+        def spawn(self, limits: Limits, until: float) -> Ended:
+            asked.append(limits.load_seconds)
+            return Ended()
+
+    student = Student(Box(), ["", "while True: pass"], Limits())  # type: ignore[arg-type]
+    student.ready()
+    student.ready()
+    assert asked == [Limits().load_seconds, Student.AGAIN]
 
 
 # --- the public checks -----------------------------------------------------------------------------------------------------
