@@ -372,7 +372,6 @@ def test_log_joint(student: Student, draw: Draw) -> None:
 
 @points("mixture", 2)
 @power(smallest="mean of the components in the place of their sum")
-@follows(log_joint=log_joint)
 def test_log_density(student: Student, draw: Draw) -> None:
     weights, means, variances = mixture(draw, 3, 2)
     x = between(draw, means)
