@@ -26,9 +26,10 @@ from autograder.grading.store import TERM
 
 logger = logging.getLogger("nbgrader")
 OTHER_BYTES = 20 << 20  # of a file that no assignment asks for
+OTHER_FILES, OTHERS_BYTES = 500, 200 << 20  # of all such files of a submission, which nbgrader copies twice
 TIMESTAMP, TIMESTAMP_BYTES = "timestamp.txt", 100
 NOT_CLEAN = "not graded, since it holds what cannot be moved to a safe place: move it yourself, then grade again"
-WARNINGS = 20  # for each folder of an archive
+WARNINGS = 20  # for each folder of an archive, and each submission
 # A file of more than so many bytes that is packed into less than a hundredth of them is a bomb: no notebook is so empty.
 PLAIN_BYTES, PACKED = 1 << 20, 100
 # What LMSs write. Python's zipfile limits what it unpacks at once for these two only.
@@ -149,18 +150,23 @@ def clean_all() -> list[str]:
 def clean(folder: Path) -> None:
     """Move out of one submission what `irregular` finds; nothing is followed, and nothing is deleted."""
     aside = TERM / "set_aside" / Path(*folder.parts[-2:])
-    for path in irregular(folder):
+    number = len(list(aside.iterdir())) if aside.is_dir() else 0
+    for warned, path in enumerate(irregular(folder), 1):
         aside.mkdir(parents=True, exist_ok=True)
         # Cut, since a file system takes names of 255 bytes, and the student's may have them all.
-        target = aside / f"{path.name[:40]}.{len(list(aside.iterdir()))}"
+        while os.path.lexists(target := aside / f"{path.name[:40]}.{number}"):
+            number += 1
         path.rename(target)
-        logger.warning(
-            "set aside, since it is no ordinary file, too large, or not the time it should be: %s, now %s", path, target
-        )
+        number += 1
+        if warned <= WARNINGS:
+            logger.warning(
+                "set aside, since it is no ordinary file, too large, one of too many, or not the time it should be: %s, now %s%s",
+                *(path, target, "; no more is said of this folder" if warned == WARNINGS else ""),
+            )
 
 
 def irregular(folder: Path) -> Iterator[Path]:
-    """Every link, special file and enormous file in a submission, and a timestamp that is none.
+    """Every link, special file and enormous file in a submission, what is too much of others, and a timestamp that is none.
 
     The folder, or the student's, where that is itself a link.
     """
@@ -168,7 +174,7 @@ def irregular(folder: Path) -> Iterator[Path]:
         yield folder.parent
         return
     sizes = taken(folder.name)
-    found = [folder]
+    found, others, size_of_others = [folder], 0, 0
     for path in found:  # which grows; a function that calls itself would end at a thousand folders in each other
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode):
@@ -177,6 +183,10 @@ def irregular(folder: Path) -> Iterator[Path]:
         unread = path == folder / TIMESTAMP and handed_in_at(folder) is None
         if unread or not stat.S_ISREG(status.st_mode) or status.st_size > sizes.get(path.name, OTHER_BYTES):
             yield path
+        elif path.parent != folder or path.name not in {*sizes, TIMESTAMP}:
+            others, size_of_others = others + 1, size_of_others + status.st_size
+            if others > OTHER_FILES or size_of_others > OTHERS_BYTES:
+                yield path
 
 
 def taken(name: str) -> dict[str, int]:

@@ -18,6 +18,7 @@ from traitlets.config import LoggingConfigurable
 
 from autograder.assignment.source import read_assignment
 from autograder.assignment.submission import NOTEBOOK_BYTES, SubmissionError, parse_notebook, read_submission
+from autograder.exchange import collect
 from autograder.exchange.collect import Extractor
 from autograder.exchange.export import safe
 from autograder.exchange.formulas import markdown_to_html
@@ -268,6 +269,50 @@ def test_what_many_students_packed_well_is_taken(tmp_path: Path) -> None:
         for number in range(10):
             archive.writestr(f"s{number}/topic.ipynb", text)
     assert len(unpacked_from(file.getvalue(), tmp_path)) == 10
+
+
+# --- folders with more than an honest one ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(collect, "TERM", tmp_path)
+    (place := tmp_path / "submitted" / "eve" / NAME).mkdir(parents=True)
+    (place / "topic.ipynb").write_text("{}")
+    return place
+
+
+def test_thousands_of_links_are_set_aside_in_seconds_and_in_few_words(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5000):
+        (folder / str(number)).symlink_to("/etc/passwd")
+    begun = time.process_time()
+    collect.clean(folder)
+    assert time.process_time() - begun < 5
+    assert [file.name for file in folder.iterdir()] == ["topic.ipynb"] and caplog.text.count("set aside, since") == 20
+    assert len(list((folder.parents[2] / "set_aside" / "eve" / NAME).iterdir())) == 5000
+
+
+def test_what_is_set_aside_takes_no_other_s_place(folder: Path) -> None:
+    (aside := folder.parents[2] / "set_aside" / "eve" / NAME).mkdir(parents=True)
+    (aside / "x.1").write_text("kept")
+    (folder / "x").symlink_to("/etc/passwd")
+    collect.clean(folder)
+    assert (aside / "x.1").read_text() == "kept" and (aside / "x.2").is_symlink()
+
+
+def test_of_a_hundred_thousand_files_nbgrader_copies_few(folder: Path) -> None:
+    (folder / "deep").mkdir()
+    for number in range(2000):
+        (folder / "deep" / f"{number}").write_text("x")
+    for number in range(12):
+        with open(folder / f"a{number}", "wb") as file:
+            file.truncate(collect.OTHER_BYTES)  # sparse: they take no room here, and all of it in a copy
+    collect.clean(folder)
+    left = [file for file in folder.rglob("*") if file.is_file()]
+    assert folder / "topic.ipynb" in left and len(left) <= collect.OTHER_FILES + 1
+    assert sum(file.stat().st_size for file in left) <= collect.OTHERS_BYTES + 2
 
 
 # --- pages that take long to write ----------------------------------------------------------------------------------------------
