@@ -1,4 +1,5 @@
-"""See to the programs that pip cannot bring: a browser for the tests of the book, bubblewrap for the grader, PostgreSQL for one test.
+"""See to the programs that pip cannot bring: a browser for the tests of the book, bubblewrap for the grader, PostgreSQL for one test,
+systemd and its like for the test of JupyterHub.
 
 As root on Debian or Ubuntu they are installed with apt; elsewhere a message says what to install. Without a browser the
 exit status is 1. The others are only reported, or their tests skipped.
@@ -47,6 +48,9 @@ def main() -> int:
         missing.append("libseccomp2")  # the filter of system calls in the grader's sandbox
     if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         missing.append("postgresql")
+    for program, package in {"systemctl": "systemd", "dbus-daemon": "dbus", "ip": "iproute2"}.items():
+        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+            missing.append(package)
     if missing:
         apt_install(missing)
     if shutil.which("bwrap") is None:

@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import stop_without
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 DEPLOY, PROXY = ROOT / "deploy" / "jupyterhub", ROOT / "build" / "hub" / "proxy"
 SECONDS = 900
 # What the copy of the machine is made with, and what install.sh would otherwise fetch.
@@ -58,12 +60,40 @@ def proxy() -> Path:
     return PROXY
 
 
+def run_in_a_world(as_root: list[str], folder: Path, command: list[str]) -> tuple[int, str]:
+    """The exit status of a command in a world of its own, and what it said; whatever happens here, nothing of the world stays."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    world = ["env", f"WORLD_SECONDS={SECONDS}", f"PATH={path}", "bash", str(HERE / "world.sh"), str(folder)]
+    running = subprocess.Popen(
+        [*as_root, *world, *command],
+        cwd="/",
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        said, _ = running.communicate(timeout=SECONDS + 60)
+    finally:
+        if (
+            running.poll() is None
+        ):  # interrupted, or too slow: its first process goes with the one that started it, and all others with that
+            subprocess.run([*as_root, "kill", "-KILL", f"-{running.pid}"], check=False)
+            running.wait()
+    output = folder / "output"
+    return running.returncode, (output.read_text() if output.exists() else "") + said
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 def test_a_class_from_release_to_feedback(proxy: Path, browser_path: str, tmp_path: Path) -> None:
     as_root = becoming_root()
     missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
     if missing:
         stop_without(f"not installed: {', '.join(missing)} (as root, tools/system_packages.py installs them)")
+    if subprocess.run(
+        [*as_root, "unshare", "--mount", "--pid", "--fork", "true"], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("root may make no namespaces here, as in a container")
     told = {
         "WORLD_FOLDER": tmp_path,
         "WORLD_PROXY": proxy,
@@ -71,23 +101,38 @@ def test_a_class_from_release_to_feedback(proxy: Path, browser_path: str, tmp_pa
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     inside = ["env", *(f"{name}={value}" for name, value in told.items()), sys.executable, "-m", "pytest", "-x"]
-    inside += [
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(ROOT),
-        "--durations=0",
-        str(Path(__file__).with_name("in_world.py")),
-    ]
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    world = ["bash", str(Path(__file__).with_name("world.sh")), str(tmp_path)]
-    done = subprocess.run(
-        [*as_root, "env", f"WORLD_SECONDS={SECONDS}", f"PATH={path}", *world, *inside],
-        cwd="/", capture_output=True, text=True, timeout=SECONDS + 60, check=False,
-    )  # fmt: skip
-    output = tmp_path / "output"
-    said = output.read_text() if output.exists() else ""
+    inside += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), "--durations=0", str(HERE / "in_world.py")]
+    status, said = run_in_a_world(as_root, tmp_path, inside)
     print(said)
-    if not said and "unshare" in done.stderr + done.stdout:
-        stop_without(f"root may make no namespaces here: {done.stderr[-300:]}")
-    assert done.returncode == 0, f"{said[-6000:]}\n{done.stdout}{done.stderr}"
+    assert status == 0, said[-6000:]
+
+
+def test_nothing_of_a_world_stays_when_it_is_killed(tmp_path: Path) -> None:
+    as_root = becoming_root()
+    users = Path("/etc/passwd").read_text()
+    code = "import subprocess, time; subprocess.run(['useradd', 'nobody_will_miss']); open('made', 'w').close(); time.sleep(600)"
+    world = [
+        "bash",
+        str(HERE / "world.sh"),
+        str(tmp_path),
+        "sh",
+        "-c",
+        f'cd {tmp_path} && exec {sys.executable} -c "{code}"',
+    ]
+    running = subprocess.Popen([*as_root, *world], cwd="/", start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "made").exists() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert (tmp_path / "made").exists()
+    subprocess.run([*as_root, "kill", "-KILL", f"-{running.pid}"], check=True)
+    running.wait()
+    while alive(str(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert alive(str(tmp_path)) == []
+    assert Path("/etc/passwd").read_text() == users
+
+
+def alive(word: str) -> list[str]:
+    """The command lines of running processes, but this one, that hold a word."""
+    found = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in found if word in line and "pytest" not in line]

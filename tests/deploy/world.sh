@@ -18,6 +18,9 @@ if [ "${IN_NAMESPACES:-}" = "" ]; then
             *) base=/sys/fs/cgroup/$controllers ;;
         esac
         [ -w "$base/cgroup.procs" ] && [ "$controllers" != cpuset ] || continue
+        for left in "$base"/world.*; do  # of one that was killed
+            [ ! -d "$left" ] || kill -0 "${left##*.}" 2>/dev/null || find "$left" -depth -type d -exec rmdir {} + 2>/dev/null || true
+        done
         mkdir -p "$base/world.$$"
         made+=("$base/world.$$")
     done </proc/self/cgroup
