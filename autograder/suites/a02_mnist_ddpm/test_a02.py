@@ -670,7 +670,7 @@ def nearest_mean(walk: list[Step]) -> str:
 
 # See `likeness`: 118 normal correlations stay below LIKE but for 5e-9.
 @points("sample", 3)
-@power(smallest="a factor of the mean that has no name", luck=1e-8)
+@power(smallest="a factor of the sampler's mean that has no name", luck=1e-8)
 @follows(reverse_step=reverse_step)
 def test_sample_takes_the_right_mean(student: Student, runs: Runs) -> None:
     walk = runs.walk()
