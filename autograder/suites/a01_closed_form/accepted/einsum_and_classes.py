@@ -1,4 +1,4 @@
-# A class for the chain, einsum for the batch, and walkers that all carry a list of their own, in float32.
+# A class for the chain, einsum for the batch in a function that torch is asked to compile, and walkers that all carry a list of their own, in float32.
 
 # %% solution="two_steps"
 class Line:
@@ -26,6 +26,7 @@ def two_steps(x0, alpha1, alpha2, sigma, eps1, xi1, eps2, xi2):
 
 
 # %% solution="q_sample"
+@torch.compile
 def q_sample(x_s, s, t, alpha_bar, extra, noise):
     variance = 1 + extra - alpha_bar
     signal = torch.exp(0.5 * (alpha_bar.log()[t] - alpha_bar.log()[s]))
