@@ -36,7 +36,7 @@
 #
 # - Each task asks for a small function, mostly a little more general than the book's. Replace the line that raises `NotImplementedError`.
 # - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points.
-# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader compares all of it with what guidance gives, and lets your sampler draw some of the images again at a scale that it draws by lot.
+# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader compares all of it with what guidance gives, and lets your sampler draw a few images at one of your scales, which it chooses by lot.
 #
 # **Conventions.** Images are `(B, 3, 32, 32)` in $[-1, 1]$, `labels` are `(B,)` from 0 to 9, and the class `null` (10) means "no class given". A network is called as `network(x_t, t, labels)` and predicts the noise, `(B, 3, 32, 32)`. The scale $s$ is such that $s = 0$ ignores the class and $s = 1$ is the conditional model. No function changes a
 # tensor that it is given: it makes new ones.
@@ -220,7 +220,7 @@ guide.picture(plt, curve)
 guide.show(plt, guided_sample, scales=(1.0, 3.0, 8.0))
 
 # %% grade="curve" points=20
-# The file curve.csv is compared here with what guidance gives at your scales, and your sampler draws some of its images again, when your notebook is graded.
+# The file curve.csv is compared here with what guidance gives at your scales, and your sampler draws a few images, when your notebook is graded.
 
 # %% [markdown]
 # ## Task 7: the verdict (●○○, 5 minutes)
