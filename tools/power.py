@@ -26,7 +26,7 @@ from autograder.assignment.source import Assignment, read_assignment, to_bytes
 from autograder.assignment.submission import Submission, read_submission
 from autograder.grading import mutants
 from autograder.grading.one import grade
-from autograder.sandbox.child import student_error
+from autograder.sandbox.child import StudentError
 from autograder.sandbox.inside import frames, service
 from autograder.sandbox.limits import Limits
 
@@ -68,7 +68,7 @@ class Here:
         with redirect_stdout(None):
             answer = frames.unpack(frames.pack(service.attempt(self.module, request), None))
         if "error" in answer:
-            raise student_error(answer["error"])
+            raise StudentError(f"{answer['error']['kind']}: {answer['error']['message']}")
         self.changed = answer.get("changed", [])
         return answer["value"]
 
