@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -280,11 +279,17 @@ def test_autograde_in_the_sandbox_and_read_in_the_formgrader(entered: Callable[[
     page.locator("tbody tr td a").first.click()
     page.wait_for_selector("math")
     assert "1 - alpha is the variance of the noise" in page.inner_text("body")
-    page.locator(".score").last.fill("7")
-    page.locator(".comment").last.fill("Say where you use that they are independent.")
-    page.locator(".comment").last.blur()
-    page.wait_for_selector(".comment-saved", state="attached")
-    time.sleep(1)  # what was typed is sent when the field is left
+    page.wait_for_load_state("networkidle")  # the page asks for the scores after it is drawn
+    for field, kind, text in (
+        (".score", "grade", "7"),
+        (".comment", "comment", "Say where you use that they are independent."),
+    ):
+        box = page.locator(field).last
+        with page.expect_response(
+            lambda answer, kind=kind: f"/api/{kind}/" in answer.url and answer.request.method == "PUT"
+        ):
+            box.fill(text)
+            box.blur()  # what was typed is sent when the field is left
     picture(page, "formgrade")
 
 
