@@ -20,6 +20,7 @@ from autograder.testing.answers import Wrong
 from autograder.testing.suite import Draw, Files, Student, redacted, seed_for
 
 TEXT = 4000  # characters of one message
+CELLS_TOLD = 30  # of those that failed: nobody reads of more
 GRACE = 30  # seconds between the end of a submission's processes and that of the work on what they returned
 NO_MEMORY = ("can't allocate memory", "std::bad_alloc")  # what torch says
 MEMORY = 3 << 29  # bytes that grading one submission may take in the trusted process
@@ -193,5 +194,6 @@ def load(student: Student) -> list[str]:
         student.ready()
     except StudentError as error:
         return [redacted(str(error))]
-    numbered = enumerate(student.errors, 1)
-    return [redacted(f"cell {n}: {e['kind']}: {e['message']}\n{e['trace']}") for n, e in numbered if e is not None]
+    failed = [(n, e) for n, e in enumerate(student.errors, 1) if e is not None]
+    told = [redacted(f"cell {n}: {e['kind']}: {e['message']}\n{e['trace']}") for n, e in failed[:CELLS_TOLD]]
+    return told + [f"{len(failed) - CELLS_TOLD} more cells failed"] * (len(failed) > CELLS_TOLD)

@@ -28,6 +28,7 @@ from autograder.grading.one import memory_bounded
 from autograder.grading.workplace import PREFIX, YOUNG, Workplace
 from autograder.sandbox.child import MESSAGE, Child, Limits, StudentError, interrupted_at
 from autograder.sandbox.outside import Sandbox
+from autograder.testing.suite import Student
 
 QUICK = Limits(call_seconds=3, load_seconds=10, cpu_seconds=5, memory_bytes=512 << 20)
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,6 +126,17 @@ def test_work_on_what_was_returned_ends_with_the_submission(
     assert (
         result.tests[0].message == "what your code returned is too large to be looked at" and not result.tests[0].review
     )
+
+
+def test_of_hundreds_of_cells_that_fail_little_is_said(sandbox: Sandbox) -> None:
+    loud = ["class E(Exception): pass\ndef f(n):\n    if n: f(n - 1)\n    raise E('x' * 1000)", *["f(9)"] * 300]
+    student = Student(sandbox, loud, QUICK._replace(load_seconds=60))
+    try:
+        said = one.load(student)
+        assert len(said) == 31 and said[0].startswith("cell 2: E: xxx") and said[-1] == "270 more cells failed"
+        assert sum(map(len, said)) < 100_000
+    finally:
+        student.close()
 
 
 def test_an_alarm_within_another_gives_it_back() -> None:
