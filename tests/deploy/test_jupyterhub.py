@@ -60,10 +60,21 @@ def proxy() -> Path:
     return PROXY
 
 
+def end(as_root: list[str], running: subprocess.Popen) -> None:
+    """Kill a process and those of its group, which it began.
+
+    Not with the program kill: some releases of it read -1234 as -1, which is every process of the machine.
+    """
+    assert running.pid > 1
+    code = f"import os, signal; os.killpg({running.pid}, signal.SIGKILL)"
+    subprocess.run([*as_root, sys.executable, "-c", code], check=False)
+
+
 def run_in_a_world(as_root: list[str], folder: Path, command: list[str]) -> tuple[int, str]:
     """The exit status of a command in a world of its own, and what it said; whatever happens here, nothing of the world stays."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    world = ["env", f"WORLD_SECONDS={SECONDS}", f"PATH={path}", "bash", str(HERE / "world.sh"), str(folder)]
+    needs = f"WORLD_NEEDS={ROOT} {sys.base_prefix}"
+    world = ["env", f"WORLD_SECONDS={SECONDS}", needs, f"PATH={path}", "bash", str(HERE / "world.sh"), str(folder)]
     running = subprocess.Popen(
         [*as_root, *world, *command],
         cwd="/",
@@ -78,7 +89,7 @@ def run_in_a_world(as_root: list[str], folder: Path, command: list[str]) -> tupl
         if (
             running.poll() is None
         ):  # interrupted, or too slow: its first process goes with the one that started it, and all others with that
-            subprocess.run([*as_root, "kill", "-KILL", f"-{running.pid}"], check=False)
+            end(as_root, running)
             running.wait()
     output = folder / "output"
     return running.returncode, (output.read_text() if output.exists() else "") + said
@@ -124,7 +135,7 @@ def test_nothing_of_a_world_stays_when_it_is_killed(tmp_path: Path) -> None:
     while not (tmp_path / "made").exists() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     assert (tmp_path / "made").exists()
-    subprocess.run([*as_root, "kill", "-KILL", f"-{running.pid}"], check=True)
+    end(as_root, running)
     running.wait()
     while alive(str(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A copy of this machine that nobody will miss: its files under an overlay in memory, its own processes, users, network, control
-# groups, and a systemd that runs them. All of it goes when its first process does, and this machine is as it was.
+# groups, and a systemd that runs them. All of it goes when its first process does, and this machine is as it was. (AppArmor's
+# profiles are the kernel's: where Ubuntu has none for bubblewrap, the one that install.sh loads stays until the next start.)
 #
 #   world.sh FOLDER COMMAND...    run a command in it; FOLDER is the same inside and outside; exit with the command's status
 set -euo pipefail
@@ -46,9 +47,19 @@ mount -t tmpfs -o size=4g,mode=755 tmpfs "$world"
 mkdir "$world/upper" "$world/work" "$world/root"
 mount -t overlay -o "lowerdir=/,upperdir=$world/upper,workdir=$world/work" overlay "$world/root"
 root=$world/root
+number=0
+for place in ${WORLD_NEEDS:-}; do  # which may lie on other disks
+    disk=$(findmnt --noheadings --output TARGET --target "$place")
+    if [ "$disk" != / ] && ! mountpoint --quiet "$root$disk"; then
+        number=$((number + 1))
+        mkdir -p "$world/upper$number" "$world/work$number" "$root$disk"
+        mount -t overlay -o "lowerdir=$disk,upperdir=$world/upper$number,workdir=$world/work$number" overlay "$root$disk"
+    fi
+done
 
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
+[ ! -d /sys/kernel/security/apparmor ] || mount -t securityfs securityfs "$root/sys/kernel/security"
 if [ -d /sys/fs/cgroup/unified ] || ! [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mount -t tmpfs -o mode=755 tmpfs "$root/sys/fs/cgroup"
     while IFS=: read -r _ controllers path; do
