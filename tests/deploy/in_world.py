@@ -3,6 +3,7 @@
 The tests are the steps of one story, in their order. Students never leave the browser, but that their answers are put into the file.
 """
 
+import json
 import os
 import stat
 import subprocess
@@ -143,6 +144,8 @@ def test_a_student_sees_the_assignments_and_nothing_that_leads_nowhere(entered: 
     page.get_by_role("button", name="Fetch").click()
     page.wait_for_selector("#fetched_assignments_list button")
     assert page.context.request.get(f"{ADDRESS}/user/{STUDENT}/formgrader").status == 404
+    settings = json.loads(page.locator("#jupyter-config-data").text_content() or "")
+    assert settings["extensionManager"]["can_install"] is False
 
 
 def test_validate_shows_the_message_of_the_check_and_then_that_all_is_well(entered: Callable[[str], Page]) -> None:

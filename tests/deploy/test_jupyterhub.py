@@ -118,6 +118,7 @@ def test_a_class_from_release_to_feedback(proxy: Path, browser_path: str, tmp_pa
     assert status == 0, said[-6000:]
 
 
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, who is killed with it")
 def test_nothing_of_a_world_stays_when_it_is_killed(tmp_path: Path) -> None:
     as_root = becoming_root()
     users = Path("/etc/passwd").read_text()
@@ -144,6 +145,6 @@ def test_nothing_of_a_world_stays_when_it_is_killed(tmp_path: Path) -> None:
 
 
 def alive(word: str) -> list[str]:
-    """The command lines of running processes, but this one, that hold a word."""
+    """The command lines of running processes that hold a word."""
     found = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in found if word in line and "pytest" not in line]
+    return [line for line in found if word in line]
