@@ -65,6 +65,8 @@ def close(got: Any, right: Any, tolerance: float = 1e-6) -> bool:
 
 def shown(value: Any) -> str:
     """A value as a message shows it: numbers to four digits, of a tensor the first eight entries, of anything else what kind it is."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, Tensor | np.ndarray):
         entries = torch.as_tensor(value).double().flatten()
         dots = ", ..." if len(entries) > 8 else ""
