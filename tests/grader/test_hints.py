@@ -78,3 +78,19 @@ def test_check_says_the_same_at_home(tmp_path: Path) -> None:
     (folder / "topic.ipynb").write_bytes(to_bytes(notebook))
     failed = {one.name: one.message for one in check("a01", folder / "topic.ipynb") if not one.passed}
     assert len(failed) == 1 and hints.GPU in failed.popitem()[1]
+
+
+def test_hundreds_of_cells_that_fail_at_length_are_told(sandbox: Sandbox) -> None:
+    """All of it together once was more than a message may hold, and the whole notebook was refused."""
+    child = sandbox.spawn(QUICK)
+    try:
+        errors = child.load(
+            [
+                f"def deep(n): return deep(n - 1) if n else 1 / 0\nx = {n} * 'x'\nraise ValueError('y' * 9000)"
+                for n in range(600)
+            ]
+        )
+    finally:
+        child.kill()
+    assert len(errors) == 600 and all(error and error["kind"] == "ValueError" for error in errors)
+    assert errors[0]["trace"] and not errors[-1]["trace"]

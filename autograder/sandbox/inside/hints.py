@@ -40,7 +40,11 @@ def hint(error: BaseException) -> str:
     started = through(STARTERS) or any("os.fork" in line or "os.posix_spawn" in line for line in lines)
     if (isinstance(error, OSError) and started) or "DataLoader worker" in text:
         return PROCESSES
-    if isinstance(error, OSError) and (through(CALLERS) or number in (errno.ENETUNREACH, errno.EHOSTUNREACH)):
+    if (
+        isinstance(error, OSError)
+        and number != errno.EMFILE
+        and (through(CALLERS) or number in (errno.ENETUNREACH, errno.EHOSTUNREACH))
+    ):
         return NETWORK
     return {errno.EROFS: WRITING, errno.ENOSPC: SPACE, errno.EFBIG: SPACE}.get(number or 0, "")
 

@@ -22,6 +22,7 @@ import torch
 from autograder.sandbox.inside import frames, hints
 
 LINES = 12  # of a traceback
+TOLD = 30  # failed cells whose errors are told at length
 Errors = list[dict[str, str] | None]
 
 
@@ -136,7 +137,13 @@ def run_cells(student: types.ModuleType, cells: list[tuple[int, str]], seconds: 
     """
     student.__dict__.update(get_ipython=lambda: Shell(student.__dict__), display=lambda *objects, **options: None)
     until = time.monotonic() + 0.9 * seconds
-    return [run_cell(student, source, number, (until - time.monotonic()) / 2) for number, source in cells]
+    errors: Errors = []
+    for number, source in cells:
+        error = run_cell(student, source, number, (until - time.monotonic()) / 2)
+        if error is not None and sum(one is not None for one in errors) >= TOLD:
+            error = {**error, "message": error["message"][:200], "trace": ""}  # a message has an end
+        errors.append(error)
+    return errors
 
 
 def run_cell(student: types.ModuleType, source: str, number: int, seconds: float) -> dict[str, str] | None:
@@ -231,7 +238,7 @@ def described(error: BaseException) -> dict[str, str]:
         trace = "".join(traceback.format_list(steps[-LINES:]))
         message = str(error)
         if hint := hints.hint(error):
-            message = f"{message} ({hint})"
+            message = f"{message[:300]} ({hint})"
     except BaseException:  # an exception of the student's own making may fail to describe itself
         trace, message = "", "(an error that cannot be described)"
     return {"kind": type(error).__name__[:100], "message": message[:2000], "trace": trace[:8000]}

@@ -940,7 +940,7 @@ def walked(student: Student, x: float, betas: Tensor, sigma: float, n: int, seed
         found = student.call("walk", x, betas, sigma, n, seed)
     student.unchanged("walk", "x0", "betas", "sigma", "n", "seed")
     if isinstance(found, Tensor | np.ndarray) and found.ndim > 0:
-        found = list(found.reshape(-1))
+        found = list(found.reshape(-1)[:3])
     if type(found) is dict:
         found = list(found.values())
     require(type(found) is list and len(found) == 2, "walk should return two numbers, mean and variance")
