@@ -378,6 +378,17 @@ def guided_mistakes(y: Tensor, n: Tensor, s: float | Tensor) -> dict[str, Tensor
     }
 
 
+def check_pairs(network: Network, x: Tensor, t: Tensor) -> None:
+    """Raise Wrong where the network was asked about an image at the time of another."""
+    for images, times, _ in network.asked:
+        for image, time in zip(images, times.tolist(), strict=True):
+            own = [place for place in range(len(x)) if close(image, x[place], 1e-4)]
+            require(
+                not own or time == float(t[own[0]]),
+                "the network is asked about an image at the time of another: in a doubled batch image, time and label stay together",
+            )
+
+
 @points("guided", 6)
 @power(smallest="null is a fixed number in the call")
 @follows(**FORMULAS)
@@ -391,6 +402,7 @@ def test_guided(student: Student, draw: Draw) -> None:
         with_class, without = network.answer(x, t, y), network.answer(x, t, reference)
         if not close(got, right := by_scale(with_class, without, s), 1e-4):
             check_asked(network, t, y, reference)
+            check_pairs(network, x, t)
             fallback = guided_is_wrong(student, 2.0, NULL, "s = 2 and null = 10", -4.0)
             match(got, right, guided_mistakes(with_class, without, s), fallback, 1e-4)
 
