@@ -143,7 +143,8 @@ as_instructor() { su --login "$INSTRUCTOR" --command "$*"; }
 if [ -z "$offline" ]; then
     say "data sets, once for everybody"
     for name in mnist cifar10; do
-        as_instructor "python -c \"from course_lib.data import sets; sets.load('$name', 'test')\"" || echo "note: $name is missing" >&2
+        as_instructor "python -c \"from course_lib.data import sets; sets.load('$name', 'test')\"" >/dev/null 2>&1 ||
+            echo "note: $name could not be downloaded: run this again when the network is there" >&2
     done
 fi
 
