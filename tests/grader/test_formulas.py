@@ -43,7 +43,10 @@ def exporter(template: str) -> HTMLExporter:
 def page(text: str) -> str:
     """The page of feedback for a notebook with one cell of text."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-    resources = {"nbgrader": {"notebook": "topic", "score": 0, "max_score": 0, "late_penalty": 0}, "metadata": {"name": "topic"}}
+    resources = {
+        "nbgrader": {"notebook": "topic", "score": 0, "max_score": 0, "late_penalty": 0},
+        "metadata": {"name": "topic"},
+    }
     return exporter("feedback").from_notebook_node(notebook, resources)[0]
 
 
