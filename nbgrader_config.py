@@ -51,6 +51,12 @@ def configure(c: Any) -> None:
         "highlight_code": "autograder.exchange.nbgrader.highlighted",
         "markdown2html": "autograder.exchange.formulas.markdown_to_html",
     }
+    c.GenerateFeedback.exporter_class = "autograder.exchange.given_back.Feedback"
+    c.GenerateFeedback.preprocessors = [
+        "nbgrader.preprocessors.GetGrades",
+        "autograder.exchange.given_back.WhatCounts",
+        "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+    ]
     c.ExportApp.plugin_class = "autograder.exchange.export.Csv"
 
     # Our notebooks already have gaps where the solutions were, so nbgrader has only to record them.

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -550,6 +551,8 @@ def test_messages_reach_the_feedback_and_scripts_do_not(term: Term) -> None:
     picture = (term.path("feedback", "ada") / "topic.html").read_text()
     assert "sketch] (attachment:sketch.png)" in picture and '<a href="https://e.example/pixel.png">web</a>' in picture
     assert "A linear map of a Gaussian vector" in page and "0&lt; b&lt;1</annotation>" in page
+    assert re.search(r'<a href="#grade_two_steps">two_steps</a> \(Score: 18.0 / 18.0\)', page)
+    assert "Test cell" not in page and "/ 0.0)" not in page
     assert active(page) == active((term.path("feedback", "ada") / "topic.html").read_text())
 
 
