@@ -201,17 +201,6 @@ def test_by_scale(student: Student, draw: Draw) -> None:
     match(got, by_scale(y, n, s), by_scale_mistakes(y, n, s), fallback, 1e-5)
 
 
-@points("formulas", 2)
-@power(smallest="by_weight with a factor of its own")
-@follows(by_scale=by_scale, scale_of=scale_of)
-def test_by_weight(student: Student, draw: Draw) -> None:
-    y, n, w = draw.normal(2, 3, 5, 5), draw.normal(2, 3, 5, 5), draw.uniform(1.5, 6)
-    got = student.tensor("by_weight", y, n, w, shape=(2, 3, 5, 5))
-    student.unchanged("by_weight", "eps_class", "eps_null")
-    fallback = example(student, "by_weight is wrong", "by_weight", THREE, ONE, 2.0, right=7 * ONE)
-    match(got, by_weight(y, n, w), by_weight_mistakes(y, n, w), fallback, 1e-5)
-
-
 def for_each_image(
     student: Student, draw: Draw, name: str, letter: str, right: Callable[..., Tensor], mistakes: Callable[..., Any]
 ) -> None:
@@ -250,13 +239,6 @@ def combined(right: Callable[..., Tensor], y: Tensor, n: Tensor, numbers: Tensor
 @power(smallest="by_scale with the scales along the columns")
 def test_by_scale_of_each_image(student: Student, draw: Draw) -> None:
     for_each_image(student, draw, "by_scale", "s", by_scale, by_scale_mistakes)
-
-
-@points("formulas", 2)
-@power(smallest="by_weight with the weights along the columns")
-@follows(by_scale=by_scale, scale_of=scale_of)
-def test_by_weight_of_each_image(student: Student, draw: Draw) -> None:
-    for_each_image(student, draw, "by_weight", "w", by_weight, by_weight_mistakes)
 
 
 def check_conversion(
@@ -309,6 +291,27 @@ def test_weight_of(student: Student, draw: Draw) -> None:
         "weight_of forgets to subtract 1: with w = 0 the scale is r": s / r,
     }
     check_conversion(student, "weight_of", weight_of, plain, guided, s, r)
+
+
+# The tests that lend a function come after its own: what is lent could be learned by asking it.
+
+
+@points("formulas", 2)
+@power(smallest="by_weight with a factor of its own")
+@follows(by_scale=by_scale)
+def test_by_weight(student: Student, draw: Draw) -> None:
+    y, n, w = draw.normal(2, 3, 5, 5), draw.normal(2, 3, 5, 5), draw.uniform(1.5, 6)
+    got = student.tensor("by_weight", y, n, w, shape=(2, 3, 5, 5))
+    student.unchanged("by_weight", "eps_class", "eps_null")
+    fallback = example(student, "by_weight is wrong", "by_weight", THREE, ONE, 2.0, right=7 * ONE)
+    match(got, by_weight(y, n, w), by_weight_mistakes(y, n, w), fallback, 1e-5)
+
+
+@points("formulas", 2)
+@power(smallest="by_weight with the weights along the columns")
+@follows(by_scale=by_scale)
+def test_by_weight_of_each_image(student: Student, draw: Draw) -> None:
+    for_each_image(student, draw, "by_weight", "w", by_weight, by_weight_mistakes)
 
 
 # --- the network asked twice ---------------------------------------------------------------------------------------------------
