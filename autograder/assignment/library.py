@@ -1,13 +1,16 @@
 """The `course_lib` that students' code may import in an assignment: ours, without what the assignment asks them to write."""
 
 import ast
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import course_lib
 
 SOURCE = Path(course_lib.__file__).resolve().parent
+ASSIGNMENTS = SOURCE.parent / "solutions"
+BESIDE = re.compile(r"(a\d\d_\w+)\.(\w+)\.(.+)")  # assignment, module beside its notebook, function in it
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -17,14 +20,25 @@ def build_course(withheld: Iterable[str], destination: Path) -> Path:
     `withheld` names functions and methods below course_lib, such as "diffusion.schedules.linear" or
     "diffusion.gaussian.GaussianDiffusion.diffuse"; or whole modules and rooms, such as "diffusion", of which every function and method
     is withheld, lambdas too: answers can be composed of parts that are none themselves.
+    "a02_mnist_ddpm.digits.train" names a function of a module that lies beside the notebook of an assignment: where that is there, it
+    is written below "given" without it.
     Returns the folder. Raises ValueError where a name does not exist.
     """
     target = destination / "course_lib"
-    if target.exists():
-        shutil.rmtree(target)
+    for old in (target, destination / "given"):
+        if old.exists():
+            shutil.rmtree(old)
     shutil.copytree(SOURCE, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     by_file: dict[Path, list[str]] = {}
     for name in withheld:
+        if beside := BESIDE.fullmatch(name):
+            file = ASSIGNMENTS / beside[1] / "given" / f"{beside[2]}.py"
+            if file.is_file():  # a student's machine has no other assignments, and grades nothing
+                copy = destination / "given" / file.name
+                copy.parent.mkdir(exist_ok=True)
+                source = copy.read_text() if copy.exists() else file.read_text()
+                copy.write_text(without(source, [beside[3]], beside[2], for_home))
+            continue
         whole = modules(target, name)
         if not whole:
             file, inside = find_module(target, name)
@@ -91,6 +105,11 @@ def refusal(name: str) -> str:
     return f"{name} is what this assignment asks you to write, so it is not there to be called: write it yourself"
 
 
+def for_home(name: str) -> str:
+    """What the error says of a function beside the notebook, which trains or draws at home and could answer a task."""
+    return f"{name} works where you train and draw, and not while your notebook is graded"
+
+
 def find_module(folder: Path, name: str) -> tuple[Path, str]:
     """The file and the name within it that a dotted name below a package means."""
     parts = name.split(".")
@@ -101,7 +120,7 @@ def find_module(folder: Path, name: str) -> tuple[Path, str]:
     raise ValueError(f"withheld names a function that does not exist: course_lib has no module for {name!r}")
 
 
-def without(source: str, names: Iterable[str], module: str) -> str:
+def without(source: str, names: Iterable[str], module: str, says: Callable[[str], str] = refusal) -> str:
     """The source of a module in which the bodies of the named functions and methods only raise an error."""
     lines = source.splitlines()
     functions = dict(named_functions(ast.parse(source)))
@@ -109,7 +128,7 @@ def without(source: str, names: Iterable[str], module: str) -> str:
         if name not in functions:
             raise ValueError(f"withheld names a function that does not exist: {module} has no {name!r}")
         first, last = functions[name].body[0], functions[name].body[-1]
-        message = refusal(f"{module}.{name}")
+        message = says(f"{module}.{name}")
         lines[first.lineno - 1 : last.end_lineno] = [f"{' ' * first.col_offset}raise NotImplementedError({message!r})"]
     return "\n".join(lines) + "\n"
 

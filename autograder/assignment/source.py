@@ -3,8 +3,8 @@
 The text (percent format) says what each cell is: solution="name" is written by the student between ### BEGIN SOLUTION and
 ### END SOLUTION; check="name" runs a public check; grade="name" points=N stands for hidden tests; manual="name" points=N is read
 by a person; home="name" runs where the student works and never in grading (training, measuring, pictures of it). The header's
-`course` entry holds title, minutes, what is withheld of course_lib (functions, modules, rooms), and the files handed in with their
-largest sizes (`optional` names those that may be missing).
+`course` entry holds title, minutes, what is withheld in grading (functions, modules and rooms of course_lib, functions of the modules
+beside the notebook), and the files handed in with their largest sizes (`optional` names those that may be missing).
 """
 
 import copy

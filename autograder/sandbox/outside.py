@@ -80,7 +80,9 @@ class Sandbox:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         binds = {"/grader/autograder/sandbox/inside": str(INSIDE)}
         binds |= {"/course/course_lib": str(course / "course_lib"), "/packages": str(packages)}
-        binds |= {f"/course/{file.name}": str(file) for file in given}
+        for file in given:
+            without = course / "given" / file.name  # where something of it is withheld
+            binds[f"/course/{file.name}"] = str(without if without.exists() else file)
         if not base.is_relative_to("/usr"):
             binds[str(base)] = str(base)
         binds |= {

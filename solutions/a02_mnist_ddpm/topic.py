@@ -14,6 +14,7 @@
 #     - diffusion
 #     - sampling
 #     - recipes
+#     - a02_mnist_ddpm.digits.NoiseNet.forward
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

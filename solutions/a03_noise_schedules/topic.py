@@ -9,6 +9,8 @@
 #     - diffusion
 #     - sampling
 #     - recipes
+#     - training.loop.rate
+#     - a03_noise_schedules.experiment.draw
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

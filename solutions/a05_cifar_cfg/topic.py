@@ -16,6 +16,7 @@
 #     - sampling
 #     - recipes
 #     - nets.conditions.dropped
+#     - a05_cifar_cfg.guide.noise_network
 #   kernelspec:
 #     display_name: Python 3
 #     language: python

@@ -96,16 +96,17 @@ def step(function):
 
 def sampler(function):
     """Task 5."""
-    alpha_bar = torch.cat([torch.ones(1), (1 - torch.linspace(0.01, 0.3, 20)).cumprod(0)])
+    alpha_bar = torch.tensor([1.0, 0.8, 0.64, 0.5, 0.36, 0.2, 0.0784])
+    amounts = {2: (0.8, 0.6), 4: (0.6, 0.8), 6: (0.28, 0.96)}  # of signal and noise
     labels = torch.tensor([0, 9])
 
     def network(x, t, y):
-        a = alpha_bar[t].reshape(-1, 1, 1, 1)
-        image = y.reshape(-1, 1, 1, 1).float() / 10 - 0.5
-        return (x - a.sqrt() * image) / (1 - a).sqrt()
+        now = int(t[0])
+        assert now in amounts, f"the network should be asked at the times 6, 4 and 2; it was asked at {now}"
+        return (x - amounts[now][0] * (y.reshape(-1, 1, 1, 1).float() / 10 - 0.5)) / amounts[now][1]
 
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found = call(function, network, x, labels, 1.0, 10, alpha_bar, torch.tensor([20, 10, 5, 0]))
+    found = call(function, network, x, labels, 1.0, 10, alpha_bar, torch.tensor([6, 4, 2, 0]))
     near(found[:, 0, 0, 0], [-0.5, 0.4], "a network that knows the image of each class should give that image", 1e-3)
     ok("the sampler draws what it was asked for")
 
