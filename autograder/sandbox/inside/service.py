@@ -117,9 +117,9 @@ def numbers(value: Any, at: dict[Any, float] | None = None) -> Any:
                 f"for plain numbers the result should be a number; it still holds {sorted(map(str, value.free_symbols))}"
             )
         return float(sympy.N(value))  # type: ignore[arg-type]
-    if type(value) in (list, tuple):
+    if isinstance(value, list | tuple | range):  # named ones and other children of theirs too
         return [numbers(item, at) for item in value]
-    return {key: entry(item, at) for key, item in value.items()} if type(value) is dict else value
+    return {key: entry(item, at) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def entry(value: Any, at: dict[Any, float] | None) -> Any:
