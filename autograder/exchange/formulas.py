@@ -6,6 +6,7 @@ and `markdown_to_html`, in the place of nbconvert's filter, writes what browsers
 
 import html
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 from unicodedata import lookup
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -17,6 +18,7 @@ from nbconvert.exporters.html import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 LONGEST = 2_000  # characters of a formula; no formula of a page of this course has as many
+DEEPEST = 40  # levels of its braces: how deep a parser of recursive functions may go, each program sets otherwise
 MOST = 100  # formulas of a cell; any more, and any longer, stay as the student typed them
 TAGS = {
     "math", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msub", "msup", "msubsup", "munder", "mover", "munderover", "mfrac", "msqrt",
@@ -104,7 +106,7 @@ class Renderer(IPythonRenderer):
 
 def mathml(tex: str, display: bool) -> str:
     """A formula as MathML that can neither load nor act, with its TeX beside it; as it was typed, where it is no formula."""
-    if len(tex) > LONGEST:
+    if len(tex) > LONGEST or deepest(tex) > DEEPEST:
         return typed(tex, display)
     known = tex
     for usual, spelling in SPELLINGS:
@@ -120,6 +122,11 @@ def mathml(tex: str, display: bool) -> str:
         return tostring(formula, encoding="unicode")
     except Exception:  # latex2mathml raises many kinds, RecursionError among them
         return typed(tex, display)
+
+
+def deepest(tex: str) -> int:
+    """How many braces are open at once, at most."""
+    return max(accumulate((sign == "{") - (sign == "}") for sign in tex), default=0)
 
 
 def harmless(found: Element) -> Element:

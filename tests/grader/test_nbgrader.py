@@ -352,7 +352,7 @@ def odd(notebook: NotebookNode) -> None:
     """What nbformat refuses or checks for an hour, and text that takes nbconvert as long."""
     texts = ["\ud800", "\\begin{a}" * 60_000]
     notebook.cells += [nbformat.v4.new_code_cell("'\ud800'"), *map(nbformat.v4.new_markdown_cell, texts)]
-    notebook.cells[-3].outputs = [{}] * 3_000_000
+    notebook.cells[-3].outputs = [{}] * 900_000
 
 
 def unchecked(change) -> bytes:
