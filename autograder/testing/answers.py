@@ -73,7 +73,7 @@ def shown(value: Any) -> str:
         shape = f" of shape {tuple(value.shape)}" if value.ndim != 1 else ""
         return f"[{', '.join(f'{entry:.4g}' for entry in entries[:8].tolist())}{dots}]{shape}"
     if type(value) in (int, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if abs(value) < 10**300 else "a number that is far too large"
     if type(value) in (list, tuple):
         return f"[{', '.join(shown(item) for item in value[:8])}{', ...' if len(value) > 8 else ''}]"
     return describe(value)

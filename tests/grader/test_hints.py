@@ -10,6 +10,7 @@ from autograder.grading.mutants import cell_named
 from autograder.sandbox.inside import hints
 from autograder.sandbox.limits import Limits
 from autograder.sandbox.outside import Sandbox
+from autograder.testing import answers
 
 QUICK = Limits(call_seconds=10, load_seconds=20, cpu_seconds=20, memory_bytes=1 << 30)
 
@@ -94,3 +95,10 @@ def test_hundreds_of_cells_that_fail_at_length_are_told(sandbox: Sandbox) -> Non
         child.kill()
     assert len(errors) == 600 and all(error and error["kind"] == "ValueError" for error in errors)
     assert errors[0]["trace"] and not errors[-1]["trace"]
+
+
+def test_an_example_can_show_any_answer() -> None:
+    """A number that no float holds would otherwise make a test ask for a look."""
+    assert answers.shown([10**400, -(10**400), 0.25]) == (
+        "[a number that is far too large, a number that is far too large, 0.25]"
+    )
