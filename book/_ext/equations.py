@@ -47,7 +47,7 @@ class Equation:
 
 @dataclass(frozen=True)
 class Check:
-    """One marked function: its kind ("proves" or "defines"), the labels it names, and where it is."""
+    """One marked function: its kind ("proves", "defines" or "answers"), the labels it names, and where it is."""
 
     kind: str
     labels: tuple[str, ...]
@@ -62,6 +62,11 @@ class Check:
         return (
             f"{self.file.relative_to(ROOT) if self.file.is_relative_to(ROOT) else self.file}::{self.function.__name__}"
         )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has something to run: all but definitions that the library does not compute."""
+        return self.kind != "defines" or "claim(" in self.source
 
 
 def parser() -> MarkdownIt:
@@ -131,7 +136,7 @@ def checks_in(file: Path) -> list[Check]:
     spec.loader.exec_module(module)
     found = []
     for function in vars(module).values():
-        for kind in ("proves", "defines"):
+        for kind in ("proves", "defines", "answers"):
             if inspect.isfunction(function) and function.__module__ == module_name and hasattr(function, kind):
                 source, line = inspect.getsourcelines(function)
                 found.append(Check(kind, getattr(function, kind), function, file, line, "".join(source)))
@@ -140,24 +145,28 @@ def checks_in(file: Path) -> list[Check]:
 
 @dataclass(frozen=True)
 class Report:
-    """Which equations are proved, defined, unchecked, and what is wrong with the labels."""
+    """Which equations are proved, are definitions (some of them compared with the library), are unchecked; and what is wrong."""
 
     proved: list[Equation]
     defined: list[Equation]
+    compared: list[Equation]
     unchecked: list[Equation]
     errors: list[str]
 
     def __str__(self) -> str:
         labelled = len(self.proved) + len(self.defined) + len(self.unchecked)
-        return f"{labelled} labelled, {len(self.proved)} proved, {len(self.defined)} defined, {len(self.unchecked)} unchecked"
+        definitions = f"{len(self.defined)} definitions ({len(self.compared)} compared with the library)"
+        return f"{labelled} labelled: {len(self.proved)} proved, {definitions}, {len(self.unchecked)} unchecked"
 
 
 def report(equations: list[Equation], checks: list[Check]) -> Report:
     """Match equations and checks by label."""
     kinds: dict[str, set[str]] = {}
+    checks = [check for check in checks if check.kind != "answers"]
     for check in checks:
         for label in check.labels:
             kinds.setdefault(label, set()).add(check.kind)
+    runs = {label for check in checks if check.runs for label in check.labels}
     labelled = [equation for equation in equations if equation.label]
     labels = [equation.label for equation in labelled]
     errors = [
@@ -175,4 +184,5 @@ def report(equations: list[Equation], checks: list[Check]) -> Report:
     errors += [f"{label} is both proved and declared a definition" for label, found in kinds.items() if len(found) > 1]
     proved = [e for e in labelled if "proves" in kinds.get(e.label, ())]
     defined = [e for e in labelled if kinds.get(e.label) == {"defines"}]
-    return Report(proved, defined, [e for e in labelled if e.label not in kinds], errors)
+    compared = [e for e in defined if e.label in runs]
+    return Report(proved, defined, compared, [e for e in labelled if e.label not in kinds], errors)

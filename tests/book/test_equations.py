@@ -1,4 +1,4 @@
-"""Every equation of the book is labelled and checked, and every proof holds."""
+"""Every equation of the book is labelled and checked, every check holds, and it fails where its claim is changed."""
 
 from pathlib import Path
 
@@ -6,14 +6,23 @@ import pytest
 
 from course_lib.pages.proofs import defines, proves
 from equations import Check, Equation, book_checks, book_equations, equations_in, report
+from perturbations import verdict
 
 CHECKS = book_checks()
-PROOFS = [(label, check) for check in CHECKS if check.kind == "proves" for label in check.labels]
+CLAIMS = [(label, check) for check in CHECKS if check.runs for label in check.labels]
 
 
-@pytest.mark.parametrize("check", [check for _, check in PROOFS], ids=[label for label, _ in PROOFS])
-def test_proof_holds(check: Check) -> None:
+@pytest.mark.parametrize("check", [check for _, check in CLAIMS], ids=[label for label, _ in CLAIMS])
+def test_check_holds(check: Check) -> None:
     check.function()
+
+
+MARKED = [(label, check) for label, check in CLAIMS if "claim(" in check.source]
+
+
+@pytest.mark.parametrize(("label", "check"), MARKED, ids=[label for label, _ in MARKED])
+def test_check_fails_where_its_claim_is_changed(label: str, check: Check) -> None:
+    assert verdict(check, label).problem is None
 
 
 def test_every_equation_is_labelled_and_checked() -> None:
@@ -91,7 +100,7 @@ def test_report_names_what_is_wrong() -> None:
     ):
         assert expected in text
     assert [e.label for e in found.unchecked] == ["eq-c"]
-    assert str(found) == "4 labelled, 3 proved, 0 defined, 1 unchecked"
+    assert str(found) == "4 labelled: 3 proved, 0 definitions (0 compared with the library), 1 unchecked"
 
 
 def test_a_check_needs_labels() -> None:
