@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup book test check lint format equations assignments grade-demo mutants bench bench-grade sweeps serve clean
+.PHONY: help setup book test check lint format equations notebooks assignments grade-demo mutants bench bench-grade sweeps serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ format: setup  ## rewrite the code in the project's style
 
 equations: setup  ## count the labelled equations and their checks
 	@$(PYTHON) tools/equations.py
+
+notebooks: book  ## run each page's notebook as a reader does: downloaded, in a fresh environment (long; installs packages)
+	@$(PYTHON) -W ignore tools/run_notebooks.py
 
 assignments: setup  ## write the students' and the instructors' notebooks into build/
 	@$(PYTHON) -m course.cli assignments build

@@ -1,7 +1,7 @@
 """Publish each page with code as a notebook, and offer it at the page's head: download it, or open it in Colab or JupyterLab.
 
-The pages are text, so the notebooks are made at build time, into `notebooks/` of the built book: without outputs, the same bytes each
-time, with a first cell that fetches the book where it is missing.
+The pages are text, so the notebooks are made at build time, into `notebooks/` of the built book: without outputs.
+A notebook says at its head what it needs, and its first cell of code fetches the book where it is missing.
 """
 
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import Any
 import jupytext
 import nbformat
 from docutils import nodes
+from nbformat import NotebookNode
 from sphinx.application import Sphinx
 
 from fresh_cache import cells_of
 from pages import page_file
+from plain_markdown import Writer
 
 BRANCH = "gh-pages"  # the branch that the built book is published on
 
@@ -28,7 +30,16 @@ def repository(app: Sphinx) -> str:
     return app.config.html_theme_options["repository_url"].rstrip("/")
 
 
-SETUP = """# Go to this page's folder in the book; where there is no checkout around, fetch it and install its library.
+NEEDS = (
+    "*This notebook is a page of the open book* Learning to Denoise: *[read it there]({address}), with its figures.*\n\n"
+    "**What it needs.** Python 3.11 or later, and the book: the cell below fetches it with git and installs it with pip where it is "
+    "missing, which takes some minutes the first time, most of them for PyTorch, and does nothing after that. No GPU, and no data set to "
+    "download: the trained models and the pictures come with the book.{seconds} The numbers in the text are those of the book's own run; "
+    "with other versions of the packages the last digits may differ."
+)
+
+SETUP = """# Go to this page's folder in the book, and have its library. Where there is no copy of the book around, fetch one.
+import importlib.util
 import os
 import subprocess
 import sys
@@ -40,37 +51,62 @@ if book is None:
     book = Path("learning-to-denoise").resolve()
     if not book.exists():
         subprocess.run(["git", "clone", "--depth", "1", "{url}", str(book)], check=True)
+if any(importlib.util.find_spec(name) is None for name in ("torch", "safetensors", "course_lib")):
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", str(book)], check=True)
 os.chdir((book / page).parent)
 sys.path[:0] = [os.getcwd(), str(book)]"""
 
 
-def to_notebook(text: str, page: str, url: str) -> str:
-    """The notebook of a page's source as JSON, with cell ids that depend on nothing but the position."""
-    notebook = jupytext.reads(text, fmt="md:myst")
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(SETUP.format(page=page, url=url)))
-    for number, cell in enumerate(notebook.cells):
+def code_cells(text: str) -> dict[int, NotebookNode]:
+    """The code cells of a page's source, by their index among all its cells; what the page folds away is folded here."""
+    found = {}
+    for index, cell in enumerate(jupytext.reads(text, fmt="md:myst").cells):
+        if cell.cell_type == "code":
+            tags = set(cell.metadata.get("tags", []))
+            cell.metadata = {"jupyter": {"source_hidden": True}} if tags & {"hide-input", "remove-input"} else {}
+            found[index] = cell
+    return found
+
+
+def to_notebook(cells: list[NotebookNode], page: str, url: str, address: str, seconds: float | None) -> str:
+    """The notebook of a page as JSON, with what it needs below its title; the cells' ids depend on their position alone."""
+    ran = "" if seconds is None else f" All cells together ran for {max(1, round(seconds))} s when the book was built."
+    needs = nbformat.v4.new_markdown_cell(NEEDS.format(address=address, seconds=ran))
+    head, rest = cells[:1], cells[1:]
+    cells = [*head, needs, nbformat.v4.new_code_cell(SETUP.format(page=page, url=url)), *rest]
+    for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number:03d}"
-        cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
-    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    return nbformat.writes(notebook)
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata=metadata))
+
+
+def has_code_file(file: Path) -> bool:
+    """Whether a page's source has code cells."""
+    return file.exists() and bool(cells_of(file.read_text()))
 
 
 def has_code(app: Sphinx, page: str) -> bool:
     """Whether a page has code cells."""
-    file = page_file(page, Path(app.srcdir))
-    return file.exists() and bool(cells_of(file.read_text()))
+    return has_code_file(page_file(page, Path(app.srcdir)))
 
 
-def write_notebooks(app: Sphinx, error: Exception | None) -> None:
-    """Write the notebook of every page with code."""
-    if error is not None or app.builder.format != "html":
+def address_of(app: Sphinx, page: str) -> str:
+    """Where a page is published."""
+    return f"{(app.config.html_baseurl or repository(app)).rstrip('/')}/{page}.html"
+
+
+def write_notebook(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Write the notebook of a page with code, whose references are resolved by now."""
+    if app.builder.format != "html" or not has_code(app, docname):
         return
-    for page in app.env.found_docs:
-        if has_code(app, page):
-            file = Path(app.outdir) / notebook_path(page)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(to_notebook(page_file(page, Path(app.srcdir)).read_text(), page, repository(app)))
+    text = page_file(docname, Path(app.srcdir)).read_text()
+    address = address_of(app, docname)
+    writer = Writer(code_cells(text), app.env.toc_fignumbers.get(docname, {}), Path(app.srcdir), address)
+    executed = app.env.nb_metadata.get(docname, {}).get("exec_data") or {}  # type: ignore[attr-defined]
+    notebook = to_notebook(writer.write(doctree), docname, repository(app), address, executed.get("runtime"))
+    file = Path(app.outdir) / notebook_path(docname)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(notebook)
 
 
 def add_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -93,7 +129,7 @@ def add_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connect to Sphinx."""
+    """Connect to Sphinx; the notebook is written before others decorate the page for the browser."""
+    app.connect("doctree-resolved", write_notebook, priority=400)
     app.connect("doctree-resolved", add_links)
-    app.connect("build-finished", write_notebooks)
     return {"parallel_read_safe": True, "version": "1"}

@@ -1,15 +1,17 @@
 """The book's own directives and what it writes beside the pages, on pages made for the test."""
 
-import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from notebooks import to_notebook
+from pages import page_names
 from pictures import holds_pixels
+from quiz import shuffled
+from tex_words import tex_words
 
 EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
 
@@ -46,7 +48,7 @@ def test_quiz_becomes_a_form_with_parsed_content(tmp_path: Path) -> None:
     assert html.count('type="radio"') == 2
     assert html.count("quiz-answer right") == 1
     assert "<em>this</em>" in html
-    assert '<legend><span class="' in html or "<legend><span" in html
+    assert "<legend>What is <span" in html
 
 
 def test_quiz_with_two_right_answers_has_check_boxes(tmp_path: Path) -> None:
@@ -72,15 +74,49 @@ def test_quiz_refuses_what_a_reader_could_not_use(tmp_path: Path, content: str, 
     assert message in messages
 
 
-def test_notebook_is_the_same_bytes_each_time_and_keeps_the_cells() -> None:
-    text = (Path(__file__).resolve().parents[2] / "book" / "refresher.md").read_text()
-    first, second = (to_notebook(text, "book/refresher", "https://example.org/x/y") for _ in range(2))
-    assert first == second
-    notebook = json.loads(first)
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert "git" in "".join(code[0]["source"])
-    assert len(code) == text.count("```{code-cell}") + 1
-    assert all(cell["outputs"] == [] for cell in code)
+def test_answers_are_shuffled_in_the_same_way_each_time() -> None:
+    answers = [(n == 1, f"answer {n}", "why") for n in range(3)]
+    questions = [f"question {n}" for n in range(300)]
+    orders = [shuffled(answers, question) for question in questions]
+    assert orders == [shuffled(answers, question) for question in questions]
+    assert all(sorted(order, key=lambda one: one[1]) == answers for order in orders)
+    places = [[right for right, *_ in order].index(True) for order in orders]
+    assert all(70 <= places.count(place) <= 130 for place in range(3))  # 100 expected, standard deviation 8
+
+
+def test_the_right_answer_has_no_favourite_place_in_the_book(html: Path) -> None:
+    places: list[tuple[int, int]] = []
+    for page in page_names():
+        for quiz in re.findall(r'data-kind="radio".*?</fieldset>', (html / f"{page}.html").read_text(), re.DOTALL):
+            marks = re.findall(r'class="quiz-answer (right|wrong)"', quiz)
+            places.append((marks.index("right"), len(marks)))
+    assert len(places) >= 30
+    for place in range(3):
+        found = sum(at == place for at, _ in places)
+        assert found <= 0.52 * len(places), f"{found} of {len(places)} right answers stand at place {place + 1}"
+
+
+def test_an_answer_that_is_a_formula_has_a_name_for_those_who_listen(tmp_path: Path) -> None:
+    status, messages, html = build(
+        tmp_path, "```{quiz} Which?\n- [x] $\\sqrt{\\beta_t}$ :: yes\n- [ ] the root $x$ :: no\n```\n"
+    )
+    assert status == 0, messages
+    assert re.findall(r'aria-label="([^"]*)"> <span class="quiz-text"', html) == ["square root of beta t"]
+
+
+@pytest.mark.parametrize(
+    ("tex", "words"),
+    [
+        (r"\bar\alpha_t", "alpha bar t"),
+        (r"\sqrt{1-\bar\alpha_t}", "square root of 1 minus alpha bar t"),
+        (r"\tfrac12\,p_x(y/2)", "1 over 2 p x y over 2"),
+        (r"\nabla_x \log p(y \mid x)", "gradient x log p y given x"),
+        (r"\hat x_0^2", "x hat 0 squared"),
+        (r"\mathcal{N}(0, I)", "normal 0 I"),
+    ],
+)
+def test_formulas_are_said_in_words(tex: str, words: str) -> None:
+    assert tex_words(tex) == words
 
 
 def test_pictures_are_told_from_drawings(tmp_path: Path) -> None:
