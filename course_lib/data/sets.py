@@ -7,6 +7,7 @@ missing it is downloaded from its official source (`course_lib.data.download`).
 import os
 import zipfile
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +70,13 @@ def read_archive(archive: Path, name: str, split: str) -> tuple[np.ndarray, np.n
 
 def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's 1,797 handwritten digits: images `(1797, 1, 8, 8)` float32 in [-1, 1] (17 grey levels), labels `(1797,)`."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)  # (1797, 64) in [0, 16]
-    return torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 8 - 1, torch.from_numpy(labels).long()
+    # Read from the package's folder: importing the package takes a second and more, which every page would wait.
+    package = find_spec("sklearn")
+    assert package is not None and package.submodule_search_locations  # the library depends on it
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    table = torch.from_numpy(np.loadtxt(file, delimiter=","))
+    pixels, labels = table[:, :64], table[:, 64]  # (1797, 64) in [0, 16], and (1797,)
+    return pixels.float().reshape(-1, 1, 8, 8) / 8 - 1, labels.long()
 
 
 def split_digits() -> tuple[Tensor, Tensor]:
