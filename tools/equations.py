@@ -1,6 +1,6 @@
 """Count the book's labelled equations, run every check, perturb every claim, and fail where something is unchecked, false or unnoticed.
 
-`-v` prints how long each check takes, `--all` tries every perturbation instead of a few of each kind, and words in the arguments
+`-v` prints the processor time of each check, `--all` tries every perturbation instead of a few of each kind, and words in the arguments
 choose the equations whose label has one of them.
 """
 
@@ -18,22 +18,22 @@ from perturbations import MOST, Verdict, verdict
 
 def failure(check: Check, verbose: bool) -> str | None:
     """Run one check; the reason why it does not hold, or None."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         check.function()
     except Exception as error:  # whatever stops a proof, the equation is not proved
         return f"{check.name} ({', '.join(check.labels)}) does not hold: {type(error).__name__}: {error}"
     if verbose:
-        print(f"{time.perf_counter() - start:7.2f} s  {check.name}  {', '.join(check.labels)}")
+        print(f"{time.process_time() - start:7.2f} s  {check.name}  {', '.join(check.labels)}")
     return None
 
 
 def perturbed(check: Check, most: int, verbose: bool) -> list[Verdict]:
     """Perturb each claim of a check."""
-    start = time.perf_counter()
+    start = time.process_time()
     verdicts = [verdict(check, label, most) for label in check.labels]
     if verbose:
-        print(f"{time.perf_counter() - start:7.2f} s  {check.name}  {sum(len(v.killed) for v in verdicts)} killed")
+        print(f"{time.process_time() - start:7.2f} s  {check.name}  {sum(len(v.killed) for v in verdicts)} killed")
         for survivor in (survivor for v in verdicts for survivor in v.survived):
             print(f"           survived: {survivor}")
     return verdicts
