@@ -224,6 +224,22 @@ class Files:
         return found
 
 
+def own_name(student: Student, files: Files, made: str, again: str) -> str:
+    """The student's NAME, of which something is made that is theirs alone. Raises Wrong where it is not the name of whoever handed it in.
+
+    `made` says what is made of it, and `again` what has to be done once more with the right one.
+    """
+    said = student.get("NAME")
+    if type(said) is not str or not said.strip():
+        raise Wrong(f"NAME should be your name, a text: {made}")
+    if said.strip().casefold() != files.student.strip().casefold():
+        raise Wrong(
+            f"NAME is {said.strip()[:80]!r}, and this was handed in by {files.student!r}: {made}. Set NAME to the name of your folder, "
+            f"and {again}; if you cannot know that name, ask your instructor"
+        )
+    return said
+
+
 def given(assignment: str, name: str) -> ModuleType:
     """A module that students get with an assignment, for a test that has to do as it does."""
     file = SOLUTIONS / assignment / "given" / f"{name}.py"

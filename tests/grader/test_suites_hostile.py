@@ -355,7 +355,7 @@ def test_weights_that_learned_nothing_are_worth_nothing(course: Course, kind: st
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ("reference", "each learns digits in their own ink"),
+        ("reference", "and this was handed in by"),
         ("eve", "was it trained in the ink of 'eve'"),
         ("  EVE ", "was it trained in the ink of '  EVE '"),
         ("", "NAME should be your name"),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.data import sets, toys
+from course_lib.data import ink, sets, toys
 from course_lib.data.download import IDX_FILES, SOURCES, Source, parse_idx, read_cifar10
 from course_lib.data.images import dequantised, to_bytes, to_unit
 
@@ -269,3 +269,19 @@ def test_dequantised_values_fill_their_level_s_bin_evenly_and_rounding_brings_th
     inside = level - (train + 1) * 8
     assert abs(inside.mean()) < 4 * (1 / 12) ** 0.5 / inside.numel() ** 0.5
     assert abs(inside.var() - 1 / 12) < 1e-3
+
+
+def test_an_ink_is_a_name_s_own_and_is_read_off_again() -> None:
+    images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    own, other = ink.ink("Ada ", 8, grain=8), ink.ink("Bob", 8, grain=8)
+    assert torch.equal(own, ink.ink("ada", 8, grain=8)) and own.shape == (1, 8, 8)
+    assert (own - other).abs().mean() > 0.1 and float(own.min()) >= ink.WEAKEST and float(own.max()) <= 1
+    written = ink.written(images, own)
+    assert torch.allclose(ink.read(written, own), images, atol=1e-5) and (written <= images + 1e-6).all()
+    assert torch.equal(ink.written(-torch.ones(1, 1, 8, 8), own), -torch.ones(1, 1, 8, 8))  # black stays black
+
+
+def test_an_ink_with_fewer_grains_than_pixels_is_smooth() -> None:
+    smooth, grainy = (ink.ink("ada", 28, grain=grain) for grain in (10, 28))
+    steps = [one.diff(dim=-1).abs().mean() for one in (smooth, grainy)]
+    assert smooth.shape == grainy.shape == (1, 28, 28) and steps[0] < 0.5 * steps[1]

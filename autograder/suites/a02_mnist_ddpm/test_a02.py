@@ -16,7 +16,7 @@ from torch import Tensor
 
 from autograder.sandbox.child import StudentError
 from autograder.testing.answers import Wrong, close, match, require
-from autograder.testing.suite import Draw, Files, Student, example, follows, given, points, power
+from autograder.testing.suite import Draw, Files, Student, example, follows, given, own_name, points, power
 from course_lib.data import sets
 from course_lib.data.images import to_unit
 from course_lib.diffusion import schedules
@@ -814,16 +814,7 @@ JUDGED, BLOCKS, SOLVER_STEPS, PROBES = 100, 3, 25, 200
 @pytest.fixture(scope="session")
 def name(student: Student, files: Files) -> str:
     """The name whose ink the model has learned. Raises Wrong where it is not the one of whoever handed it in."""
-    said = student.get("NAME")
-    require(
-        type(said) is str and said.strip() != "", "NAME should be your name, a text: your digits are written in its ink"
-    )
-    require(
-        said.strip().casefold() == files.student.strip().casefold(),
-        f"NAME is {said.strip()[:80]!r}, and this was handed in by {files.student!r}: each learns digits in their own ink. Set NAME "
-        "to the name of your folder, and train again; if you cannot know that name, ask your instructor",
-    )
-    return said
+    return own_name(student, files, "your digits are written in its ink", "train again")
 
 
 @pytest.fixture(scope="session")

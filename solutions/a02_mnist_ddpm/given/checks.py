@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from course_lib.pages.checking import check
+
 
 def ok(message):
     """Say that a check passed."""
@@ -26,12 +28,14 @@ def asked(name, function, *args):
     return found
 
 
+@check
 def name(given):
     """Your name."""
     assert isinstance(given, str) and given.strip(), "NAME is a text, such as 'ada': the name under which you hand in"
     ok(f"your digits are written in the ink of {given.strip()!r}: this has to be the name under which you hand in")
 
 
+@check
 def schedule(function):
     """Task 1."""
     found = function(250)
@@ -46,6 +50,7 @@ def schedule(function):
     ok("the schedule begins and ends as it should")
 
 
+@check
 def q_sample(function):
     """Task 2."""
     alpha_bar = torch.tensor([1.0, 0.81, 0.36])
@@ -57,6 +62,7 @@ def q_sample(function):
     ok("each image has its own time")
 
 
+@check
 def loss(function):
     """Task 3."""
     alpha_bar, weight = torch.linspace(1, 0.01, 21), torch.ones((), requires_grad=True)
@@ -77,6 +83,7 @@ def loss(function):
     ok("a perfect network has no loss")
 
 
+@check
 def step(function):
     """Task 4."""
     alpha_bar = torch.tensor([1.0, 0.64, 0.36])
@@ -102,6 +109,7 @@ def step(function):
 GRADIENTS_KEPT = None
 
 
+@check
 def sample(function):
     """Task 5."""
     global GRADIENTS_KEPT

@@ -1,37 +1,26 @@
 """What assignment 2 gives: an ink of your own, a network, the training loop, and a judge of digits."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from course_lib.data import sets
+from course_lib.data import ink, sets
 from course_lib.data.images import to_unit
 from course_lib.nets.unet import UNet
 from course_lib.training.loop import fit
 from course_lib.training.progress import progress
 
-WEAKEST = 0.2  # how bright a stroke is where the ink has nearly run out
-
-
-def ink(name):
-    """How much of a stroke your ink leaves at each pixel, (1, 28, 28) from WEAKEST to 1: nobody else's name has the same."""
-    seed = int.from_bytes(hashlib.sha256(name.strip().casefold().encode()).digest()[:7], "big")
-    coarse = torch.randn(1, 1, 10, 10, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(coarse, (28, 28), mode="bicubic", align_corners=True)[0]
-    return WEAKEST + (1 - WEAKEST) * torch.sigmoid(3 * smooth)
-
 
 def written(images, name):
     """Digits (n, 1, 28, 28) in [-1, 1], in your ink: black stays black, and strokes are as bright as it leaves them."""
-    return (images + 1) * ink(name) - 1
+    return ink.written(images, ink.ink(name, 28, grain=10))
 
 
 def read(images, name):
     """What stands there: digits in your ink as digits in black and white, in [-1, 1]."""
-    return ((images + 1) / ink(name) - 1).clamp(-1, 1)
+    return ink.read(images, ink.ink(name, 28, grain=10))
 
 
 class NoiseNet(nn.Module):
