@@ -91,6 +91,14 @@ def changed(node: ast.AST, names: tuple[str, ...], numeric: bool = True) -> Iter
                 yield kind, twin  # type: ignore[misc]
 
 
+def bare(expression: ast.expr) -> Iterator[Slip]:
+    """Yield what a claim becomes that is one name, number or call, in which there is little to lose: its double, and its negative."""
+    truth = isinstance(expression, ast.Call) and called(expression) in ("any", "all", "bool")
+    if isinstance(expression, ast.Name | ast.Constant | ast.Call) and not truth:
+        yield "factor", ast.BinOp(ast.Constant(2), ast.Mult(), expression)
+        yield "sign", ast.UnaryOp(ast.USub(), expression)
+
+
 def counts(parent: ast.AST, field: str, child: ast.AST) -> bool:
     """Whether a bare number or name in this place is a quantity of the formula."""
     if isinstance(parent, ast.Call):

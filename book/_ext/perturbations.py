@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from changes import changed, names_of
+from changes import bare, changed, names_of
 from equations import Check
 
 ENOUGH = 3  # perturbations of an identity that must be killed
@@ -108,7 +108,8 @@ def perturbations(check: Check, label: str) -> list[Perturbation]:
             expression = call.args[0]
             scope = {node.id for node in ast.walk(holder) if isinstance(node, ast.Name)}
             texts = {ast.unparse(expression)}
-            for kind, other in changed(expression, names_of(expression, scope)):
+            slips = itertools.chain(bare(expression), changed(expression, names_of(expression, scope)))
+            for kind, other in slips:
                 text = ast.unparse(other)
                 if text in texts or text in spared:
                     continue
@@ -148,7 +149,8 @@ class Rewrite(ast.NodeTransformer):
     """Put one expression in the place of another wherever it stands, products and sums in whatever order."""
 
     def __init__(self, old: ast.expr, new: ast.expr) -> None:
-        self.old, self.new, self.key = old, new, key(old)
+        self.old, self.new = old, new
+        self.key = None if isinstance(old, ast.Name | ast.Constant) else key(old)  # a bare name stands in many places
 
     def visit_holder(self, holder: ast.FunctionDef) -> ast.FunctionDef:
         """A rewritten copy of a function."""
