@@ -18,6 +18,7 @@ from autograder.assignment.library import build_course
 from autograder.assignment.packages import PACKAGES, unknown_packages
 from autograder.assignment.submission import NOTEBOOK_BYTES, Cell, SubmissionError, parse_notebook, read_file
 from autograder.sandbox.limits import USUAL
+from course_lib.pages.checking import Failed
 
 RUNNER = """
 import json, sys, types
@@ -94,7 +95,7 @@ def advice(error: dict[str, str] | None) -> str:
     """What a student reads of an error: the check's own words, or the error with its lines."""
     if error is None:
         return ""
-    if error["kind"] == "AssertionError" and error["message"]:
+    if error["kind"] in ("AssertionError", Failed.__name__) and error["message"]:
         return error["message"]
     return f"{error['kind']}: {error['message']}\n{error['trace']}".strip()
 

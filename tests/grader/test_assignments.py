@@ -1,6 +1,7 @@
 """Every assignment: its notebooks, and the gates that make its grades worth trusting."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+from nbformat import NotebookNode
 from safetensors.torch import load, load_file, save
 
 from autograder.assignment.library import build_course
@@ -256,21 +258,31 @@ def test_notebooks_carry_what_nbgrader_reads(name: str) -> None:
 
 def test_validate_says_what_the_public_checks_say(tmp_path: Path) -> None:
     """In JupyterLab students press Validate, which runs the notebook and looks at graded cells alone."""
-    release = build("a01", tmp_path)[0].parent
-    for solve, says in (
-        (True, "Success! Your notebook passes all the tests."),
-        (False, "write one_step, then run this cell again"),
-    ):
-        notebook = ASSIGNMENTS["a01_closed_form"].solved() if solve else ASSIGNMENTS["a01_closed_form"].released()
-        (release / "topic.ipynb").write_bytes(to_bytes(notebook))
-        done = subprocess.run(
-            [Path(sys.executable).parent / "nbgrader", "validate", "topic.ipynb"],
-            cwd=release,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert says in done.stdout, done.stdout + done.stderr
+    assert "Success! Your notebook passes all the tests." in validated(
+        ASSIGNMENTS["a01_closed_form"].solved(), tmp_path
+    )
+
+
+def test_what_a_check_says_stands_alone_in_validate(tmp_path: Path) -> None:
+    """And an error in the answer keeps its lines, without those of the check's decorator."""
+    notebook = ASSIGNMENTS["a01_closed_form"].released()
+    mutants.cell_named(notebook, "one_step").source = "def one_step(x_prev, alpha, sigma, eps, xi): return x_prev"
+    mutants.cell_named(notebook, "two_steps").source = "def two_steps(*args): return 1 / 0"
+    mutants.cell_named(notebook, "limit").source = "def limit(*args): raise AssertionError('mine')"
+    said = re.split(r"=+\nThe following cell failed:\n", validated(notebook, tmp_path))
+    wrong, broken, missing, own = (part.split("The error was:")[1].strip() for part in said[1:5])
+    assert wrong == "with no noise, x_t = sqrt(alpha) x_{t-1}: for alpha = 0.81 that is 0.9 (got 1.0000)"
+    assert "return 1 / 0" in broken and "checking.py" not in broken
+    assert missing == "write induction, then run this cell again"
+    assert own.startswith("---") and own.endswith("AssertionError: mine")
+
+
+def validated(notebook: NotebookNode, folder: Path) -> str:
+    """What `nbgrader validate` says of a notebook of assignment 1."""
+    release = build("a01", folder)[0].parent
+    (release / "topic.ipynb").write_bytes(to_bytes(notebook))
+    command = [Path(sys.executable).parent / "nbgrader", "validate", "topic.ipynb"]
+    return subprocess.run(command, cwd=release, capture_output=True, text=True, check=True).stdout
 
 
 def test_an_assignment_is_found_by_its_number_and_an_unknown_one_is_named() -> None:

@@ -5,6 +5,8 @@ import math
 import sympy as sp
 import torch
 
+from course_lib.pages.checking import check
+
 
 def ok(message):
     """Say that a check passed."""
@@ -36,6 +38,7 @@ def symbols(function, count):
         )
 
 
+@check
 def one_step(function):
     """Task 1."""
     near(
@@ -57,6 +60,7 @@ def one_step(function):
     ok("one step keeps sqrt(alpha) of the image and adds noise of variance 1 - alpha + sigma^2")
 
 
+@check
 def two_steps(function):
     """Task 2."""
     names = ("x2", "noise_variance", "simplified", "swapped")
@@ -74,6 +78,7 @@ def two_steps(function):
     ok("your lines agree with each other and with chapter 1; the hidden tests see whether each is right")
 
 
+@check
 def induction(function):
     """Task 3."""
     names = ("noise_variance", "extra", "total")
@@ -90,6 +95,7 @@ def induction(function):
     ok("your lines agree with each other and with chapter 1")
 
 
+@check
 def limit(function):
     """Task 4."""
     first = lines(function(1.0, 0.19, 0.5, 1), ("mean", "variance", "limit_mean", "limit_variance"))
@@ -98,6 +104,7 @@ def limit(function):
     ok("the first step is right")
 
 
+@check
 def posterior(function):
     """Task 5."""
     found = lines(function(0.9, 0.3, 0.5, 0.2), ("precision", "variance", "mean_xt", "mean_x0"))
@@ -111,6 +118,7 @@ def posterior(function):
     ok("variance and precision agree, and so do the two factors of the mean")
 
 
+@check
 def snr(ratio, logarithm, back):
     """Task 6."""
     near(ratio(0.5, 0.0), 1, "at alpha_bar = 1/2 with nothing extra, signal and noise are equally strong")
@@ -124,6 +132,7 @@ def snr(ratio, logarithm, back):
     ok("there and back again")
 
 
+@check
 def q_sample(function):
     """Task 7."""
     alpha_bar, extra = torch.tensor([1.0, 0.81, 0.36, 0.09]), torch.tensor([0.0, 0.1, 0.2, 0.3])
@@ -160,6 +169,7 @@ def q_sample(function):
     )
 
 
+@check
 def walk(function):
     """Task 8."""
     mean, variance = function(2.0, torch.full((5,), 0.1), 0.3, 10_000, 0)

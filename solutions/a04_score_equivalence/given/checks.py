@@ -5,6 +5,8 @@ import math
 import sympy as sp
 import torch
 
+from course_lib.pages.checking import check
+
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
 MEANS = torch.tensor([[-1.5, 0.0], [1.0, 0.5]], dtype=torch.float64)
 VARIANCES = torch.tensor([0.2, 0.4], dtype=torch.float64)
@@ -54,6 +56,7 @@ def same(one, other, symbols):
     return True
 
 
+@check
 def derivation(function):
     """Task 1."""
     x, x0, a = symbols = sp.symbols("x x0 a", positive=True)
@@ -72,6 +75,7 @@ def derivation(function):
     ok("score is the derivative of log_q, and ratio is eps over score; the hidden tests see whether each is right")
 
 
+@check
 def convert(to_score, to_eps):
     """Task 2."""
     eps, a = torch.ones(3, 1, 2, 2), torch.tensor([0.0, 0.75, 0.96])
@@ -81,6 +85,7 @@ def convert(to_score, to_eps):
     ok("there and back again, with one factor for each row")
 
 
+@check
 def tweedie(function):
     """Task 3."""
     x, a = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1.0, 0.25])
@@ -89,6 +94,7 @@ def tweedie(function):
     ok("without noise there is nothing to guess")
 
 
+@check
 def noisy(function):
     """Task 4."""
     means, variances = asked("noisy", function, MEANS, VARIANCES, 0.25)
@@ -102,6 +108,7 @@ def noisy(function):
     ok("both ends are right")
 
 
+@check
 def mixture(log_density, score):
     """Task 5."""
     x = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-2.0, 0.5]], dtype=torch.float64)
@@ -119,6 +126,7 @@ def mixture(log_density, score):
     ok("the score is the slope of the log-density, and it survives far away")
 
 
+@check
 def average(posterior, expected):
     """Task 6."""
     data = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
@@ -130,6 +138,7 @@ def average(posterior, expected):
     ok("each row is a distribution over the data")
 
 
+@check
 def matching(function):
     """Task 7."""
     x0, noise = torch.zeros(4, 2, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)
@@ -140,6 +149,7 @@ def matching(function):
     ok("where the data are one point, the true score has no loss")
 
 
+@check
 def fit(function):
     """Task 8."""
     generator = torch.Generator().manual_seed(0)

@@ -2,6 +2,8 @@
 
 import torch
 
+from course_lib.pages.checking import check
+
 
 def ok(message):
     """Say that a check passed."""
@@ -29,6 +31,14 @@ def call(function, *args):
     return found
 
 
+@check
+def name(given):
+    """Your name."""
+    assert isinstance(given, str) and given.strip(), "NAME is a text, such as 'ada': the name under which you hand in"
+    ok(f"your noise is made of {given.strip()!r}: this has to be the name under which you hand in")
+
+
+@check
 def drop(function):
     """Task 1."""
     labels, generator = torch.arange(1000) % 10, torch.Generator().manual_seed(0)
@@ -52,6 +62,7 @@ def drop(function):
     ok("about a tenth of the labels is gone, and unknown ones count")
 
 
+@check
 def formulas(by_scale, by_weight, scale_of, weight_of):
     """Task 2."""
     with_class, without = torch.ones(2, 3, 2, 2), torch.arange(24.0).reshape(2, 3, 2, 2)
@@ -69,6 +80,7 @@ def formulas(by_scale, by_weight, scale_of, weight_of):
     ok("both conventions have their ends right")
 
 
+@check
 def guided(function):
     """Task 3."""
     x, t, labels = torch.zeros(2, 3, 32, 32), torch.tensor([5, 5]), torch.tensor([3, 7])
@@ -85,6 +97,7 @@ def guided(function):
     ok("the class is heard")
 
 
+@check
 def step(function):
     """Task 4."""
     x0, eps = torch.full((1, 3, 4, 4), 0.5), torch.ones(1, 3, 4, 4)
@@ -94,6 +107,7 @@ def step(function):
     ok("both ends of the step are right")
 
 
+@check
 def sampler(function):
     """Task 5."""
     alpha_bar = torch.tensor([1.0, 0.8, 0.64, 0.5, 0.36, 0.2, 0.0784])
@@ -111,6 +125,7 @@ def sampler(function):
     ok("the sampler draws what it was asked for")
 
 
+@check
 def verdict(function):
     """Task 7."""
     found = function()
