@@ -132,3 +132,25 @@ def change_of_variables(n: int = 20_000) -> Figure:
     axes.plot(y, density(np.arcsinh(y)) / np.sqrt(1 + y**2), color="C0", label="with the derivative")
     axes.plot(y, density(np.arcsinh(y)), "--", color="C1", label="without it")
     return _finish(figure, axes)
+
+
+def brownian_motion(paths: int = 6, n: int = 2000) -> Figure:
+    """Show some paths on [0, 1], and the running sum of squared increments of one of them in coarse and fine pieces."""
+    use_style()
+    rng = np.random.default_rng(SEED)
+    t = np.linspace(0, 1, n + 1)
+    w = np.concatenate([np.zeros((paths, 1)), rng.normal(0.0, np.sqrt(1 / n), (paths, n)).cumsum(1)], 1)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.0))
+    left.plot(t[::4], w[:, ::4].T, linewidth=0.7)
+    for sign in (-2, 2):
+        left.plot(t, sign * np.sqrt(t), ":", color="0.45")
+    left.set(xlabel="t", ylabel="w(t)")
+    for pieces, style in ((10, "-."), (100, "--"), (n, "-")):
+        ends = np.linspace(0, n, pieces + 1).astype(int)
+        squares = np.diff(w[0, ends]) ** 2
+        right.plot(t[ends], np.append(0, squares.cumsum()), style, label=f"{pieces} pieces")
+    right.axline((0, 0), slope=1, color="0.45", linestyle=":")
+    right.set(xlabel="t", ylabel="sum of squared increments")
+    right.legend()
+    plt.close(figure)
+    return figure

@@ -122,8 +122,9 @@ def jump_against_chain() -> Figure:
         )
         if t in (50, 200, 500):
             density = torch.distributions.Normal(1.5 * schedule.signal(t), schedule.noise(t)).log_prob(grid).exp()
-            bars = axes.hist(x.numpy(), bins=80, density=True, alpha=0.4)
-            axes.plot(grid, density, color=bars[2][0].get_facecolor()[:3], label=f"t = {t}")  # type: ignore[index]
+            color = f"C{(50, 200, 500).index(t)}"
+            axes.hist(x.numpy(), bins=80, density=True, histtype="stepfilled", alpha=0.4, color=color)
+            axes.plot(grid, density, color=color, label=f"t = {t}")
     axes.set(xlabel=r"$x_t$", ylabel="density")
     axes.legend(title=r"$x_0 = 1.5$; line: closed form")
     plt.close(figure)
@@ -159,9 +160,14 @@ def reverse_density(beta: float, x_t: float, points: int = 4001) -> tuple[Tensor
     return x, density, torch.distributions.Normal(mean, spread).log_prob(x).exp()
 
 
-def distance_to_gaussian(beta: float, x_t: float) -> float:
-    """KL divergence of the exact reverse step from the Gaussian with the same mean and variance, in nats."""
+def distance_to_gaussian(beta: float, x_t: float, moments: str = "exact") -> float:
+    """KL divergence of the exact reverse step from a Gaussian, in nats: with its own moments, or with those of a "small step"."""
     x, density, gaussian = reverse_density(beta, x_t)
+    if moments == "small step":
+        before = ExactDiffusion(two_bumps(), from_betas(torch.tensor([0.02, beta])))
+        score = float(before.score(torch.tensor([[x_t]], dtype=torch.float64), torch.tensor(1)))
+        mean = x_t + beta * (x_t / 2 + score)
+        gaussian = torch.distributions.Normal(mean, math.sqrt(beta)).log_prob(x).exp()
     inside = density > 1e-300
     integrand = torch.where(inside, density * (density.clamp(min=1e-300).log() - gaussian.clamp(min=1e-300).log()), 0.0)
     return float(torch.trapezoid(integrand, x))
@@ -172,7 +178,7 @@ def reverse_shapes() -> Figure:
     plotting.use_style()
     figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.5), sharex=True)
     for axis, beta in zip(axes, (0.02, 0.2, 0.5, 0.9), strict=True):
-        x, density, gaussian = reverse_density(beta, 0.1)
+        x, density, gaussian = (values[::10] for values in reverse_density(beta, 0.1))
         axis.fill_between(x, 0, density, alpha=0.45, linewidth=0, label="exact")
         axis.plot(x, gaussian, color="C1", linestyle="--", label="Gaussian")
         axis.set(title=rf"$\beta = {beta}$", yticks=[], xlim=(-2.5, 2.5), xlabel=r"$x_{t-1}$")
@@ -211,8 +217,8 @@ def denoiser_fields() -> Figure:
         t = torch.tensor(time)
         noisy = GaussianDiffusion(schedule).diffuse(points, t, noise_like(points))
         best = exact.denoise(x, t)
-        axis.scatter(*noisy.T, s=2, color="0.7", linewidth=0)
-        axis.scatter(*points.T, s=2, color="C2", alpha=0.4, linewidth=0)
+        axis.scatter(*noisy.T, s=2, color="0.7", linewidth=0, rasterized=True)
+        axis.scatter(*points.T, s=2, color="C2", alpha=0.4, linewidth=0, rasterized=True)
         axis.quiver(*x.T, *(best - x).T, angles="xy", scale_units="xy", scale=1, width=0.004, color="C0")
         axis.set(title=f"t = {time}", aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
     plt.close(figure)
@@ -230,26 +236,36 @@ def reverse_run(steps: int, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def reverse_paths() -> Figure:
-    """Some paths of the exact reverse process, over the density of the data."""
+    """Some paths of the exact reverse process, and when each one's cluster and its place there are decided."""
     plotting.use_style()
-    _, states = reverse_run(120, 14)
-    figure, axes = plt.subplots(figsize=(4.6, 4.2))
-    density(axes)
-    plotting.trajectories(axes, states, width=0.9)
-    axes.scatter(*states[0].T, s=10, facecolors="none", edgecolors="C1", linewidth=0.9, zorder=3)
-    axes.set(aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
+    times, states = reverse_run(120, 15)
+    exact = ExactDiffusion(three_bumps(), SCHEDULES["cosine"])
+    chances = torch.stack([exact.class_posterior(x, t) for x, t in zip(states[:-1], times[:-1], strict=True)])
+    cluster = chances[-1].argmax(1)
+    figure, (plane, decided, left) = plt.subplots(1, 3, figsize=(8.6, 3.0), width_ratios=(1.1, 1, 1))
+    density(plane, color="0.6")
+    for k in range(3):
+        color, mine = f"C{k}", (cluster == k).nonzero()[:, 0]
+        shown = states[:, mine[:1]]
+        plotting.trajectories(plane, shown, color=color, width=0.9)
+        plane.scatter(*shown[0].T, s=14, facecolors="none", edgecolors=color, linewidth=0.9, zorder=3)
+        decided.plot(times[:-1], chances[:, mine, k], color=color, linewidth=0.9)
+        left.plot(times, (states[:, mine] - states[-1, mine]).norm(dim=-1), color=color, linewidth=0.9)
+    plane.set(aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
+    decided.set(xlabel="t", xlim=(1000, 0), title="chance of its cluster")
+    left.set(xlabel="t", xlim=(1000, 0), ylim=(0, None), title="way left to go")
     plt.close(figure)
     return figure
 
 
-def density(axes: Axes) -> None:
+def density(axes: Axes, color: str = "C2") -> None:
     """Contours of the three bumps."""
     line = torch.linspace(-3, 3, 160, dtype=torch.float64)
     x, y = torch.meshgrid(line, line, indexing="xy")
     values = ExactDiffusion(three_bumps(), SCHEDULES["cosine"]).log_prob(
         torch.stack([x, y], -1).reshape(-1, 2), torch.tensor(0)
     )
-    axes.contour(x, y, values.exp().reshape(x.shape), levels=6, colors="C2", linewidths=0.8)
+    axes.contour(x, y, values.exp().reshape(x.shape), levels=6, colors=color, linewidths=0.8)
 
 
 def reverse_animation() -> plotting.Animation:
@@ -276,9 +292,9 @@ def steps_needed() -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.4), sharex=True, sharey=True)
     for axis, steps in zip(axes, (3, 10, 100), strict=False):
         _, states = reverse_run(steps, 1500, seed=5)
-        axis.scatter(*states[-1].T, s=2, linewidth=0)
+        axis.scatter(*states[-1].T, s=2, linewidth=0, rasterized=True)
         axis.set(title=f"{steps} steps")
-    axes[3].scatter(*truth.T, s=2, color="C2", linewidth=0)
+    axes[3].scatter(*truth.T, s=2, color="C2", linewidth=0, rasterized=True)
     axes[3].set(title="the data")
     for axis in axes:
         axis.set(aspect="equal", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), xticks=[], yticks=[])
@@ -318,7 +334,7 @@ def buggy_samples() -> dict[str, Tensor]:
     names = {
         "correct": right,
         "variance for std": variance_for_std,
-        "network told an earlier t": late_index,
+        "network told t − 100": late_index,
         "noise added twice": noise_twice,
     }
     return {name: run(step) for name, step in names.items()}
@@ -329,7 +345,7 @@ def breakages() -> Figure:
     plotting.use_style()
     figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.5), sharex=True, sharey=True)
     for axis, (name, points) in zip(axes, buggy_samples().items(), strict=True):
-        axis.scatter(*points.T, s=2, linewidth=0, color="C2" if name == "correct" else "C1")
+        axis.scatter(*points.T, s=2, linewidth=0, color="C2" if name == "correct" else "C1", rasterized=True)
         axis.set(aspect="equal", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), xticks=[], yticks=[])
         axis.set_title(name, fontsize=9)
     plt.close(figure)

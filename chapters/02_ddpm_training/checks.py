@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from course_lib.diffusion import schedules
-from course_lib.diffusion.bound import discretised_log_prob
+from course_lib.diffusion.bound import discretised_log_prob, gaussian_log_prob, variational_bound
+from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import EPS, denoiser
 from course_lib.nets.blocks import ResidualBlock, SelfAttention
 from course_lib.nets.embeddings import sinusoidal_embedding
-from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, proves
 
 SCHEDULE = schedules.linear(T=1000)
 
@@ -23,9 +24,9 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@defines("eq-ddpm-decoder", "eq-ddpm-bits", "eq-ddpm-ema")
+@defines("eq-ddpm-decoder", "eq-ddpm-bits", "eq-ddpm-ema", "eq-ddpm-rate")
 def definitions() -> None:
-    """These introduce the decoder, a unit and an average."""
+    """These introduce the decoder, a unit, an average, and the length of the message so far."""
 
 
 @proves("eq-ddpm-decoder-sum")
@@ -37,6 +38,25 @@ def decoder_sum() -> None:
             levels, torch.full_like(levels, mean), torch.tensor(variance, dtype=torch.float64)
         )
         assert_close(log_mass.exp().sum(), 1.0)
+
+
+@proves("eq-ddpm-distortion")
+def distortion() -> None:
+    """The squared error that each term of the library's bound tells, against the error itself, on the same draws."""
+    schedule = schedules.linear(T=12, beta_min=0.01, beta_max=0.3)
+    process, x0, dimensions = GaussianDiffusion(schedule), draw(3, 5), 5
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return (0.7 * x + 0.01 * t).tanh()
+
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    bound = variational_bound(denoise, x0, process, gaussian_log_prob, generator=generators[0])
+    snr = schedule.alpha_bar / (1 - schedule.alpha_bar)
+    for t in range(2, 13):
+        x_t = process.forward(x0, torch.tensor(t), generators[1])
+        error = (x0 - denoise(x_t, torch.tensor(t))).square().mean(1)
+        L = bound.steps[t - 2]
+        assert_close(error, claim(2 / dimensions * L / (snr[t - 1] - snr[t])), 1e-11)
 
 
 @proves("eq-ddpm-embedding", "eq-ddpm-embedding-product")

@@ -12,7 +12,7 @@ from torch import Tensor
 from course_lib.diffusion.bound import Bound
 from course_lib.diffusion.schedules import TableSchedule
 from course_lib.nets.embeddings import sinusoidal_embedding
-from course_lib.pages.plotting import closed, curves, grid, show_image, show_rows
+from course_lib.pages.plotting import as_pictures, closed, curves, grid, show_image, show_rows
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -94,6 +94,37 @@ def bound_terms(bound: Bound, dimensions: int, schedule: TableSchedule) -> Figur
     return closed(figure)
 
 
+def rate_and_distortion(bound: Bound, dimensions: int, schedule: TableSchedule) -> tuple[Tensor, Tensor]:
+    """The bits per dimension received when x_t has arrived, and the root mean square error of the guess at t; index t, from 0.
+
+    There is no guess at t = 0, and that at t = 1 is scored by the decoder; the bound is that of the posterior's variance.
+    """
+    steps, unknown = bound.steps.mean(1), bound.steps.new_full((2,), math.nan)
+    later = torch.cat([unknown[:1], steps.flip(0).cumsum(0).flip(0), steps.new_zeros(1)])
+    snr = (schedule.alpha_bar / (1 - schedule.alpha_bar)).to(steps)
+    error = (2 / dimensions * steps / (snr[1:-1] - snr[2:])).sqrt()
+    return (bound.prior.mean() + later) / (dimensions * math.log(2)), torch.cat([unknown, error])
+
+
+def progressive(rate: Tensor, error: Tensor, received: Tensor, truth: Tensor, times: Sequence[int]) -> Figure:
+    """Error against rate, and the guesses `(rows, times, C, H, W)` of some pictures as they come in, beside the pictures."""
+    columns = range(len(times) + 1)
+    figure, axes = plt.subplot_mosaic(
+        [["curve", *(f"{row} {n}" for n in columns)] for row in range(len(received))],
+        figsize=(6.8, 2.5),
+        width_ratios=[3.2, *[0.75] * len(columns)],
+    )
+    axes["curve"].plot(rate[2:], error[2:], color="C0")
+    axes["curve"].plot(rate[list(times)], error[list(times)], "o", color="C1", markersize=4)
+    axes["curve"].set(xlabel="bits a pixel received", ylabel="error of a pixel", ylim=(0, None))
+    for row, pictures in enumerate(received):
+        for n, picture in zip(columns, as_pictures(torch.cat([pictures, truth[row : row + 1]])), strict=True):
+            show_image(axes[f"{row} {n}"], picture)
+    for n, title in zip(columns, [*(f"$t={t}$\n{rate[t]:.2f}" for t in times), "$x_0$\n"], strict=True):
+        axes[f"0 {n}"].set_title(title, fontsize="x-small")
+    return closed(figure)
+
+
 def neighbours(samples: Tensor, nearest: Tensor) -> Figure:
     """Samples above the training images that are nearest to them."""
     return closed(show_rows([samples, nearest], ["sample", "nearest"], size=0.55))
@@ -124,7 +155,8 @@ def clouds(groups: Mapping[str, Tensor]) -> Figure:
     """Sets of points in the plane side by side, on the same axes."""
     figure, axes = plt.subplots(1, len(groups), figsize=(6.8, 2.3), sharex=True, sharey=True)
     for axis, (name, points) in zip(axes, groups.items(), strict=True):
-        axis.scatter(*points.T, s=2, color="0.3" if name.startswith("data") else "C0", alpha=0.5, linewidths=0)
+        color = "0.5" if name.startswith("data") else "C0"
+        axis.scatter(*points.T, s=2, color=color, alpha=0.5, linewidths=0, rasterized=True)
         axis.set(aspect="equal", xlim=(-2, 2), ylim=(-1.5, 1.5))
         axis.set_title(name, fontsize="small")
     return closed(figure)

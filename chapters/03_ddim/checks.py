@@ -1,7 +1,9 @@
 """Checks of chapter 3's equations: algebra by SymPy, and the library's solvers on exact mixtures in float64."""
 
+import itertools
 import math
 
+import numpy as np
 import sympy as sp
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from course_lib.diffusion import schedules
 from course_lib.diffusion.continuous import VP
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
 from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, proves
 from course_lib.sampling.inversion import invert, lerp, slerp
 from course_lib.sampling.ode import angle, angle_heun, dpm_solver, velocity
 from course_lib.sampling.steps import ddim
@@ -469,3 +471,42 @@ def variances() -> None:
     assert_close(turned[:, 0], torch.cos(math.pi / 2 * shares))
     assert_close(turned[:, 1], torch.sin(math.pi / 2 * shares))
     assert_close(turned.square().sum(1), torch.ones(7))
+
+
+# --- the bound without a Markov property, and the error of many steps ---------------------------------------------------
+
+
+@proves("eq-ddim-bound")
+def bound_of_the_family() -> None:
+    """Random tables for given x_0: the bound summed over all paths, against the divergences one by one."""
+    for seed in range(5):
+        rng, states, n = np.random.default_rng(seed), 3, 3
+        rows = lambda *shape, rng=rng: rng.dirichlet(np.ones(shape[-1]), shape[:-1])  # noqa: E731
+        end, prior, x0 = rows(states), rows(states), int(rng.integers(states))
+        q = {i: rows(states, states) for i in range(2, n + 1)}  # q[i][x_i, x_{i-1}], given x_0
+        p = {i: rows(states, states) for i in range(1, n + 1)}
+        total, marginal = 0.0, {n: end}
+        for i in range(n, 1, -1):
+            marginal[i - 1] = marginal[i] @ q[i]
+        for path in itertools.product(range(states), repeat=n):
+            x = (x0, *path)
+            chance = end[x[n]] * math.prod(q[i][x[i], x[i - 1]] for i in q)
+            model = prior[x[n]] * math.prod(p[i][x[i], x[i - 1]] for i in p)
+            total -= chance * math.log(model / chance)
+        ends = (end * np.log(end / prior)).sum()
+        steps = sum(marginal[i] @ (q[i] * np.log(q[i] / p[i])).sum(1) for i in q)
+        last = marginal[1] @ np.log(p[1][:, x0])
+        assert_close(total, claim(ends + steps - last))
+
+
+@proves("eq-ddim-global-error")
+def global_error() -> None:
+    """Follow the recursion where it is an equality; the last bound is above it, and reached for small steps."""
+    for K, C, h, n in ((2.0, 0.7, 0.1, 10), (0.5, 3.0, 0.01, 300), (1.5, 2.0, 1e-5, 100_000)):
+        e = 0.0
+        for _ in range(n):
+            e = (1 + K * h) * e + C * h**2
+        assert_close(e, claim(C * h**2 * ((1 + K * h) ** n - 1) / (K * h)), 1e-9)
+        bound = claim(C / K * (math.exp(K * n * h) - 1) * h)
+        assert e <= bound * (1 + 1e-9)
+        assert h > 1e-4 or e > 0.999 * bound

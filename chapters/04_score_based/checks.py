@@ -11,7 +11,7 @@ from torch import Tensor
 from course_lib.diffusion.continuous import VE, VP, SubVP, drift_and_diffusion
 from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
 from course_lib.diffusion.predictions import to_eps, to_score
-from course_lib.pages.proofs import assert_close, assert_zero, defines, proves
+from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, proves
 from course_lib.sampling.langevin import corrected, langevin_step
 from course_lib.sampling.likelihood import divergence, log_likelihood
 from course_lib.sampling.ode import velocity
@@ -474,3 +474,43 @@ def bits() -> None:
     probability = torch.trapezoid(density, inside)
     bound = torch.trapezoid(density.log(), inside) / width + math.log(width)
     assert bound < probability.log()
+
+
+# --- fields that are no gradients -----------------------------------------------------------------------------------------
+
+
+@proves("eq-score-conservative")
+def conservative() -> None:
+    """A gradient's Jacobian is symmetric; and a field with a symmetric Jacobian is minus the gradient of its work along rays."""
+    one, two, ray = sp.symbols("x_1 x_2 r", real=True)
+    energy = sp.sin(one * two) + one**3 - two**2 * one
+    field = (-sp.diff(energy, one), -sp.diff(energy, two))
+    assert_zero(claim(sp.diff(field[0], two) - sp.diff(field[1], one)))
+    a_, b_, c_ = sp.symbols("a b c", real=True)
+    linear = (a_ * one + b_ * two**2, c_ * one * two)  # symmetric exactly if 2 b = c
+    condition = sp.solve(sp.diff(linear[0], two) - sp.diff(linear[1], one), c_)[0]
+    linear = [part.subs(c_, condition) for part in linear]
+    along = [part.subs({one: ray * one, two: ray * two}, simultaneous=True) for part in linear]
+    work = -sp.integrate(along[0] * one + along[1] * two, (ray, 0, 1))
+    for part, coordinate in zip(linear, (one, two), strict=True):
+        assert_zero(part + sp.diff(work, coordinate))
+
+
+@defines("eq-score-gauge")
+def gauge() -> None:
+    """The condition on a part of the field under which no density notices it."""
+
+
+@proves("eq-score-rotation")
+def rotation() -> None:
+    """Differentiate a density of two bumps in the plane, given as an expression."""
+    one, two, c_ = sp.symbols("x_1 x_2 c", real=True)
+    q = sp.exp(-(one**2) - one * two - 2 * two**2) + sp.exp(-((one - 1) ** 2) - two**2 / 3)
+    names, R = (one, two), ((0, c_), (-c_, 0))
+    score = [sp.diff(sp.log(q), name) for name in names]
+    flux = [q * sum(R[i][j] * score[j] for j in range(2)) for i in range(2)]
+    left = sum(sp.diff(flux[i], names[i]) for i in range(2))
+    turned = [sum(R[i][j] * sp.diff(q, names[j]) for j in range(2)) for i in range(2)]
+    assert_zero(left)
+    assert_zero(sp.diff(turned[0], one) + sp.diff(turned[1], two))
+    assert_zero(claim(R[0][1] * sp.diff(q, one, two) + R[1][0] * sp.diff(q, two, one)))

@@ -19,7 +19,7 @@ from course_lib.sampling.sde import euler_maruyama
 from course_lib.sampling.steps import sample
 from course_lib.types import Schedule
 
-FLOW_TIMES = [float(t) for t in torch.linspace(1, 0.02, 40)]
+FLOW_TIMES = [float(t) for t in torch.linspace(1, 0.02, 30)]
 
 
 def double(values: Sequence[float] | float) -> Tensor:
@@ -144,14 +144,16 @@ def shares(mixture: Mixture, samples: Mapping[str, Tensor]) -> Figure:
     """Histograms of samples over the true density, side by side."""
     figure, axes = curves("$x$", "density", columns=len(samples), height=2.6)
     for axis, (name, x) in zip(axes, samples.items(), strict=True):
-        axis.hist(x[:, 0].numpy(), 80, (-7, 7), density=True, color="C0", alpha=0.5, label="samples")
+        axis.hist(
+            x[:, 0].numpy(), 80, (-7, 7), density=True, histtype="stepfilled", color="C0", alpha=0.5, label="samples"
+        )
         density_line(axis, mixture, 7)
         axis.set_title(name)
     axes[0].legend()
     return closed(figure)
 
 
-def forward_paths(schedules: Mapping[str, Schedule], count: int = 40, steps: int = 300) -> Figure:
+def forward_paths(schedules: Mapping[str, Schedule], count: int = 40, steps: int = 200) -> Figure:
     """Paths of the forward SDEs by Euler-Maruyama, from two bumps."""
     figure, axes = plt.subplots(1, len(schedules), figsize=(6.8, 2.6))
     start, _ = two_bumps().sample(count, torch.Generator().manual_seed(0))
@@ -164,7 +166,7 @@ def forward_paths(schedules: Mapping[str, Schedule], count: int = 40, steps: int
             z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
             x = x + drift * x * (u - t) + (diffusion * (u - t)).sqrt() * z
             path.append(x)
-        axis.plot(times, torch.stack(path)[..., 0], linewidth=0.5, color="C0", alpha=0.6)
+        axis.plot(times, torch.stack(path)[..., 0], linewidth=0.5, color="C0", alpha=0.6, rasterized=True)
         axis.set(title=name, xlabel="$t$")
     return closed(figure)
 
@@ -172,7 +174,7 @@ def forward_paths(schedules: Mapping[str, Schedule], count: int = 40, steps: int
 def reverse_paths(mixture: Mixture, schedule: VP, count: int = 12) -> Figure:
     """Paths of the reverse SDE and of the flow over the density, and where both end."""
     exact = ExactDiffusion(mixture, schedule)
-    times = torch.linspace(1, 0.005, 300, dtype=torch.float64)
+    times = torch.linspace(1, 0.005, 160, dtype=torch.float64)
     x = torch.linspace(-2.5, 2.5, 160, dtype=torch.float64)[:, None]
     shown = torch.linspace(0.02, 1, 160, dtype=torch.float64)
     density = torch.stack([exact.log_prob(x, t).exp() for t in shown], 1)
@@ -250,7 +252,9 @@ def gallery(samples: Mapping[str, Tensor], exact: ExactDiffusion, t: float) -> F
     x = torch.linspace(-3, 3, 300, dtype=torch.float64)
     density = exact.log_prob(x[:, None], double(t)).exp()
     for axis, (name, values) in zip(axes.flat, samples.items(), strict=True):
-        axis.hist(values[:, 0].clamp(-3, 3).numpy(), 80, (-3, 3), density=True, color="C0", alpha=0.5)
+        axis.hist(
+            values[:, 0].clamp(-3, 3).numpy(), 80, (-3, 3), density=True, histtype="stepfilled", color="C0", alpha=0.5
+        )
         axis.plot(x, density, color="0.2", linewidth=1)
         axis.set_title(name, fontsize="small")
     return closed(figure)
