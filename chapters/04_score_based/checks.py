@@ -476,6 +476,50 @@ def bits() -> None:
     assert bound < probability.log()
 
 
+# --- what a wrong score costs -------------------------------------------------------------------------------------------
+
+
+@proves("eq-score-step-divergence")
+def step_divergence() -> None:
+    """The divergence of two Gaussian steps in the plane, from torch."""
+    for seed, (g, h) in enumerate(((0.7, 0.01), (1.3, 0.2), (2.0, 0.5))):
+        true, model, mean = normal(3, 2, seed=seed)
+        spread = torch.full((2,), g * math.sqrt(h), dtype=torch.float64)
+        steps = [torch.distributions.Normal(mean + g**2 * score * h, spread) for score in (true, model)]
+        divergence = torch.distributions.kl_divergence(*steps).sum()
+        square = (true - model).square().sum()
+        assert_close(divergence, claim(g**4 * h**2 * square / (2 * g**2 * h)))
+        assert_close(divergence, claim(g**2 * square * h / 2))
+
+
+@proves("eq-score-path-bound")
+def path_bound() -> None:
+    """One Gaussian and a score that is too long: the divergence of the two chains from their covariances, and that of their ends."""
+    g, n, variance, factor = math.sqrt(1.7), 800, 0.4, 1.4
+    h = 1.0 / n
+    levels = [variance]
+    keep = math.exp(-(g**2) * h / 2)
+    for _ in range(n):
+        levels.append(keep**2 * levels[-1] + 1 - keep**2)
+    true = torch.tensor([[levels[min(i, j)] * keep ** abs(i - j) for j in range(n + 1)] for i in range(n + 1)]).double()
+    model = torch.zeros(n + 1, n + 1, dtype=torch.float64)
+    model[n, n] = 1.0
+    for k in range(n, 0, -1):  # a step back, from state k to k - 1
+        shrink = 1 + g**2 * h / 2 - g**2 * h * factor / levels[k]
+        model[k - 1, k:] = model[k:, k - 1] = shrink * model[k, k:]
+        model[k - 1, k - 1] = shrink**2 * model[k, k] + g**2 * h
+
+    def divergence(q: Tensor, p: Tensor) -> float:
+        """KL of N(0, q) from N(0, p)."""
+        return float(torch.trace(torch.linalg.solve(p, q)) - len(q) + torch.logdet(p) - torch.logdet(q)) / 2
+
+    start = divergence(true[n:, n:], torch.eye(1, dtype=torch.float64))
+    errors = torch.tensor([(factor - 1) ** 2 / level for level in levels], dtype=torch.float64)  # E |s_theta - s|^2
+    bound = claim(start + g**2 * float(torch.trapezoid(errors, dx=h)) / 2)
+    assert divergence(true[:1, :1], model[:1, :1]) < bound
+    assert abs(divergence(true, model) / bound - 1) < 0.01
+
+
 # --- fields that are no gradients -----------------------------------------------------------------------------------------
 
 
