@@ -49,23 +49,24 @@ def accuracies(times: Sequence[int], found: Mapping[str, Sequence[Tensor]]) -> F
     return closed(figure)
 
 
-def collapse(exact: ExactDiffusion, tau: float = 1.0) -> Figure:
+def collapse(exact: ExactDiffusion, rho: float = 1.0) -> Figure:
     """Left the variance of guided samples in the Gaussian case, right samples of two classes beside the sharpened density."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.1))
     scales = np.linspace(0, 8, 50)
-    left.semilogy(scales, (tau**2 / (1 + tau**2)) ** scales, label="guided samples")
-    left.semilogy(scales, tau**2 / (tau**2 + scales), "--", label="sharpened density")
-    left.semilogy(range(0, 9, 2), [measured_variance(s, tau) for s in range(0, 9, 2)], "o", color="C0", markersize=4)
+    left.semilogy(scales, (rho**2 / (1 + rho**2)) ** scales, label="guided flow")
+    left.semilogy(scales, rho**2 / (rho**2 + scales), "--", label="sharpened density")
+    left.semilogy(scales, variance_of_the_sde(scales, rho), ":", label="guided SDE")
+    left.semilogy(range(0, 9, 2), [measured_variance(s, rho) for s in range(0, 9, 2)], "o", color="C0", markersize=4)
     left.set(xlabel="scale", ylabel="variance")
     left.legend()
 
     def logits(x, t):
         return exact.class_posterior(x, t).log()
 
-    chosen, scale = torch.ones(4000, dtype=torch.long), 4.0
+    chosen, scale = torch.ones(3000, dtype=torch.long), 4.0
     guided = classifier_guided(exact.denoise, logits, exact.schedule, chosen, scale)
-    times = torch.linspace(1, 1e-3, 60, dtype=torch.float64)
-    start = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    times = torch.linspace(1, 1e-3, 50, dtype=torch.float64)
+    start = torch.randn(3000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = last(sample(heun(velocity(guided, exact.schedule)), start, times))
     grid = torch.linspace(-1.5, 3, 500, dtype=torch.float64)[:, None]
     t = times[-1]
@@ -75,16 +76,22 @@ def collapse(exact: ExactDiffusion, tau: float = 1.0) -> Figure:
     right.plot(grid, sharpened, "--", color="C1", label="sharpened density")
     right.plot(grid, exact.conditional(1).log_prob(grid, t).exp(), ":", color="0.3", label="the class")
     right.set(xlabel="$x_0$", ylabel="density")
-    right.legend(fontsize="small")
+    right.legend(fontsize="small", loc="upper left")
     return closed(figure)
 
 
-def measured_variance(scale: float, tau: float, count: int = 2000) -> float:
-    """The variance of samples of N(0, 1), guided to a measurement 0.5 with error tau, by the library's own flow."""
+def variance_of_the_sde(scales: np.ndarray, rho: float) -> np.ndarray:
+    """eq-cg-gaussian-sde, for scales other than one half."""
+    ratio = rho**2 / (1 + rho**2)
+    return rho**2 / (2 * scales - 1) * (1 - ratio ** (2 * scales - 1))
+
+
+def measured_variance(scale: float, rho: float, count: int = 2000) -> float:
+    """The variance of samples of N(0, 1), guided to a measurement 0.5 with error rho, by the library's own flow."""
 
     def guided(x_t: Tensor, t: Tensor) -> Tensor:
         a, b = VP().signal(t), VP().noise(t)
-        return a * x_t + scale * b**2 * (0.5 - a * x_t) / (b**2 + tau**2)
+        return a * x_t + scale * b**2 * (0.5 - a * x_t) / (b**2 + rho**2)
 
     start = torch.randn(count, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     start = (start - start.mean()) / start.std()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
-from course_lib.pages.plotting import closed
+from course_lib.pages.plotting import as_pictures, closed, show_image
 from course_lib.sampling.ode import heun, velocity
 from course_lib.sampling.steps import last, sample
 
@@ -47,7 +47,7 @@ def guided_clouds(exact: ExactDiffusion, scales: Sequence[float], count: int = 6
     """Samples of the upper class by exact guidance at several scales, over the density of the data."""
     own = ExactDiffusion(upper_arm(), exact.schedule)
     start = torch.randn(count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    times = torch.linspace(1, 2e-3, 80, dtype=torch.float64)
+    times = torch.linspace(1, 2e-3, 60, dtype=torch.float64)
     figure, axes = plt.subplots(1, len(scales), figsize=(7.2, 2.2), sharex=True, sharey=True)
     side = torch.linspace(-2.2, 2.2, 110, dtype=torch.float64)
     density = exact.log_prob(torch.cartesian_prod(side, side), torch.tensor(0.02)).exp().reshape(110, 110).T
@@ -71,6 +71,28 @@ def point_clouds(groups: Mapping[str, Tensor]) -> Figure:
         axis.scatter(*points.T, s=2, color="C0", alpha=0.5, linewidths=0)
         axis.set(xlim=(-0.6, 1.6), ylim=(-0.4, 2.1), aspect="equal", xticks=[], yticks=[])
         axis.set_title(name, fontsize="small")
+    return closed(figure)
+
+
+# --- the guidance vector ---------------------------------------------------------------------------------------------------
+
+
+def vectors(noisy: Tensor, answers: Mapping[str, Tensor], times: Sequence[int]) -> Figure:
+    """Rows of grey pictures `(N, 1, H, W)`, a column a time: x_t, the three answers, and the second minus the first in red and blue."""
+    nothing, one, guided = answers
+    rows = {"$x_t$": noisy, nothing: answers[nothing], one: answers[one], "difference": None, guided: answers[guided]}
+    figure, axes = plt.subplots(len(rows), len(times), figsize=(6.2, 4.6))
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for n, axis in enumerate(line):
+            if images is None:
+                change = (answers[one] - answers[nothing])[n, 0]
+                axis.imshow(change.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+                axis.set_axis_off()
+            else:
+                show_image(axis, as_pictures(images[n : n + 1])[0])
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center")
+    for axis, t in zip(axes[0], times, strict=True):
+        axis.set_title(f"t = {t}")
     return closed(figure)
 
 

@@ -9,12 +9,9 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.evaluation.classes import classifier_score, effective_classes
+from course_lib.evaluation.evaluate import measure, real_draw, statistics
 from course_lib.evaluation.features import Features
-from course_lib.evaluation.frechet import frechet_distance
 from course_lib.evaluation.intervals import Estimate
-from course_lib.evaluation.kernel import kernel_distance
-from course_lib.evaluation.neighbours import manifold
 from course_lib.evaluation.reference import Reference
 from course_lib.pages.plotting import closed, curves
 
@@ -54,51 +51,68 @@ def bias(frechet: Mapping[int, Estimate], kernel: Mapping[int, Estimate], infini
     return closed(figure)
 
 
-METRICS = ("Fréchet", "kernel", "precision", "recall", "density", "coverage", "classifier score", "classes")
+METRICS = {
+    "frechet distance": "Fréchet",
+    "kernel distance": "kernel",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "classifier score": "classifier score",
+    "effective classes": "classes",
+}
+BALANCED = (
+    "our model (s = 2)",
+    "one picture a class",
+)  # drawn with as many of each class; the other rows came as they came
+BEFORE = {
+    "our model, blurred": "our model (s = 2)",
+    "our model, grainy": "our model (s = 2)",
+}  # the same pictures, untouched
 
 
-def values_of(features: Features, reference: Reference, weights: Tensor | None = None) -> list[float]:
-    """The metrics of METRICS for a set of features, with rows counted `weights` times."""
-    near = manifold(reference.train_vectors[:1000], features.vectors)
-    w = torch.ones(len(features.vectors), dtype=torch.float64) if weights is None else weights
+def moves(attacks: Mapping[str, Features], reference: Reference, draws: int = 20) -> dict[str, np.ndarray]:
+    """How many standard errors each metric of METRICS lies from its yardstick, for each set of 400 features.
 
-    def share(field):
-        return float(w @ field.double() / w.sum())
-
-    named = not bool(features.log_probs.isnan().any())  # no class probabilities, no metric of them
-    return [
-        frechet_distance(reference.train, features.vectors, w),
-        kernel_distance(reference.train_vectors[:1000], features.vectors, w),
-        share(near.precise),
-        float(near.recalled.double().mean()),
-        share(near.dense),
-        float(near.covered.double().mean()),
-        classifier_score(features.log_probs, w) if named else np.nan,
-        effective_classes(features.log_probs, w) if named else np.nan,
-    ]
-
-
-def blindness(attacks: Mapping[str, Features], reference: Reference, repeats: int = 12) -> Figure:
-    """How many standard errors each metric of each set lies from what equally many real digits get."""
+    Pictures that were spoilt are compared with the same pictures as they were, by the jackknife of the difference; any other set with
+    real digits that were drawn as it was, by the spread over several such draws.
+    """
     count = min(len(features.vectors) for features in attacks.values())
-    generator = torch.Generator().manual_seed(0)
-    real = []
-    for _ in range(repeats):
-        chosen = torch.randperm(len(reference.test.vectors), generator=generator)[:count]
-        real.append(values_of(reference.test[chosen], reference))
-    table = np.array(real)
-    middle, spread = table.mean(0), table.std(0, ddof=1)
-    named = {name: features for name, features in attacks.items() if name != "real test digits"}
-    moved = np.array([(np.array(values_of(features, reference)) - middle) / spread for features in named.values()])
+    labels = torch.arange(10).repeat(count // 10)
+
+    def yardstick(asked: Tensor | None) -> np.ndarray:
+        drawn = [statistics(reference, real_draw(reference, count, asked, seed)[0]) for seed in range(draws)]
+        return np.array([[found[key](None) for key in METRICS] for found in drawn])
+
+    real, real_balanced = yardstick(None), yardstick(labels)
+    table = {}
+    for name, features in attacks.items():
+        if name in BEFORE:
+            pair = [measure(reference, attacks[each], labels) for each in (name, BEFORE[name])]
+            change = [pair[0][key].minus(pair[1][key]) for key in METRICS]
+            table[name] = np.array([each.value / each.error for each in change])
+        elif not name.startswith("real"):
+            drawn = real_balanced if name in BALANCED else real
+            values = np.array([value(None) for value in statistics(reference, features).values()])
+            with np.errstate(invalid="ignore"):
+                table[name] = (values - drawn.mean(0)) / drawn.std(0, ddof=1)
+    return table
+
+
+def blindness(attacks: Mapping[str, Features], reference: Reference) -> Figure:
+    """The table of `moves` as a picture: dark cells see the fault, pale ones are blind to it."""
+    moved = moves(attacks, reference)
     figure, axis = plt.subplots(figsize=(6.8, 2.9))
-    shown = axis.imshow(np.abs(moved).clip(1, 100), norm="log", cmap="Blues", aspect="auto")
-    for row, line in enumerate(moved):
+    shown = axis.imshow(np.abs([*moved.values()]).clip(1, 100), norm="log", cmap="Blues", aspect="auto")
+    for row, line in enumerate(moved.values()):
         for column, value in enumerate(line):
-            number = "–" if np.isnan(value) else f"{value:+.0f}"
+            number = "–" if np.isnan(value) else f"{value:+.0f}" if abs(value) >= 0.5 else "0"
             color = "white" if abs(value) > 15 else "0.2"
             axis.text(column, row, number, ha="center", va="center", fontsize=8, color=color)
-    axis.set_xticks(range(len(METRICS)), METRICS, rotation=30, ha="right")
-    axis.set_yticks(range(len(named)), list(named))
+    spoilt = len(moved) - sum(name in BEFORE for name in moved)
+    axis.axhline(spoilt - 0.5, color="0.2", linewidth=1)  # below: compared with the same pictures as they were
+    axis.set_xticks(range(len(METRICS)), [*METRICS.values()], rotation=30, ha="right")
+    axis.set_yticks(range(len(moved)), list(moved))
     axis.grid(visible=False)
     figure.colorbar(shown, ax=axis, label="standard errors")
     return closed(figure)
