@@ -5,7 +5,8 @@ import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Failed(AssertionError):
@@ -28,7 +29,7 @@ def check(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except (AssertionError, NotImplementedError) as error:
-            own = function.__globals__["__name__"] if isinstance(error, AssertionError) else "__main__"  # the notebook
+            own = function.__module__ if isinstance(error, AssertionError) else "__main__"  # the notebook
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             if not str(error) or frame.f_globals.get("__name__") != own:
                 raise
