@@ -64,9 +64,9 @@ bench: setup build/peers/installed  ## measure speed and quality beside other li
 bench-grade: setup build/graders/installed  ## measure how fast submissions are graded, ours beside other graders, into results/ (long; on an idle machine)
 	@for part in assignments grading cluster; do env -u OMP_NUM_THREADS $(PYTHON) -W ignore -m benchmarks.$$part || exit 1; done
 
-sweeps: setup  ## measure the shipped models over samplers and guidance scales, into results/ (two hours or more; needs MNIST and CIFAR-10)
-	@for sweep in samplers classifier mnist-cfg cifar10-cfg remedies; do \
-		$(PYTHON) -W ignore -m benchmarks.sweeps $$sweep || exit 1; done
+sweeps: setup  ## draw and measure the shipped models over samplers and guidance scales, into results/ (hours; stop it and go on at will; N=1000)
+	@for sweep in samplers classifier mnist-cfg cifar10-cfg remedies; do for task in draw measure; do \
+		$(PYTHON) -W ignore -m benchmarks.sweeps $$task $$sweep --n $(or $(N),1000) || exit 1; done; done
 	@$(PYTHON) -W ignore -m benchmarks.accuracy_score
 
 build/%/installed: benchmarks/%.txt

@@ -29,12 +29,15 @@ def measured(values: list[float]) -> dict[str, float]:
     return {"value": round(statistics.median(values), 3), "low": round(min(values), 3), "high": round(max(values), 3)}
 
 
-def write(path: Path, name: str, options: dict[str, Any], metrics: dict[str, Any], started: float) -> None:
-    """Write one entry of the ledger; `started` is the time.monotonic() of its beginning."""
+def write(
+    path: Path, name: str, options: dict[str, Any], metrics: dict[str, Any], started: float, **more: dict[str, Any]
+) -> None:
+    """Write one entry of the ledger; `started` is the time.monotonic() of its beginning, `more` what else it holds."""
     entry = {
         "model": name,
         "options": options,
         "metrics": metrics,
+        **more,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "minutes": round((time.monotonic() - started) / 60, 2),
         "version": version("learning-to-denoise"),

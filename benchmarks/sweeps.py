@@ -1,92 +1,121 @@
-"""How the shipped models answer to a setting of the sampler: python -m benchmarks.sweeps samplers [--n 1000]
+"""How the shipped models answer to a setting of the sampler: python -m benchmarks.sweeps draw samplers [--n 5000], then measure.
 
-Each sweep draws n images a setting, measures them as `course evaluate` measures them, and writes one entry of the ledger,
-results/sweep-NAME.json. After every setting the entry is written again, and a sweep that was stopped goes on where it was.
+`draw` draws n images a setting in batches of BATCH and keeps each, so that it may be stopped at any moment and goes on where it was;
+batch k of every setting begins with the same noise, so that settings can be compared by paired differences. It takes the settings in
+turn: a sweep that was stopped early holds equally many images of each. `measure` reads what was drawn and writes the entry of the
+ledger, results/sweep-NAME.json: the metrics of each setting of which n images were drawn, and the differences of the sweep's pairs of
+settings, from as many images as both have.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import platformdirs
 import torch
 from torch import Tensor
 
 from benchmarks.record import machine, write
 from course_lib.data import sets
-from course_lib.data.images import to_unit
+from course_lib.data.images import to_bytes
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import PREDICTIONS, denoiser
-from course_lib.evaluation.evaluate import compare
-from course_lib.evaluation.intervals import bootstrap
+from course_lib.evaluation.evaluate import entry, floors, measure, with_floor
+from course_lib.evaluation.features import Features, features
+from course_lib.evaluation.intervals import Measured, cut, measured
+from course_lib.evaluation.reference import CLASSIFIERS, Reference, load_reference
 from course_lib.hardware import bf16_is_fast
 from course_lib.models import store
-from course_lib.sampling.generate import balanced_classes, draw_batches
+from course_lib.models.tensors import load_tensors, save_tensors
+from course_lib.sampling.generate import draw
 from course_lib.sampling.guidance import classifier_free, classifier_guided, dynamic_threshold, rescaled, within
 from course_lib.sampling.steps import ddim, last, sample
+from course_lib.training.loop import generator_for
 from course_lib.types import Denoiser
 
-Setting = tuple[str, Callable[[int], tuple[str, Tensor, Tensor | None]]]  # its name; n -> (data set, images, classes)
+BATCH = 100  # images drawn at once, ten of each class where classes are asked for
+DRAWN = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "sweeps"
+
+Draw = Callable[[Tensor, torch.Generator], Tensor]  # (classes of a batch, generator) -> its images
 
 
-def samplers() -> Iterator[Setting]:
+@dataclass(frozen=True)
+class Sweep:
+    """One model at several settings."""
+
+    dataset: str
+    balanced: bool  # whether each class is asked for equally often; else the model draws what it likes
+    settings: dict[str, Draw]
+    pairs: list[tuple[str, str]]  # settings of which the first is compared with the second
+
+
+def samplers() -> Sweep:
     """Four samplers at the same number of network evaluations, on mnist-ddpm (chapter 3)."""
     model, _ = store.load_denoising("mnist-ddpm")
 
-    def setting(sampler: str, evaluations: int, steps: int) -> Setting:
-        def draw(n):
-            return ("mnist", draw_batches(model, n, steps, sampler, seed=0, batch_size=250), None)
+    def setting(sampler: str, steps: int) -> Draw:
+        return lambda labels, generator: draw(model, len(labels), steps, sampler, generator)
 
-        return f"{sampler}, {evaluations} evaluations", draw
-
+    settings = {}
     for evaluations in (5, 10, 20, 50, 100, 1000):
         for sampler in ("ddpm", "ddim", "heun", "dpm-solver"):
             if evaluations == 1000 and sampler in ("heun", "dpm-solver"):
                 continue  # they have long converged
             # Heun's last step asks once: k steps ask 2k - 1 times, and an even number of evaluations is one too many.
-            yield setting(sampler, evaluations, (evaluations + 1) // 2 if sampler == "heun" else evaluations)
+            steps = (evaluations + 1) // 2 if sampler == "heun" else evaluations
+            settings[f"{sampler}, {evaluations} evaluations"] = setting(sampler, steps)
+    slow = {sampler: f"{sampler}, 1000 evaluations" for sampler in ("ddpm", "ddim")}
+    pairs = [(slow["ddim"], slow["ddpm"])]
+    for name in settings.keys() - slow.values():
+        pairs.append((name, slow["ddpm" if name.startswith("ddpm") else "ddim"]))
+        if not name.startswith("ddim"):
+            pairs.append((name, f"ddim{name[name.index(',') :]}"))
+    return Sweep("mnist", balanced=False, settings=settings, pairs=sorted(pairs))
 
 
-def classifier() -> Iterator[Setting]:
+def classifier() -> Sweep:
     """Classifier guidance of mnist-ddpm by mnist-noisy-classifier, at rising scales (chapter 5)."""
     network, card = store.load("mnist-ddpm")
     guide, _ = store.load("mnist-noisy-classifier")
     schedule = card.build_schedule()
     process, denoise = GaussianDiffusion(schedule), denoiser(network, PREDICTIONS[card.prediction], schedule)
 
-    def drawn(n: int, scale: float) -> tuple[str, Tensor, Tensor]:
-        cond, generator, batches = torch.arange(n) * 10 // n, torch.Generator().manual_seed(0), []
-        for wanted in cond.split(250):
-            x = process.prior((len(wanted), *card.image_shape), generator)
-            step = ddim(classifier_guided(denoise, guide, schedule, wanted, scale, clip=1.0), process)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
-                batches.append(last(sample(step, x, schedule.grid(25))))
-        return "mnist", torch.cat(batches), cond
+    def drawn(labels: Tensor, generator: torch.Generator, scale: float) -> Tensor:
+        x = process.prior((len(labels), *card.image_shape), generator)
+        step = ddim(classifier_guided(denoise, guide, schedule, labels, scale, clip=1.0), process)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
+            return last(sample(step, x, schedule.grid(25)))
 
-    for scale in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
-        yield f"scale {scale:g}", partial(drawn, scale=scale)
+    settings: dict[str, Draw] = {f"scale {s:g}": partial(drawn, scale=s) for s in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)}
+    return Sweep("mnist", balanced=True, settings=settings, pairs=steps_and_from_one(settings))
 
 
-def free_scales(model: str, steps: int, scales: tuple[float, ...]) -> Iterator[Setting]:
+def steps_and_from_one(settings: Iterable[str]) -> list[tuple[str, str]]:
+    """Each scale and the one before it, and each and scale 1."""
+    names = list(settings)
+    from_one = [(name, "scale 1") for name in names if name != "scale 1"]
+    return list(dict.fromkeys([(after, before) for before, after in pairwise(names)] + from_one))
+
+
+def free_scales(model: str, steps: int) -> Sweep:
     """Classifier-free guidance at rising scales (chapter 6)."""
     drawing, card = store.load_denoising(model)
 
-    def drawn(n: int, scale: float) -> tuple[str, Tensor, Tensor | None]:
-        cond = balanced_classes(drawing.takes, n)
-        return (
-            card.dataset,
-            draw_batches(drawing, n, steps, "ddim", seed=0, batch_size=250, cond=cond, scale=scale),
-            cond,
-        )
+    def drawn(labels: Tensor, generator: torch.Generator, scale: float) -> Tensor:
+        return draw(drawing, len(labels), steps, "ddim", generator, labels, scale)
 
-    for scale in scales:
-        yield f"scale {scale:g}", partial(drawn, scale=scale)
+    scales = (0.0, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 3.0, 5.0, 8.0)
+    settings: dict[str, Draw] = {f"scale {s:g}": partial(drawn, scale=s) for s in scales}
+    return Sweep(card.dataset, balanced=True, settings=settings, pairs=steps_and_from_one(settings))
 
 
-def remedies() -> Iterator[Setting]:
+def remedies() -> Sweep:
     """What takes the glare out of strong guidance, on cifar10-cfg at scale 8 in 20 steps (chapter 6)."""
     network, card = store.load("cifar10-cfg")
     schedule, prediction = card.build_schedule(), PREDICTIONS[card.prediction]
@@ -105,68 +134,132 @@ def remedies() -> Iterator[Setting]:
         "interval 200 to 800": lambda y: within(free(y, null, 8.0, 1.0), told(y, 1.0), 200, 800),
     }
 
-    def drawn(n: int, way: str) -> tuple[str, Tensor, Tensor]:
-        cond, generator, batches = torch.arange(n) * 10 // n, torch.Generator().manual_seed(0), []
-        for labels in cond.split(125):
-            x = process.prior((len(labels), *card.image_shape), generator)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
-                batches.append(last(sample(ddim(ways[way](labels), process), x, schedule.grid(20))))
-        return "cifar10", torch.cat(batches), cond
+    def drawn(labels: Tensor, generator: torch.Generator, way: str) -> Tensor:
+        x = process.prior((len(labels), *card.image_shape), generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
+            return last(sample(ddim(ways[way](labels), process), x, schedule.grid(20)))
 
-    for way in ways:
-        yield way, partial(drawn, way=way)
-
-    def real(n: int) -> tuple[str, Tensor, Tensor]:
-        images, labels = sets.load("cifar10", "test")
-        return "cifar10", to_unit(images[:n]), labels[:n]
-
-    yield "real test images", real
+    settings: dict[str, Draw] = {way: partial(drawn, way=way) for way in ways}
+    strong = "scale 8, clipped"
+    return Sweep("cifar10", balanced=True, settings=settings, pairs=[(way, strong) for way in ways if way != strong])
 
 
-SWEEPS: dict[str, Callable[[], Iterator[Setting]]] = {
+SWEEPS: dict[str, Callable[[], Sweep]] = {
     "samplers": samplers,
     "classifier": classifier,
-    "mnist-cfg": partial(free_scales, "mnist-cfg", 25, (0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)),
+    "mnist-cfg": partial(free_scales, "mnist-cfg", 25),
     "remedies": remedies,
-    "cifar10-cfg": partial(free_scales, "cifar10-cfg", 20, (0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)),
+    "cifar10-cfg": partial(free_scales, "cifar10-cfg", 20),
 }
 
 
-def saturated(images: Tensor) -> dict[str, float]:
-    """The share of values within one grey level of black or white, with its bootstrap interval over the images."""
-    rows = (images.abs() > 1 - 2 / 255).flatten(1).double().mean(1)
-    estimate = bootstrap(lambda w: float(rows.mean() if w is None else w @ rows / w.sum()), len(rows))
-    return {part: round(value, 5) for part, value in estimate._asdict().items()}
+def batch_file(folder: Path, setting: str, number: int) -> Path:
+    """Where one batch of a setting is kept."""
+    return folder / setting.replace(" ", "-") / f"{number:03d}.safetensors"
 
 
-def known(path: Path, n: int) -> dict[str, Any]:
-    """The values that an earlier run with the same n has left."""
-    entry = json.loads(path.read_text()) if path.exists() else {}
-    return entry["metrics"] if entry.get("options", {}).get("n") == n else {}
+def draw_sweep(sweep: Sweep, folder: Path, n: int, only: str = "") -> Iterator[str]:
+    """Draw what is missing of n images a setting, batch by batch, and yield a line for each; `only` names part of the settings' names."""
+    network, _ = store.load(CLASSIFIERS[sweep.dataset])
+    labels = torch.arange(BATCH) % sets.CLASSES
+    for number in range(n // BATCH):
+        for name, drawn in sweep.settings.items():
+            file, started = batch_file(folder, name, number), time.monotonic()
+            if only not in name or file.exists():
+                continue
+            images = to_bytes(drawn(labels, generator_for(0, number, torch.device("cpu"))))
+            found = features(network, images)  # type: ignore[arg-type]
+            seconds = time.monotonic() - started
+            tensors = {"images": images, "vectors": found.vectors.float(), "log_probs": found.log_probs.float()}
+            tensors |= {"labels": labels} if sweep.balanced else {}
+            save_tensors(file, tensors, {"seconds": f"{seconds:.1f}", "machine": json.dumps(machine())})
+            yield f"{name}, batch {number}: {seconds:.0f} s"
+
+
+class Drawn(NamedTuple):
+    """What was drawn of one setting."""
+
+    found: Features
+    labels: Tensor | None
+    saturated: Tensor  # (n,): the share of an image's values within one grey level of black or white
+    seconds: float
+
+
+def read(folder: Path, setting: str, batches: int) -> Drawn:
+    """The first batches of a setting."""
+    loaded = [load_tensors(batch_file(folder, setting, number)) for number in range(batches)]
+    joined = {name: torch.cat([tensors[name] for tensors, _ in loaded]) for name in loaded[0][0]}
+    extreme = (joined["images"] <= 1) | (joined["images"] >= 254)
+    return Drawn(
+        Features(joined["vectors"].double(), joined["log_probs"].double()),
+        joined.get("labels"),
+        extreme.flatten(1).double().mean(1),
+        sum(float(metadata["seconds"]) for _, metadata in loaded),
+    )
+
+
+def measure_setting(drawn: Drawn, reference: Reference) -> dict[str, Measured]:
+    """Every metric of what was drawn, and the share of saturated values."""
+    rows = drawn.saturated
+    share = measured(lambda w: float(rows.mean() if w is None else w @ rows / w.sum()), cut(len(rows), drawn.labels))
+    return measure(reference, drawn.found, drawn.labels) | {"saturated": share}
+
+
+def measure_sweep(sweep: Sweep, folder: Path, n: int) -> dict[str, Any]:
+    """Metrics and differences of what was drawn of a sweep, as the ledger holds them, and the minutes of the drawing."""
+    reference, wanted = load_reference(sweep.dataset), n // BATCH
+    have = {name: min(wanted, batches_of(folder, name)) for name in sweep.settings}
+    kept: dict[tuple[str, int], dict[str, Measured]] = {}
+
+    def of(name: str, batches: int) -> dict[str, Measured]:
+        if (name, batches) not in kept:
+            kept[name, batches] = measure_setting(read(folder, name, batches), reference)
+        return kept[name, batches]
+
+    labels = torch.arange(n) % sets.CLASSES if sweep.balanced else None
+    floor = floors(reference, n, labels)
+    metrics: dict[str, Any] = {}
+    for name in sweep.settings:
+        if have[name] == wanted:
+            for key, found in of(name, wanted).items():
+                metrics[f"{name}: {key}"] = with_floor(key, found, floor.get(key), n)
+            print(f"{name}: {metrics[f'{name}: frechet distance']}", flush=True)
+    differences: dict[str, Any] = {}
+    for one, other in sweep.pairs:
+        batches = min(have[one], have[other])
+        if batches:
+            for key, found in of(one, batches).items():
+                estimate = entry(found.minus(of(other, batches)[key]).interval())
+                differences[f"{one} - {other}: {key}"] = {**estimate, "n": batches * BATCH}
+    return {"metrics": metrics, "differences": differences}
+
+
+def batches_of(folder: Path, setting: str) -> int:
+    """How many batches of a setting were drawn, without a gap."""
+    return next(number for number in count() if not batch_file(folder, setting, number).exists())
 
 
 def main() -> None:
-    """Run one sweep."""
+    """Draw or measure one sweep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=("draw", "measure"))
     parser.add_argument("sweep", choices=SWEEPS)
-    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--n", type=int, default=1000, help=f"images a setting, a multiple of {BATCH}")
+    parser.add_argument("--only", default="", help="draw only the settings with this in their names")
+    parser.add_argument("--drawn", type=Path, default=DRAWN, help="where the images are kept")
     parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--quick", action="store_true", help="20 images of the first setting only; writes nothing")
     arguments = parser.parse_args()
-    if arguments.quick:
-        name, draw = next(SWEEPS[arguments.sweep]())
-        print(f"{name}: {compare(*draw(20))['frechet distance']}")
+    if arguments.n < BATCH or arguments.n % BATCH:
+        parser.error(f"--n must be a multiple of {BATCH}; got {arguments.n}")
+    sweep, folder, started = SWEEPS[arguments.sweep](), arguments.drawn / arguments.sweep, time.monotonic()
+    if arguments.task == "draw":
+        for line in draw_sweep(sweep, folder, arguments.n, arguments.only):
+            print(line, flush=True)
         return
-    path, started = arguments.out / f"sweep-{arguments.sweep}.json", time.monotonic()
-    metrics = known(path, arguments.n)
-    for name, draw in SWEEPS[arguments.sweep]():
-        if f"{name}: frechet distance" in metrics:
-            continue
-        name_of_data, images, labels = draw(arguments.n)
-        found = compare(name_of_data, images, labels) | {"saturated": saturated(images)}
-        metrics |= {f"{name}: {key}": value for key, value in found.items()}
-        print(f"{name}: {found['frechet distance']}", flush=True)
-        write(path, f"sweep: {arguments.sweep}", {"n": arguments.n, "seed": 0, **machine()}, metrics, started)
+    found = measure_sweep(sweep, folder, arguments.n)
+    options = {"n": arguments.n, "seed": 0, **machine()}
+    path = arguments.out / f"sweep-{arguments.sweep}.json"
+    write(path, f"sweep: {arguments.sweep}", options, found["metrics"], started, differences=found["differences"])
 
 
 if __name__ == "__main__":

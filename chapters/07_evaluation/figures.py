@@ -90,12 +90,14 @@ def moves(attacks: Mapping[str, Features], reference: Reference, draws: int = 20
         if name in BEFORE:
             pair = [measure(reference, attacks[each], labels) for each in (name, BEFORE[name])]
             change = [pair[0][key].minus(pair[1][key]) for key in METRICS]
-            table[name] = np.array([each.value / each.error for each in change])
+            table[name] = np.array([each.value / each.error if each.value else 0 for each in change])
         elif not name.startswith("real"):
             drawn = real_balanced if name in BALANCED else real
             values = np.array([value(None) for value in statistics(reference, features).values()])
-            with np.errstate(invalid="ignore"):
-                table[name] = (values - drawn.mean(0)) / drawn.std(0, ddof=1)
+            if features.log_probs.isnan().any():
+                values[-2:] = np.nan  # no class probabilities, no metric of them
+            away = values - drawn.mean(0)
+            table[name] = np.where(np.abs(away) < 1e-9, 0, away / np.maximum(drawn.std(0, ddof=1), 1e-12))
     return table
 
 

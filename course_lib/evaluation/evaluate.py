@@ -1,7 +1,7 @@
 """Measure a shipped or freshly trained model: samples from a seed, compared with real images, each value with its interval."""
 
+import math
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -13,10 +13,10 @@ from course_lib.data import sets
 from course_lib.data.images import to_unit
 from course_lib.evaluation.classes import classifier_score, effective_classes, label_accuracy
 from course_lib.evaluation.features import Features, features
-from course_lib.evaluation.frechet import frechet_distance
-from course_lib.evaluation.intervals import Estimate, bootstrap, share_interval
+from course_lib.evaluation.frechet import frechet_statistic
+from course_lib.evaluation.intervals import Estimate, Measured, Statistic, cut, measured, share_interval
 from course_lib.evaluation.kernel import kernel_statistic
-from course_lib.evaluation.neighbours import copies, manifold
+from course_lib.evaluation.neighbours import copies, coverage_statistic, manifold, recall_statistic
 from course_lib.evaluation.reference import CLASSIFIERS, ROWS, Reference, check_classifier, load_reference
 from course_lib.models import store
 from course_lib.models.asking import asked
@@ -92,71 +92,136 @@ def on_samples(
 
 
 def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
-    """Every metric of images `(N, C, H, W)`, beside its floor: the same metric of as many real test images.
+    """Every metric of images `(N, C, H, W)`, beside what real test images get that were drawn as these were.
 
-    Each is {"value", "low", "high", "floor"}: the ends of a 95 % bootstrap interval, and what real images get. With labels, the
-    classes that were asked for, the interval resamples each class in itself, and the real images have as many of each class: the luck
-    of class counts is none of such a model's. The share of copies of training images is among them where the data set is in the
-    data dir.
+    Each is {"value", "low", "high", "floor", "floor_low", "floor_high"}: the 95 % interval says what another draw of images by the
+    same model would give, and the floor's what a draw of as many real images gives. With labels, the classes that were asked for,
+    real images and intervals have as many of each class: the luck of class counts is none of such a model's. The share of copies
+    of training images is among them where the data set is in the data dir.
     """
     reference = load_reference(name)
     network, card = store.load(CLASSIFIERS[name], hardware.device())
     check_classifier(reference, card.sha256)
     assert isinstance(network, Classifier | ConvClassifier)
     generated, n = features(network, images), len(images)
-    real = reference.test[:n] if labels is None else reference.test[alike(reference.test.log_probs.argmax(-1), labels)]
-    ours, floors = estimates(reference, generated, labels), estimates(reference, real)
+    ours, table = measure(reference, generated, labels), {}
+    for key, floor in floors(reference, n, labels).items():
+        table[key] = with_floor(key, ours[key], floor, n)
     if (sets.data_dir() / f"{name}.npz").exists():
-        ours["copies"], floors["copies"] = copied(name, images), Estimate(0.01, 0.01, 0.01)
+        table["copies"] = entry(copied(name, images), 0.01)
     if labels is not None:
-        ours["accuracy"] = bootstrap(lambda w: label_accuracy(generated.log_probs, labels, w), n, groups=labels)
-    table: dict[str, Any] = {}
-    for key, estimate in ours.items():
-        table[key] = {part: round(value, 5) for part, value in estimate._asdict().items()}
-        if key in floors:
-            table[key]["floor"] = round(floors[key].value, 5)
+        table["accuracy"] = with_floor("accuracy", ours["accuracy"], None, n)
     return table
 
 
-def alike(classes: Tensor, labels: Tensor) -> Tensor:
-    """Rows `(M,)` of `classes` `(N,)` with as many of each class as `labels` `(M,)`: the first, and those again where there are too few."""
-    rows = []
+def with_floor(key: str, found: Measured, floor: Measured | None, n: int) -> dict[str, float]:
+    """One metric of n images for the ledger, with what real images get where that is known."""
+    around = () if floor is None else within_range(key, floor, n)
+    return entry(within_range(key, found, n), *around)
+
+
+def entry(
+    found: Estimate, floor: float | None = None, low: float | None = None, high: float | None = None
+) -> dict[str, float]:
+    """One metric of the ledger, rounded, with as much of the floor as is known."""
+    parts = {**found._asdict(), "floor": floor, "floor_low": low, "floor_high": high}
+    return {part: round(value, 5) + 0.0 for part, value in parts.items() if value is not None}  # -0.0 + 0.0 is 0.0
+
+
+def alike(classes: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
+    """Rows `(M,)` of `classes` `(N,)` at random, with as many of each class as `labels` `(M,)`; some twice where there are too few."""
+    generator, rows = torch.Generator().manual_seed(seed), []
     for label, wanted in zip(*labels.unique(return_counts=True), strict=True):
         found = (classes == label).nonzero()[:, 0]
+        found = found[torch.randperm(len(found), generator=generator)]
         rows.append(found[torch.arange(int(wanted)) % len(found)])
     return torch.cat(rows)
 
 
-def estimates(reference: Reference, found: Features, groups: Tensor | None = None) -> dict[str, Estimate]:
-    """The metrics of one set of features against the training set's, each with its bootstrap interval.
+def real_draw(reference: Reference, n: int, labels: Tensor | None, seed: int) -> tuple[Features, Tensor | None]:
+    """Real test images drawn as samples are: n of them at random, or as many of each class as `labels` has, with their classes."""
+    if labels is None:
+        rows = torch.randperm(len(reference.test.vectors), generator=torch.Generator().manual_seed(seed))[:n]
+        return reference.test[rows], None
+    classes = reference.test.log_probs.argmax(-1)
+    rows = alike(classes, labels, seed)
+    return reference.test[rows], classes[rows]
 
-    `groups` `(N,)` are the classes of which the number was fixed, if any. Recall and coverage are shares of real images, which had none.
+
+def floors(reference: Reference, n: int, labels: Tensor | None = None, draws: int = 10) -> dict[str, Measured]:
+    """What real test images get: the mean of each metric over several draws, with the standard error of one."""
+    found = [real_draw(reference, n, labels, seed) for seed in range(draws)]
+    values = [{key: value(None) for key, value in statistics(reference, each).items()} for each, _ in found]
+    one = measure(reference, *found[0])
+    return {key: Measured(sum(each[key] for each in values) / draws, one[key].without) for key in values[0]}
+
+
+def measure(reference: Reference, found: Features, labels: Tensor | None = None, seed: int = 0) -> dict[str, Measured]:
+    """The metrics of one set of features against the training set's, and without each part of the set.
+
+    `labels` `(N,)` are the classes that were asked for, each a fixed number of times; where they are given, so is the accuracy.
+    Two sets of equally many rows, with the same labels and seed, are cut alike: `Measured.minus` tells their difference.
     """
+    part_of = cut(len(found.vectors), labels, seed=seed)
+    return {key: measured(statistic, part_of) for key, statistic in statistics(reference, found, labels).items()}
+
+
+def statistics(reference: Reference, found: Features, labels: Tensor | None = None) -> dict[str, Statistic]:
+    """The metrics of one set of features against the training set's, as functions of the rows' weights."""
     vectors, log_probs = found
-    n, near = len(vectors), manifold(reference.train_vectors[: len(vectors)], vectors)
+    real = reference.train_vectors[: len(vectors)]
+    near = manifold(real, vectors)
 
-    def interval(statistic: Callable[[Tensor | None], float], groups: Tensor | None = groups) -> Estimate:
-        return bootstrap(statistic, n, groups=groups)
-
-    def mean(rows: Tensor, groups: Tensor | None) -> Estimate:
+    def mean(rows: Tensor) -> Statistic:
         rows = rows.double()
-        return interval(lambda w: float(rows.mean() if w is None else w.to(rows) @ rows / w.sum()), groups)
+        return lambda w: float(rows.mean() if w is None else w.to(rows) @ rows / w.sum())
 
-    return {
-        "frechet distance": interval(lambda w: frechet_distance(reference.train, vectors, w)),
-        "kernel distance": interval(kernel_statistic(reference.train_vectors[:n], vectors)),
-        "precision": mean(near.precise, groups),
-        "recall": mean(near.recalled, None),
-        "density": mean(near.dense, groups),
-        "coverage": mean(near.covered, None),
-        "classifier score": interval(lambda w: classifier_score(log_probs, w)),
-        "effective classes": interval(lambda w: effective_classes(log_probs, w)),
+    table: dict[str, Statistic] = {
+        "frechet distance": frechet_statistic(reference.train, vectors),
+        "kernel distance": kernel_statistic(real, vectors),
+        "precision": mean(near.precise),
+        "recall": recall_statistic(real, vectors),
+        "density": mean(near.dense),
+        "coverage": coverage_statistic(real, vectors),
+        "classifier score": lambda w: classifier_score(log_probs, w),
+        "effective classes": lambda w: effective_classes(log_probs, w),
     }
+    if labels is not None:
+        table["accuracy"] = lambda w: label_accuracy(log_probs, labels, w)
+    return table
+
+
+RANGES = {
+    "frechet distance": (0.0, math.inf),
+    "kernel distance": (-math.inf, math.inf),
+    "density": (0.0, math.inf),
+    "classifier score": (1.0, 10.0),
+    "effective classes": (1.0, 10.0),
+}  # the others are shares
+
+
+def within_range(key: str, found: Measured, n: int) -> Estimate:
+    """The interval of a metric of n images, inside of the metric's range."""
+    if key == "effective classes" and found.error == 0:  # all classes alike, or one alone: leaving out cannot tell
+        return unmoved(found.value, n)
+    return found.interval(*RANGES[key]) if key in RANGES else found.share(n)
+
+
+def unmoved(classes: float, n: int) -> Estimate:
+    """An interval for so many effective classes of n images that no image contradicts: 3 images in n may be of another class.
+
+    Where none of n shows what has the probability 3/n, that is luck of one in twenty.
+    """
+    shares = torch.full((max(round(classes), 2),), 1 / round(classes), dtype=torch.float64)
+    shares[0] = 1 / round(classes) - 3 / n
+    shares[1] = 1 / round(classes) + 3 / n if classes > 1.5 else 3 / n
+    other = math.exp(-float(torch.special.xlogy(shares, shares).sum()))
+    return Estimate(classes, min(classes, other), max(classes, other))
 
 
 def copied(name: str, images: Tensor, rows: int = 1000) -> Estimate:
     """The share of (the first 1,000) images `(N, C, H, W)` that lie nearer to a training image than all but 1 % of new real images do."""
     train, test = (to_unit(sets.load(name, split)[0]) for split in ("train", "test"))
     images = to_unit(images[:rows]) if images.dtype == torch.uint8 else images[:rows]
-    near = copies(images, test[:rows], train).near
-    return bootstrap(lambda w: float(near.mean() if w is None else w @ near / w.sum()), len(near))
+    near = copies(images, test[:rows], train)
+    return share_interval(near.share, len(near.generated))

@@ -3,6 +3,7 @@
 Every metric takes optional weights `(N,)`, how often each row counts, so that `intervals.bootstrap` can resample rows without copying them.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -28,14 +29,19 @@ def moments(vectors: Tensor, weights: Tensor | None = None) -> Moments:
     return Moments(mean, (centred * w[:, None]).T @ centred / (w.sum() - 1))
 
 
-def gaussian_frechet_distance(a: Moments, b: Moments) -> Tensor:
+def square_root(matrix: Tensor) -> Tensor:
+    """The symmetric root of a positive semidefinite matrix `(d, d)`, from its eigenvalues."""
+    values, axes = torch.linalg.eigh(matrix)
+    return axes * values.clamp(min=0).sqrt() @ axes.T
+
+
+def gaussian_frechet_distance(a: Moments, b: Moments, root: Tensor | None = None) -> Tensor:
     """The squared Wasserstein-2 distance `()` of two Gaussians (Dowson and Landau, 1982), which Heusel et al. (2017) made into FID.
 
     |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^1/2 C_b C_a^1/2)^1/2); the roots come from symmetric eigenproblems, so that nothing
-    becomes complex where a covariance is singular.
+    becomes complex where a covariance is singular. `root` is C_a^1/2, where it is known already.
     """
-    values, axes = torch.linalg.eigh(a.covariance)
-    root = axes * values.clamp(min=0).sqrt() @ axes.T
+    root = square_root(a.covariance) if root is None else root
     inner = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt()
     traces = a.covariance.trace() + b.covariance.trace()
     return ((a.mean - b.mean).square().sum() + traces - 2 * inner.sum()).clamp(min=0)
@@ -48,7 +54,12 @@ def frechet_distance(real: Tensor | Moments, generated: Tensor, weights: Tensor 
     It is biased upwards by an amount that falls as 1/N (Chong and Forsyth, 2020):
     compare at equal N only.
     """
-    mean, covariance = real if isinstance(real, Moments) else moments(real)
-    return float(
-        gaussian_frechet_distance(Moments(mean.to(generated), covariance.to(generated)), moments(generated, weights))
-    )
+    return frechet_statistic(real, generated)(weights)
+
+
+def frechet_statistic(real: Tensor | Moments, generated: Tensor) -> Callable[[Tensor | None], float]:
+    """`frechet_distance` as a function of the weights `(N,)`: the root of the real covariance is taken once."""
+    real = real if isinstance(real, Moments) else moments(real)
+    real = Moments(real.mean.to(generated), real.covariance.to(generated))
+    root = square_root(real.covariance)
+    return lambda weights=None: float(gaussian_frechet_distance(real, moments(generated, weights), root))

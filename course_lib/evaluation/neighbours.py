@@ -1,6 +1,7 @@
 """Neighbourhoods of features (precision, recall, density, coverage) and of pixels (copies of training images)."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,41 @@ def manifold(real: Tensor, generated: Tensor, k: int = 3) -> Manifold:
 def radii(vectors: Tensor, k: int) -> Tensor:
     """The distance from each row of `(N, d)` to its k-th nearest other row, `(N,)`."""
     return torch.cat([torch.cdist(rows, vectors).kthvalue(k + 1, dim=1).values for rows in vectors.split(1000)])
+
+
+def recall_statistic(real: Tensor, generated: Tensor, k: int = 3) -> Callable[[Tensor | None], float]:
+    """Recall of features `(N, d)` and `(M, d)` among the generated rows that count, those with a weight `(M,)` above 0 (None: all).
+
+    Their neighbourhoods reach to the k-th nearest of the rows that count. Repetitions of a row would be its nearest neighbours, so
+    weights above 1 mean no more than 1.
+    """
+    among, across = torch.cdist(generated, generated), torch.cdist(generated, real.to(generated))  # (M, M), (M, N)
+    near = among.topk(min(len(generated), 16 * (k + 1)), largest=False)  # sorted; for most weights these are enough
+
+    def statistic(weights: Tensor | None = None) -> float:
+        counts = torch.ones(len(generated), dtype=torch.bool) if weights is None else weights.cpu() > 0
+        rows = counts.nonzero()[:, 0]
+        met = counts[near.indices[rows].cpu()].cumsum(1)  # how many that count are this near, a row itself among them
+        if bool((met[:, -1] > k).all()):
+            kth = (met > k).int().argmax(1, keepdim=True)
+            radius = near.values[rows].gather(1, kth.to(generated.device))
+        else:
+            radius = among[rows][:, rows].kthvalue(k + 1, dim=1, keepdim=True).values
+        return float((across[rows] <= radius).any(0).double().mean())
+
+    return statistic
+
+
+def coverage_statistic(real: Tensor, generated: Tensor, k: int = 3) -> Callable[[Tensor | None], float]:
+    """Coverage of features `(N, d)` and `(M, d)` as a function of the weights `(M,)`: a row with the weight 0 covers nothing."""
+    real = real.to(generated)
+    inside = (torch.cdist(generated, real) <= radii(real, k)).to(generated)  # (M, N)
+
+    def statistic(weights: Tensor | None = None) -> float:
+        held = inside.sum(0) if weights is None else weights.to(inside) @ inside
+        return float((held > 0).double().mean())
+
+    return statistic
 
 
 class Copies(NamedTuple):

@@ -8,13 +8,14 @@ import scipy.linalg
 import scipy.stats
 import torch
 
+from benchmarks.intervals import MODELS, World, covered
 from course_lib.data.images import to_bytes
 from course_lib.evaluation.classes import classifier_score, effective_classes, label_accuracy
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.frechet import Moments, frechet_distance, moments
-from course_lib.evaluation.intervals import bootstrap, by_size, share_interval
+from course_lib.evaluation.intervals import Measured, bootstrap, by_size, cut, measured, share_interval
 from course_lib.evaluation.kernel import kernel_distance
-from course_lib.evaluation.neighbours import copies, manifold
+from course_lib.evaluation.neighbours import copies, coverage_statistic, manifold, recall_statistic
 from course_lib.nets.classifier import Classifier
 
 
@@ -196,3 +197,81 @@ def test_a_bootstrap_within_groups_has_no_luck_of_counts_and_the_spread_of_a_sam
     counts = []
     bootstrap(lambda w: counts.append(w) or 0.0, 300, repeats=5, groups=groups)
     assert all(float(w[groups == group].sum()) == 100 for w in counts[1:] for group in range(3))
+
+
+def test_the_standard_error_of_a_mean_and_of_a_difference_of_rows_that_share_their_noise_is_the_known_one() -> None:
+    x, other = normal(500, seed=1), 0.1 * normal(500, seed=2)
+
+    def mean(values: torch.Tensor):
+        return lambda w: float(values.mean() if w is None else w @ values / w.sum())
+
+    errors = [measured(mean(x), cut(500, seed=seed)).error for seed in range(40)]
+    assert math.isclose(np.mean(np.square(errors)), float(x.var()) / 500, rel_tol=0.1)
+    one, two = (measured(mean(values), cut(500)) for values in (x, x + 1 + other))
+    difference = two.minus(one)
+    assert difference.value == pytest.approx(1 + float(other.mean()), abs=1e-12)
+    assert math.isclose(difference.error, float(other.std()) / 500**0.5, rel_tol=0.3)
+    assert difference.error < 0.2 * (one.error**2 + two.error**2) ** 0.5
+
+
+def test_parts_have_as_many_of_each_class_and_as_many_rows() -> None:
+    labels = torch.arange(600) % 10
+    part_of = cut(600, labels)
+    assert part_of.bincount().tolist() == [12] * 50
+    few = cut(400, torch.arange(400) % 10)
+    for part in range(40):
+        assert (torch.arange(400) % 10)[few == part].bincount().tolist() == [1] * 10
+    assert set(cut(103).bincount().tolist()) == {2, 3} and len(cut(20).unique()) == 20
+    assert not torch.equal(cut(600, labels), cut(600, labels, seed=1))
+
+
+def test_an_interval_is_two_standard_errors_wide_and_stays_in_the_range() -> None:
+    without = torch.tensor([-1.0, 1.0] * 25).double() / 49
+    assert Measured(3.0, without).error == pytest.approx(1 / 7, abs=1e-9)  # sqrt(49 / 50 * 50 / 49^2)
+    reach = Measured(3.0, without).reach
+    assert reach * 7 == pytest.approx(scipy.stats.t.ppf(0.975, 49), rel=1e-3)
+    assert Measured(0.0, without[:10]).reach / Measured(0.0, without[:10]).error == pytest.approx(
+        scipy.stats.t.ppf(0.975, 9), rel=3e-3
+    )
+    assert Measured(3.0, without).interval() == (3.0, pytest.approx(3 - reach), pytest.approx(3 + reach))
+    value, low, high = Measured(0.01, without).interval(low=0)
+    assert 0 < low < 1e-9 and high > 1 and low * high == pytest.approx(value**2)
+    value, low, high = Measured(9.9, without).interval(1, 10)
+    assert 1 < low < 9.9 < high < 10
+    wide = Measured(5.5, without).interval(1, 10)
+    assert wide.high - wide.low == pytest.approx(2 * reach, rel=0.01)
+    assert Measured(0.0, without).interval(low=0) == (0.0, 0.0, pytest.approx(reach))
+    assert Measured(10.0, without).interval(1, 10) == (10.0, pytest.approx(10 - reach), 10.0)
+
+
+def test_the_interval_of_a_share_by_parts_is_wilsons_for_independent_rows() -> None:
+    right = (torch.rand(5000, generator=torch.Generator().manual_seed(3)) < 0.9).double()
+    found = measured(lambda w: float(right.mean() if w is None else w @ right / w.sum()), cut(5000))
+    ours, wilson = found.share(5000), share_interval(float(right.mean()), 5000)
+    assert math.isclose(ours.high - ours.low, wilson.high - wilson.low, rel_tol=0.25)
+    none = measured(lambda w: 0.0, cut(500))
+    assert none.share(500) == share_interval(0.0, 500)
+
+
+def test_recall_and_coverage_without_some_rows_are_those_of_the_others() -> None:
+    real, generated = normal(60, 3), 1.3 * normal(90, 3, seed=1)
+    for keep in (90, 70, 30, 5):
+        w = torch.zeros(90).double()
+        w[torch.randperm(90, generator=torch.Generator().manual_seed(keep))[:keep]] = 1
+        near = manifold(real, generated[w > 0])
+        assert recall_statistic(real, generated)(w) == pytest.approx(float(near.recalled.double().mean()), abs=1e-12)
+        assert coverage_statistic(real, generated)(w) == pytest.approx(float(near.covered.double().mean()), abs=1e-12)
+    near = manifold(real, generated)
+    assert recall_statistic(real, generated)(None) == pytest.approx(float(near.recalled.double().mean()), abs=1e-12)
+    assert coverage_statistic(real, generated)(None) == pytest.approx(float(near.covered.double().mean()), abs=1e-12)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_intervals_hold_the_mean_over_other_draws_of_a_known_model_in_nineteen_of_twenty_cases(balanced: bool) -> None:
+    """0.87 of 100 is three standard deviations below 0.95; a recall interval that resampled real rows only held it in 80."""
+    sets = 100
+    found = covered(World(100), MODELS["too alike"], balanced, sets, 300)
+    for key, (inside, _) in found.items():
+        assert inside >= 0.87 * sets, (key, inside)
+    for key in ("precision", "density"):  # those of independent rows are not too wide either
+        assert 0.85 < found[key][1] < 1.2, (key, found[key])

@@ -15,6 +15,7 @@ from benchmarks.contestants import contestants, gflop, parameters
 from benchmarks.grading import A01, named, plain, submission
 from benchmarks.record import machine, measured
 from course_lib.evaluation.ledger import by_setting, ledger
+from course_lib.models.tensors import load_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = {entry["model"]: entry for entry in ledger(ROOT / "results")}
@@ -54,7 +55,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
     assert {"operators", "networks", "keywords", "speed", "sampling", "quality"} == set(recipe)
     graders = set((ROOT / "Makefile").read_text().partition("for part in assignments")[2].partition(";")[0].split())
     assert graders == {"grading", "cluster"}
-    for part in (*recipe, "gpu", "assignments", "grading", "cluster", "accuracy_score"):
+    for part in (*recipe, "gpu", "assignments", "grading", "cluster", "accuracy_score", "intervals"):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
             importlib.import_module(f"benchmarks.{part}").main()
@@ -78,12 +79,22 @@ def test_every_sweep_is_made_and_its_results_are_whole() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("for sweep in ")[2].partition(";")[0].split()
     assert set(recipe) == set(sweeps.SWEEPS)
     for name in recipe:
-        entry = ENTRIES[f"sweep: {name}"]
+        entry, sweep = ENTRIES[f"sweep: {name}"], sweeps.SWEEPS[name]()
         settings = {key.rpartition(": ")[0] for key in entry["metrics"]}
-        assert settings == {setting for setting, _ in sweeps.SWEEPS[name]()} and entry["options"]["n"] >= 200
+        if "differences" not in entry:  # measured by an earlier version, and not drawn again yet
+            assert settings <= set(sweep.settings)
+            continue
+        compared = {key.rpartition(": ")[0] for key in entry["differences"]}
+        assert compared == {f"{one} - {other}" for one, other in sweep.pairs}
+        assert settings <= set(sweep.settings) and entry["options"]["n"] >= 200
+        # what was drawn less often than the others stands in differences alone
+        assert all(any(name in pair.split(" - ") for pair in compared) for name in set(sweep.settings) - settings)
         for setting in settings:
             found = entry["metrics"][f"{setting}: frechet distance"]
-            assert found["low"] <= found["value"] <= found["high"]
+            assert 0 < found["low"] <= found["value"] <= found["high"] and found["floor_low"] < found["floor_high"]
+            assert entry["metrics"][f"{setting}: recall"]["low"] >= 0
+        for found in entry["differences"].values():
+            assert found["low"] <= found["value"] <= found["high"] and found["n"] >= 100
 
 
 def test_the_accuracy_score_was_measured_at_every_scale_and_real_digits_are_the_best_teachers() -> None:
@@ -93,29 +104,57 @@ def test_the_accuracy_score_was_measured_at_every_scale_and_real_digits_are_the_
     assert max(scores, key=lambda setting: scores[setting]) == "real digits" and min(scores.values()) > 0.5
 
 
-def test_a_sweep_goes_on_where_it_was_stopped(monkeypatch, tmp_path) -> None:
-    asked = []
+def small_sweep(asked: list[str], stop_once: str = "") -> sweeps.Sweep:
+    """Two settings of noise images: the second is the first, a little darker."""
 
-    def settings():
-        for name in ("one", "two"):
+    def setting(name: str) -> sweeps.Draw:
+        def draw(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            asked.append(name)
+            if name == stop_once and asked.count(name) == 1:
+                raise KeyboardInterrupt
+            return torch.rand(len(labels), 1, 28, 28, generator=generator) * 2 - (1 if name == "one" else 1.05)
 
-            def draw(n, name=name):
-                asked.append(name)
-                if name == "two" and asked.count("two") == 1:
-                    raise KeyboardInterrupt
-                images = torch.rand(n, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
-                return "mnist", images, None
+        return draw
 
-            yield name, draw
+    return sweeps.Sweep("mnist", True, {name: setting(name) for name in ("one", "two")}, [("two", "one")])
 
-    monkeypatch.setitem(sweeps.SWEEPS, "samplers", settings)
-    monkeypatch.setattr(sys, "argv", ["sweeps", "samplers", "--n", "30", "--out", str(tmp_path)])
-    with pytest.raises(KeyboardInterrupt):
+
+def test_a_sweep_goes_on_where_it_was_stopped_and_draws_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setitem(sweeps.SWEEPS, "samplers", lambda: small_sweep(asked, stop_once="two"))
+
+    def run(task: str, n: int, drawn: str = "drawn") -> None:
+        options = ["--n", str(n), "--drawn", str(tmp_path / drawn), "--out", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", ["sweeps", task, "samplers", *options])
         sweeps.main()
-    sweeps.main()
-    assert asked == ["one", "two", "two"]
-    metrics = json.loads((tmp_path / "sweep-samplers.json").read_text())["metrics"]
-    assert {"one: frechet distance", "two: frechet distance", "two: saturated"} <= set(metrics)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("draw", 200)
+    run("draw", 200)
+    assert asked == ["one", "two", "two", "one", "two"]
+    run("draw", 200, "unbroken")
+    for file in sorted((tmp_path / "unbroken").rglob("*.safetensors")):
+        again = tmp_path / "drawn" / file.relative_to(tmp_path / "unbroken")
+        assert torch.equal(load_tensors(file)[0]["images"], load_tensors(again)[0]["images"])
+    run("measure", 200)
+    entry = json.loads((tmp_path / "sweep-samplers.json").read_text())
+    assert {"one: frechet distance", "two: frechet distance", "two: saturated"} <= set(entry["metrics"])
+    one, two = (entry["metrics"][f"{name}: frechet distance"] for name in ("one", "two"))
+    difference = entry["differences"]["two - one: frechet distance"]
+    assert difference["value"] == pytest.approx(two["value"] - one["value"], abs=2e-5) and difference["n"] == 200
+    # the noise is the same, so the difference is known better than either
+    assert difference["high"] - difference["low"] < 0.7 * (two["high"] - two["low"])
+
+
+def test_a_setting_that_was_drawn_less_often_is_compared_at_its_own_number(tmp_path: Path) -> None:
+    sweep = small_sweep([])
+    list(sweeps.draw_sweep(sweep, tmp_path, 100))
+    list(sweeps.draw_sweep(sweep, tmp_path, 200, only="one"))
+    found = sweeps.measure_sweep(sweep, tmp_path, 200)
+    assert {key.partition(":")[0] for key in found["metrics"]} == {"one"}
+    assert found["differences"]["two - one: recall"]["n"] == 100
 
 
 def test_measurements_are_medians_with_their_ends() -> None:
