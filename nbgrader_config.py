@@ -44,7 +44,7 @@ def configure(c: Any) -> None:
     c.ZipCollectApp.extractor_plugin = "autograder.exchange.collect.Extractor"
     c.ZipCollectApp.downloaded_directory = os.path.relpath(TERM / "downloaded", ROOT)
     c.FileNameCollectorPlugin.named_regexp = r".*/extracted/(?P<student_id>[^/]+)/(?P<file_id>[^/]+)$"
-    c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors", ".csv"]
+    c.FileNameCollectorPlugin.valid_ext = [".ipynb", ".safetensors"]
 
     c.ExchangeFactory.collect = "autograder.exchange.hub.Collect"
     c.HTMLExporter.filters = {

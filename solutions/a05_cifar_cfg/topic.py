@@ -4,7 +4,7 @@
 #     title: Classifier-free guidance on CIFAR-10
 #     minutes: 110
 #     files:
-#       curve.csv: 20000
+#       curve.safetensors: 4000000
 #       network.safetensors: 20000000
 #     optional:
 #     - network.safetensors
@@ -37,7 +37,7 @@
 #
 # - Each task asks for a small function, mostly a little more general than the book's. Replace the line that raises `NotImplementedError`.
 # - The cell below it runs a public check. It says what is wrong. Hidden tests decide the points.
-# - The measurement runs on your machine with a network that we give, and writes `curve.csv`. **Hand in that file with this notebook.** The grader compares all of it with what guidance gives, and lets your sampler draw a few images at one of your scales, which it chooses by lot.
+# - The measurement runs on your machine with a network that we give, begins with noise that is made of your name, and writes `curve.safetensors`. **Hand in that file with this notebook.** The grader measures its images again, draws an image of each scale, by lot, itself, and lets your sampler draw a few.
 #
 # **Conventions.** Images are `(B, 3, 32, 32)` in $[-1, 1]$, `labels` are `(B,)` from 0 to 9, and the class `null` (10) means "no class given". A network is called as `network(x_t, t, labels)` and predicts the noise, `(B, 3, 32, 32)`. The scale $s$ is such that $s = 0$ ignores the class and $s = 1$ is the conditional model. No function changes a
 # tensor that it is given: it makes new ones.
@@ -52,6 +52,20 @@ import checks
 import guide
 
 NULL = 10
+
+# %% [markdown]
+# ## First: your name
+#
+# Write the name under which you hand in: on a course's server your user name, elsewhere what your instructor calls your folder. The noise that your images begin with is made of it, so another name draws other images. Capitals do not matter.
+
+# %% solution="NAME"
+NAME = ""
+### BEGIN SOLUTION
+NAME = "reference"
+### END SOLUTION
+
+# %% check="name"
+checks.name(NAME)
 
 # %% [markdown]
 # ## Task 1: forget the class now and then (●●○, 10 minutes)
@@ -200,28 +214,28 @@ checks.sampler(guided_sample)
 # %% [markdown]
 # ## Task 6: the price of obedience (●●○, 20 minutes, some of them waiting: a scale takes half a minute to a minute on one core)
 #
-# Measure what your sampler draws at six scales or more. The network that we give, `cifar10-cfg`, was trained on one core of a processor for 100 minutes, so do not expect photographs. At each scale 100 images are drawn in 20 steps, always from the same noise, and measured with the course's classifier of CIFAR-10:
+# Measure what your sampler draws at six scales or more. The network that we give, `cifar10-cfg`, was trained on one core of a processor for 100 minutes, so do not expect photographs. At each scale 100 images are drawn in 20 steps, always from the noise of your name, and measured with the course's classifier of CIFAR-10:
 #
 # - **accuracy**: how often the classifier sees the class that was asked for;
 # - **frechet**: the Fréchet distance to real images in the classifier's features. So few images in 256 features make every distance too large (chapter 7): 100 real ones are at about 54, and with 300 images the distances of this network are lower by 32 at scale 0 and by 25 at scale 5. So read the valley, and not the second digit;
 # - **diversity**: how far apart images of one class are in those features, relative to real images (1 is as diverse as reality).
 #
-# Choose your scales, at most 20 of them, at least 0.05 apart and none beyond 20 (there your processor's rounding decides what is drawn): `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
+# Choose your scales, at most 12 of them, at least 0.05 apart and none beyond 20 (there your processor's rounding decides what is drawn): `1` (no exaggeration) must be among them, and they have to reach from at most 1 to at least 4.
 #
-# *If you have a GPU, or a night:* train a network of your own with `course train cifar10-cfg --out RUN` (its options change how long), then measure that one. `weights = guide.own_weights("RUN", "network.safetensors")` writes a second file to hand in, and `measure` and `show` take `weights=weights`. It has to draw the class that was asked for in three
+# *If you have a GPU, or a night:* train a network of your own with `course train cifar10-cfg --out RUN` (its options change how long), then measure that one. `weights = guide.own_weights("RUN", "network.safetensors")` writes a second file to hand in, and `measure` takes `weights=weights`. It has to draw the class that was asked for in three
 # of ten cases or more at its best scale.
 
 # %% home="curve"
 scales = [0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0]
-curve = guide.measure(guided_sample, scales)
-guide.save("curve.csv", curve)
+curve = guide.measure(guided_sample, NAME, scales)
+guide.save("curve.safetensors", curve)
 guide.picture(plt, curve)
 
 # %% home="look"
-guide.show(plt, guided_sample, scales=(1.0, 3.0, 8.0))
+guide.show(plt, curve, scales=(1.0, 3.0, 8.0))
 
 # %% grade="curve" points=20
-# The file curve.csv is compared here with what guidance gives at your scales, and your sampler draws a few images, when your notebook is graded.
+# The images in curve.safetensors are measured and compared with what guidance draws from your noise, and your sampler draws a few, when your notebook is graded.
 
 # %% [markdown]
 # ## Task 7: the verdict (●○○, 5 minutes)
@@ -239,10 +253,10 @@ def verdict():
         "diversity_at_largest": None,  # the diversity at your largest scale
     }
     ### BEGIN SOLUTION
-    found["best_accuracy"] = 8.0
+    found["best_accuracy"] = 5.0
     found["best_frechet"] = 3.0
-    found["diversity_at_1"] = 0.83
-    found["diversity_at_largest"] = 0.68
+    found["diversity_at_1"] = 0.85
+    found["diversity_at_largest"] = 0.70
     ### END SOLUTION
     return found
 
@@ -270,10 +284,10 @@ checks.verdict(verdict)
 # **Rubric.** Any scale of the student's own curve is welcome where its numbers are given and fit the purpose: a low scale for the book is fine if the answer says that children should see many different horses, and what accuracy that costs. Numbers without a purpose get 1 of 3, a purpose without numbers 2 of 3. An explanation that only says
 # "the trade-off of quality and diversity" names both sides but not how a Fréchet distance sees them: 2 of 4.
 #
-# *Example, 10 points.* "Book: s = 5. A child should recognise the animal, and at 5 the classifier sees it in 91 % (50 % at s = 1). Diversity drops from 0.83 to 0.72, which does not matter for twenty pictures. Training data: s = 2.5. The classifier must see the breadth of each class; diversity is still 0.78 and the distance 72, near its smallest
-# (70 at 3), with four labels of five right. Below, wrong labels and shapeless images shift the mean of the features, and classes overlap; more guidance moves both towards the real ones. Above 4 the images of a class crowd together, so the covariance gets too small, and the glaring colours move the mean off: the distance rises to 85 at 8."
+# *Example, 10 points.* "Book: s = 5. A child should recognise the animal, and at 5 the classifier sees it in 95 % (49 % at s = 1). Diversity drops from 0.85 to 0.73, which does not matter for twenty pictures. Training data: s = 3. The classifier must see the breadth of each class; diversity is still 0.78 and the distance smallest
+# there (70), with 87 % of the labels right. Below, wrong labels and shapeless images shift the mean of the features, and classes overlap; more guidance moves both towards the real ones. Above it the images of a class crowd together, so the covariance gets too small, and the glaring colours move the mean off: the distance rises to 84 at 8."
 #
-# *Example, 6 points.* "Book: 8, because accuracy is best there (95 %). (2: numbers and scale, but why accuracy?) Training data: 3, since the Fréchet distance is smallest, 70.6. (2: the same) First quality improves, then diversity gets lost. (2: both sides, but nothing of means or covariances)"
+# *Example, 6 points.* "Book: 8, because accuracy is best there (95 %). (2: numbers and scale, but why accuracy?) Training data: 3, since the Fréchet distance is smallest, 70.3. (2: the same) First quality improves, then diversity gets lost. (2: both sides, but nothing of means or covariances)"
 #
 # *Example, 3 points.* "Book: a high scale because the pictures are clear. (2: no number) Training data: also a high scale, then the labels are right. (1: what it needs is half of it, and no number) The distance has a minimum because the model is overfitted otherwise. (0)"
 # ### END SOLUTION

@@ -1,9 +1,13 @@
 """Assignment 5: how rarely chance fails a right answer, which curves are taken as they are, and what the library does not answer."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from nbformat.v4 import new_code_cell
+from safetensors.torch import load, save
 from scipy.stats import binom, chi2
 
 from autograder.assignment.library import build_course
@@ -48,25 +52,26 @@ def test_the_sum_of_luck_is_small() -> None:
     assert sum(test.power[1] for test in tests) <= 1e-4
 
 
-# --- curves and verdicts as people write them --------------------------------------------------------------------------------
+# --- curves and verdicts as people make them -----------------------------------------------------------------------------------
 
-CURVE = ASSIGNMENT.reference["curve.csv"].decode()
-ROWS = suite.read_rows(CURVE)
+FILE = ASSIGNMENT.reference["curve.safetensors"]
+CURVE = load(FILE)
+ROWS = [{"scale": scale, "accuracy": 0.5, "frechet": 100.0, "diversity": 0.8} for scale in (0, 1, 1.5, 2, 3, 5, 8)]
 
 
 @pytest.mark.parametrize(
-    "text",
+    "change",
     [
-        "\ufeff" + CURVE,
-        CURVE.replace("\n", "\r\n"),
-        CURVE.replace(",", ";").replace(".", ","),
-        CURVE.replace("scale,accuracy", "Scale, Accuracy"),
-        CURVE + "\n\n",
+        lambda scales, images: (scales.float(), images),
+        lambda scales, images: (scales.flip(0), images.flip(0)),
+        lambda scales, images: ((2 * scales).long(), images),
     ],
-    ids=["mark", "line ends", "semicolons", "capitals", "empty lines"],
+    ids=["single precision", "from large to small", "whole numbers"],
 )
-def test_a_curve_may_have_been_saved_by_a_spreadsheet(text: str) -> None:
-    assert suite.read_rows(text) == ROWS and len(ROWS) == 7
+def test_the_scales_of_a_file_may_come_in_any_kind_and_order(change: Any) -> None:
+    scales, images = change(CURVE["scales"], CURVE["images"])
+    found = suite.read_drawn({"scales": scales, "images": images})
+    assert torch.equal(found.images, CURVE["images"]) and found.scales == sorted(scales.double().tolist())
 
 
 @pytest.mark.parametrize(
@@ -115,19 +120,34 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 def test_scales_that_are_not_round_are_right(box: Sandbox) -> None:
-    scales = (0.1, 0.9999999, 5 / 3, 7 / 3, 10 / 3, 5, 8)
-    rows = [suite.between(suite.table(), scale) for scale in scales]
-    lines = [",".join(f"{row[name]:.5f}" for name in suite.guide.COLUMNS) for row in rows]
-    file = "\n".join([",".join(suite.guide.COLUMNS), *lines]).encode()
-    best = max(rows, key=lambda row: row["accuracy"])["scale"]
-    said = f"{{'best_accuracy': {best}, 'best_frechet': 10 / 3, 'diversity_at_1': {rows[1]['diversity']}"
-    notebook = ASSIGNMENT.solved()
-    notebook.cells.append(
-        new_code_cell(f"def verdict(): return {said}, 'diversity_at_largest': {rows[-1]['diversity']}}}")
+    scales = torch.tensor([0.0001, 0.9999999, 1.5001, 1.9996, 3.0003, 5, 8], dtype=torch.float64)
+    notebook, names = ASSIGNMENT.solved(), {"test_verdict", "test_curve_has_enough_scales"}
+    result = mutants.grade_notebook(
+        ASSIGNMENT, notebook, box, {"curve.safetensors": save(CURVE | {"scales": scales})}, names
     )
-    names = {"test_verdict", "test_curve_has_enough_scales"}
-    result = mutants.grade_notebook(ASSIGNMENT, notebook, box, {"curve.csv": file}, names)
     assert [test.message for test in result.tests if not test.passed] == [] and result.score() == 18
+
+
+def test_the_noise_is_the_same_for_a_name_however_it_is_written_and_for_no_other() -> None:
+    x, labels = suite.guide.start("reference")
+    assert torch.equal(x, suite.guide.start(" Reference ")[0]) and labels.bincount().tolist() == [10] * 10
+    assert abs(float((x * suite.guide.start("eve")[0]).mean())) < 0.01
+    assert abs(float(x.mean())) < 0.01 and abs(float(x.std()) - 1) < 0.01
+
+
+def test_what_is_measured_at_home_is_measured_again_in_grading(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The images are handed in as they are looked at there, in whole numbers."""
+    guide = suite.guide
+    rows = guide.measure(lambda network, x, *rest: x.tanh(), "ada", [2, 1])
+    guide.save(tmp_path / "file", rows)
+    found = suite.read_drawn(load((tmp_path / "file").read_bytes()))
+    assert found.scales == [1, 2] and "scale 1   accuracy" in capsys.readouterr().out
+    labels = guide.start("ada")[1]
+    for row, images in zip(rows, found.images, strict=True):
+        assert {name: row[name] for name in guide.MEASURES} == guide.point(images, labels)
+    for scales in ([1, 30], list(range(13))):
+        with pytest.raises(ValueError, match="12 scales at most, and none beyond 20"):
+            guide.measure(None, "ada", scales)
 
 
 THROUGH_X0 = """

@@ -56,7 +56,7 @@ TRAPS = {
     "x.zip": b"no archive",
     "notes.gz": gzip.compress(b"notes"),
     "t.tar.gz": tarred("../../../../planted.csv"),
-    "curve.csv": b"x",  # another assignment's
+    "curve.safetensors": b"x",  # another assignment's
     "weights.safetensors": bytes(20_000_001),
     "timestamp.txt": b"2020-01-01",
 }

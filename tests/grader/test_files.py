@@ -132,10 +132,10 @@ def test_an_optional_file_may_be_missing_but_not_too_large(tmp_path: Path) -> No
     def files() -> dict[str, bool]:
         return {one.name: one.passed for one in check("a05", release / "topic.ipynb") if "." in one.name}
 
-    assert files() == {"curve.csv": False}
-    (release / "curve.csv").write_bytes(read_assignment("a05").reference["curve.csv"])
+    assert files() == {"curve.safetensors": False}
+    (release / "curve.safetensors").write_bytes(read_assignment("a05").reference["curve.safetensors"])
     (release / "network.safetensors").write_bytes(bytes(20_000_001))
-    assert files() == {"curve.csv": True, "network.safetensors": False}
+    assert files() == {"curve.safetensors": True, "network.safetensors": False}
 
 
 def test_weights_of_ones_own_are_written_as_they_are_handed_in(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from autograder.grading.one import Result
 from autograder.sandbox.outside import Sandbox
 from autograder.testing.suite import given
 from course_lib.data import sets
+from course_lib.data.images import to_bytes
 
 
 class Course:
@@ -227,67 +228,122 @@ def test_one_schedule_or_network_cannot_stand_for_three(course: Course, code: st
     assert ("compares three schedules" if code else "a network of its own") in message(result, "test_verdict")
 
 
-# --- a05: a sampler that draws nothing, with an honest curve of it ----------------------------------------------------------------
+# --- a05: images that are nobody's, or somebody else's ------------------------------------------------------------------------------
+
+CURVE = ("test_curve_is_what_the_sampler_gives", "test_curve_has_enough_scales", "test_verdict")
+
+
+def public() -> dict[str, torch.Tensor]:
+    """The file of the reference."""
+    return load(read_assignment("a05").reference["curve.safetensors"])
 
 
 @of("a05")
 def test_a_curve_of_a_sampler_that_does_nothing_is_worth_nothing(course: Course) -> None:
     guide = given("a05_cifar_cfg", "guide")
-    found = guide.point(*guide.start())
-    values = ",".join(f"{found[name]:.5f}" for name in guide.COLUMNS[1:])
-    rows = [",".join(guide.COLUMNS), *(f"{scale},{values}" for scale in range(6))]
+    x, labels = guide.start(mutants.STUDENT)
+    images = to_bytes(x).expand(6, *x.shape).contiguous()
     code = "def guided_sample(network, x, *rest): return x\n"
-    diversity = found["diversity"]
+    diversity = guide.point(images[0], labels)["diversity"]
     said = {"best_accuracy": 1, "best_frechet": 1, "diversity_at_1": diversity, "diversity_at_largest": diversity}
     code += f"def verdict(): return {said}"
-    result = course.grade(course.with_code(code), {"curve.csv": "\n".join(rows).encode()})
+    file = save({"scales": torch.arange(6.0), "images": images})
+    result = course.grade(course.with_code(f"NAME = {mutants.STUDENT!r}\n{code}"), {"curve.safetensors": file})
     assert result.score() == 0
     assert "does not draw what guidance draws" in message(result, "test_verdict")
 
 
 @of("a05")
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("said", "says"),
     [
-        (["1,0.5,100,0.8", "1,0.3,9,0.9", "5,0.9,70,0.7"], "nearly the same"),
-        ([f"{1 + i / 1e9:.12f},0.5,100,0.8" for i in range(15)], "nearly the same"),
-        ([f"{i},0.5,100,0.8" for i in range(30)], "more than 20"),
+        ("reference", "this was handed in by 'eve'"),
+        ("eve", "not what guidance draws with this network from the noise of 'eve'"),
+        ("", "NAME should be your name"),
     ],
-    ids=["twice", "a hair apart", "too many"],
 )
-def test_forged_rows_cannot_hide_among_others(course: Course, rows: list[str], says: str) -> None:
-    file = "\n".join(["scale,accuracy,frechet,diversity", *rows]).encode()
-    name = "test_curve_has_enough_scales"
-    result = course.grade(course.assignment.solved(), {"curve.csv": file}, name)
-    assert result.score() == 0 and says in message(result, name)
+def test_images_from_the_noise_of_another_are_worth_nothing(
+    course: Course, said: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of the reference is public; so will be those of other students. With a right sampler, too."""
+    monkeypatch.setattr(mutants, "STUDENT", "eve")
+    result = course.grade(course.with_code(f"NAME = {said!r}", solved=True), None, *CURVE)
+    assert result.score() == 0
+    assert all(says in message(result, name) for name in CURVE), result.tests
+
+
+def one_scale_for_all(images: torch.Tensor) -> torch.Tensor:
+    return images[1:2].expand_as(images).contiguous()
+
+
+def one_scale_for_its_neighbour(images: torch.Tensor) -> torch.Tensor:
+    images[2] = images[1]
+    return images
+
+
+def one_scale_of_other_noise(images: torch.Tensor) -> torch.Tensor:
+    images[3] = images[3].roll(10, 0)
+    return images
+
+
+def most_images_of_each_class_alike(images: torch.Tensor) -> torch.Tensor:
+    images[:, 20:] = images[:, :20].repeat(1, 4, 1, 1, 1)
+    return images
+
+
+def noise_on_all(images: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (images.float() + 40 * torch.randn(images.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+
+
+FORGED = (
+    one_scale_for_all,
+    one_scale_for_its_neighbour,
+    one_scale_of_other_noise,
+    most_images_of_each_class_alike,
+    noise_on_all,
+    torch.zeros_like,
+)
 
 
 @of("a05")
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        ("4,-7,99999,0.5", "numbers that cannot be"),
-        ("4,0.5,100,123", "numbers that cannot be"),
-        ("4,0.5,100,-3", "numbers that cannot be"),
-        ("50,0.5,100,0.7", "beyond 20"),
-    ],
-    ids=["accuracy", "diversity", "negative", "scale"],
-)
-def test_rows_that_cannot_be_measured_are_refused(course: Course, row: str, says: str) -> None:
-    file = course.assignment.reference["curve.csv"] + f"{row}\n".encode()
-    name = "test_curve_has_enough_scales"
-    result = course.grade(course.assignment.solved(), {"curve.csv": file}, name)
-    assert result.score() == 0 and says in message(result, name)
+@pytest.mark.parametrize("forged", FORGED, ids=lambda forged: forged.__name__)
+def test_images_that_guidance_does_not_draw_are_found(course: Course, forged: Any) -> None:
+    found = public()
+    file = save({"scales": found["scales"], "images": forged(found["images"])})
+    result = course.grade(course.assignment.solved(), {"curve.safetensors": file}, *CURVE[:2])
+    assert result.score() == 0
+    assert all("not what guidance draws" in message(result, name) for name in CURVE[:2]), result.tests
+
+
+def with_scales(*scales: float) -> dict[str, torch.Tensor]:
+    return {"scales": torch.tensor(scales), "images": public()["images"][:1].repeat(len(scales), 1, 1, 1, 1)}
+
+
+MALFORMED = {
+    "twice": (lambda: with_scales(1, 2, 3, 4, 5, 5), "nearly the same"),
+    "a hair apart": (lambda: with_scales(*(1 + i / 1e4 for i in range(9))), "nearly the same"),
+    "too many": (lambda: with_scales(*range(13)), "or more than 12"),
+    "none": (lambda: with_scales() | {"images": torch.zeros(0, 100, 3, 32, 32, dtype=torch.uint8)}, "has no scales"),
+    "beyond": (lambda: with_scales(1, 50), "beyond 20"),
+    "not a number": (lambda: with_scales(1, float("nan")), "NaN or infinity"),
+    "fewer images": (lambda: public() | {"scales": torch.arange(6)}, "does not hold scales and images"),
+    "fewer of each scale": (lambda: public() | {"images": public()["images"][:, :10].contiguous()}, "does not hold scales and images"),
+    "images as floats": (lambda: public() | {"images": public()["images"][:, :, :, ::4, ::4].float()}, "does not hold scales and images"),
+    "a table": (lambda: public() | {"scales": torch.zeros(7, 1)}, "does not hold scales and images"),
+    "no images": (lambda: {"scales": torch.arange(6.0)}, "does not hold scales and images"),
+    "more than images": (lambda: public() | {"accuracy": torch.ones(7)}, "does not hold scales and images"),
+}  # fmt: skip
 
 
 @of("a05")
-def test_rows_that_are_not_the_best_cannot_be_invented(course: Course) -> None:
-    head, *rows = course.assignment.reference["curve.csv"].decode().splitlines()
-    true = {"3.0", "8.0"}  # the best ones and the largest
-    rows = [row if (scale := row.split(",")[0]) in true else f"{scale},0.2,200.0,0.5" for row in rows]
-    name = "test_curve_is_what_the_sampler_gives"
-    result = course.grade(course.assignment.solved(), {"curve.csv": "\n".join([head, *rows]).encode()}, name)
-    assert result.score() == 0 and "and guidance with this network gives" in message(result, name)
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_file_that_holds_anything_else_is_refused(course: Course, kind: str) -> None:
+    make, says = MALFORMED[kind]
+    name = "test_curve_has_enough_scales"
+    result = course.grade(course.assignment.solved(), {"curve.safetensors": save(make())}, name)
+    assert result.score() == 0 and says in message(result, name)
+    assert not any(test.review for test in result.tests)
 
 
 @of("a05")
@@ -295,16 +351,16 @@ def test_rows_that_are_not_the_best_cannot_be_invented(course: Course) -> None:
     ("change", "says"),
     [
         (lambda weights: {name: 1.0001 * value for name, value in weights.items()}, ""),
-        (lambda weights: {name: 0 * value for name, value in weights.items()}, "guidance with this network gives"),
+        (lambda weights: {name: 0 * value for name, value in weights.items()}, "not what guidance draws with this network"),
         (lambda weights: {"one": next(iter(weights.values()))}, "does not hold the weights of a network"),
         (lambda weights: {**weights, next(iter(weights)): torch.full((1,), torch.nan)}, "NaN or infinity"),
     ],
     ids=["as good", "empty", "another network", "no numbers"],
-)
+)  # fmt: skip
 def test_a_curve_belongs_to_the_network_that_is_handed_in(course: Course, change: Any, says: str) -> None:
     weights = load((ROOT / "checkpoints" / "cifar10-cfg.safetensors").read_bytes())
-    head, *rows = course.assignment.reference["curve.csv"].decode().splitlines()
-    files = {"curve.csv": f"{head}\n{rows[-1]}\n".encode(), "network.safetensors": save(change(weights))}
+    file = save({name: value[-1:] for name, value in public().items()})
+    files = {"curve.safetensors": file, "network.safetensors": save(change(weights))}
     name = "test_curve_is_what_the_sampler_gives"
     result = course.grade(course.assignment.solved(), files, name)
     assert result.score() == (0 if says else 14), message(result, name)

@@ -1,12 +1,14 @@
-"""What assignment 5 gives: a trained network, the measurement of a guided sampler, and pictures."""
+"""What assignment 5 gives: a trained network, noise of your own, the measurement of a guided sampler, and pictures."""
 
-import csv
+import hashlib
+from functools import cache
 from pathlib import Path
 
 import torch
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 
+from course_lib.data.images import to_bytes, to_unit
 from course_lib.evaluation.classes import label_accuracy
 from course_lib.evaluation.features import features
 from course_lib.evaluation.frechet import frechet_distance
@@ -15,8 +17,8 @@ from course_lib.hardware import bf16_is_fast
 from course_lib.models import store
 from course_lib.models.tensors import load_weights
 
-NULL, N, STEPS, SEED, LARGEST = 10, 100, 20, 0, 20
-COLUMNS = ("scale", "accuracy", "frechet", "diversity")
+NULL, N, STEPS, LARGEST, MOST = 10, 100, 20, 20, 12  # no scale may lie beyond LARGEST, and a file holds MOST of them
+MEASURES = ("accuracy", "frechet", "diversity")
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -65,9 +67,10 @@ def own_weights(run, file):
     return load_file(file)
 
 
-def start(n=N, seed=SEED):
-    """The noise (n, 3, 32, 32) and the labels (n,) that the sampler begins with."""
-    return torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed)), torch.arange(n) % 10
+def start(name):
+    """The noise (N, 3, 32, 32) that is made of your name, and the labels (N,): what the sampler begins with."""
+    seed = int.from_bytes(hashlib.sha256(name.strip().casefold().encode()).digest()[:7], "big")
+    return torch.randn(N, 3, 32, 32, generator=torch.Generator().manual_seed(seed)), torch.arange(N) % 10
 
 
 def spread(vectors, labels):
@@ -79,67 +82,65 @@ def spread(vectors, labels):
     return float(torch.stack(means).mean())
 
 
-def real_spread():
-    """`spread` of as many real test images."""
-    test = load_reference("cifar10").test
-    labels = test.log_probs.argmax(1)
+@cache
+def judge():
+    """The course's classifier of CIFAR-10, what it sees in real images, and the `spread` of as many real test images as are drawn."""
+    reference = load_reference("cifar10")
+    labels = reference.test.log_probs.argmax(1)
     rows = torch.cat([(labels == label).nonzero()[: N // 10, 0] for label in range(10)])
-    return spread(test.vectors[rows], labels[rows])
+    return store.load("cifar10-classifier")[0], reference, spread(reference.test.vectors[rows], labels[rows])
 
 
 def point(images, labels):
-    """What the course's classifier of CIFAR-10 says of images: accuracy, Fréchet distance, diversity."""
-    classifier, _ = store.load("cifar10-classifier")
-    found = features(classifier, images.float().clamp(-1, 1))
+    """What the course's classifier of CIFAR-10 says of images, as bytes or in [-1, 1]: accuracy, Fréchet distance, diversity."""
+    classifier, reference, real_spread = judge()
+    found = features(classifier, images)
     return {
         "accuracy": label_accuracy(found.log_probs, labels),
-        "frechet": frechet_distance(load_reference("cifar10").train, found.vectors),
-        "diversity": spread(found.vectors, labels) / real_spread(),
+        "frechet": frechet_distance(reference.train, found.vectors),
+        "diversity": spread(found.vectors, labels) / real_spread,
     }
 
 
-def measure(guided_sample, scales, weights=None):
-    """One row for each scale, with the given network or with your own weights. Raises ValueError for scales beyond 20."""
-    if any(abs(scale) > LARGEST for scale in scales):
-        raise ValueError(f"no scale may lie beyond {LARGEST}; got {scales}")
-    network, (x, labels), rows = noise_network(weights), start(), []
-    for scale in track(scales, "measuring"):
-        images = guided_sample(network, x.clone(), labels, scale, NULL, schedule(), times())
-        rows.append({"scale": float(scale), **point(images, labels)})
-        print("   ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()))
+def measure(guided_sample, name, scales, weights=None):
+    """For each scale, in their order, the images that are drawn from your noise and what is measured of them.
+
+    With the given network, or with your own weights. Raises ValueError for scales beyond 20, and for more than 12 of them.
+    """
+    if len(scales) > MOST or any(abs(scale) > LARGEST for scale in scales):
+        raise ValueError(f"take {MOST} scales at most, and none beyond {LARGEST}; got {scales}")
+    network, (x, labels), rows = noise_network(weights), start(name), []
+    for scale in track(sorted(scales), "measuring"):
+        images = to_bytes(guided_sample(network, x.clone(), labels, scale, NULL, schedule(), times()))
+        rows.append({"scale": float(scale), **point(images, labels), "images": images})
+        print(f"scale {scale:g}", *(f"{kind} {rows[-1][kind]:.3f}" for kind in MEASURES), sep="   ")
     return rows
 
 
 def save(file, rows):
-    """Write what is handed in."""
-    with open(file, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([{name: round(row[name], 5) for name in COLUMNS} for row in rows])
+    """Write what is handed in: the scales and the images. What is measured of them is measured again when they are graded."""
+    scales = torch.tensor([row["scale"] for row in rows], dtype=torch.float64)
+    save_file({"scales": scales, "images": torch.stack([row["images"] for row in rows])}, file)
 
 
 def picture(plt, rows):
     """The three curves."""
     _, axes = plt.subplots(1, 3, figsize=(10, 2.8))
-    ordered = sorted(rows, key=lambda row: row["scale"])
-    for panel, name in zip(axes, COLUMNS[1:]):
-        panel.plot([row["scale"] for row in ordered], [row[name] for row in ordered], "o-")
+    for panel, name in zip(axes, MEASURES):
+        panel.plot([row["scale"] for row in rows], [row[name] for row in rows], "o-")
         panel.set(title=name, xlabel="scale")
     plt.tight_layout()
     plt.show()
 
 
-def show(plt, guided_sample, scales, weights=None):
-    """One image of each class at some scales, from the same noise."""
-    x, labels = start(10)
-    rows = [
-        guided_sample(noise_network(weights), x.clone(), labels, scale, NULL, schedule(), times()) for scale in scales
-    ]
+def show(plt, rows, scales):
+    """One image of each class at the scales of the curve that are nearest to these, each column from the same noise."""
+    rows = [min(rows, key=lambda row: abs(row["scale"] - scale)) for scale in scales]
     _, axes = plt.subplots(len(rows), 10, figsize=(10, 1.15 * len(rows)))
-    for row, (panels, images, scale) in enumerate(zip(axes, rows, scales)):
-        for panel, image, name in zip(panels, images, NAMES):
-            panel.imshow((image.float().permute(1, 2, 0).clamp(-1, 1) + 1) / 2)
-            panel.set(xticks=[], yticks=[], title="" if row else name)
-        panels[0].set_ylabel(f"s = {scale:g}")
+    for number, (panels, row) in enumerate(zip(axes, rows)):
+        for panel, image, name in zip(panels, to_unit(row["images"]), NAMES):
+            panel.imshow((image.permute(1, 2, 0) + 1) / 2)
+            panel.set(xticks=[], yticks=[], title="" if number else name)
+        panels[0].set_ylabel(f"s = {row['scale']:g}")
     plt.tight_layout()
     plt.show()
