@@ -10,6 +10,7 @@ from torch import Tensor
 
 from course_lib.evaluation.classes import classifier_score
 from course_lib.evaluation.frechet import Moments, frechet_distance, gaussian_frechet_distance
+from course_lib.evaluation.intervals import Measured
 from course_lib.evaluation.kernel import kernel_distance
 from course_lib.evaluation.neighbours import manifold
 from course_lib.pages.proofs import (
@@ -363,3 +364,22 @@ def coverage_of_a_perfect_model() -> None:
         product = math.prod((N - 1 - level) / (N - 1 + M - level) for level in range(k))
         assert_printed(1 - product, text)
         assert_close(1 - product, claim(1 - 2**-k), 1e-5)
+
+
+@defines("eq-eval-jackknife")
+def jackknife() -> None:
+    """The library's standard error, written out."""
+    without = normal(7)
+    written = 6 / 7 * (without - without.mean()).square().sum()
+    assert_close(Measured(0.0, without).error ** 2, written)
+
+
+@proves("eq-eval-jackknife-mean")
+def jackknife_of_a_mean() -> None:
+    """Of forty numbers in eight parts: the mean of all but one part, eight times, from the numbers themselves."""
+    parts = normal(8, 5)
+    without = torch.stack([torch.cat([parts[:j], parts[j + 1 :]]).mean() for j in range(8)])
+    left = claim((8 - 1) / 8 * (without - without.mean()).square().sum())
+    h = parts.mean(1)
+    assert_close(left, claim((h - h.mean()).square().sum() / (8 * (8 - 1))))
+    assert_close(left, torch.var(h) / 8)
