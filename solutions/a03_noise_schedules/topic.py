@@ -46,6 +46,20 @@ import torch
 import checks
 
 # %% [markdown]
+# ## First: your name
+#
+# The experiment of task 8 writes its digits in an ink of your own, which is made of your name: no network that anybody else has trained knows them. Write the name under which you hand in: on a course's server your user name, elsewhere what your instructor calls your folder. Capitals do not matter.
+
+# %% solution="NAME"
+NAME = ""
+### BEGIN SOLUTION
+NAME = "reference"
+### END SOLUTION
+
+# %% check="name"
+checks.name(NAME)
+
+# %% [markdown]
 # ## Task 1: the linear schedule (●○○, 10 minutes)
 #
 # The variances $\beta_1, \dots, \beta_T$ rise in equal steps from `beta_min` to `beta_max`. Return the table of $\bar\alpha_t$.
@@ -216,18 +230,19 @@ checks.loss(loss)
 # %% [markdown]
 # ## Task 8: the trial (●○○, 10 minutes)
 #
-# Run the experiment. For each of your three schedules with $T = 1000$ it trains the same small network on scikit-learn's 8 × 8 digits, then draws 1000 digits in 10, 50 and 100 deterministic steps, and measures how far they are from the real ones (the Fréchet distance between the pixels; two halves of the real digits are at 0.33). It takes a minute or
-# two and says after each schedule how long that one took. Run it again when you have changed a schedule or the loss.
+# Run the experiment. For each of your three schedules with $T = 1000$ it trains the same small network on scikit-learn's 8 × 8 digits, written in your ink, then draws 1000 digits in 10, 50 and 100 deterministic steps, and measures how far they are from the real ones (the Fréchet distance between the pixels; below the table stands how far one half of the real digits is from the other). It takes a minute or
+# two and says after each schedule how long that one took. Run it again when you have changed a schedule, the loss, or your name.
 #
-# *8 of the points are for networks that have learned to draw digits with their schedules, and 6 for a file that says what they do. The grader draws with your networks along your own schedules, right or wrong: a mistake in a schedule has cost its points above. Only the three have to differ.*
+# *8 of the points are for networks that have learned to draw digits with their schedules, and 6 for a file that says what they do. The grader draws with your networks along your own schedules, right or wrong: a mistake in a schedule has cost its points above. Only the three have to differ, and your ink has to be what they know.*
 
 # %% home="experiment"
 import experiment
 
-results = experiment.run({"linear": linear_schedule, "cosine": cosine_schedule, "mine": my_schedule}, loss, spaced)
+schedules = {"linear": linear_schedule, "cosine": cosine_schedule, "mine": my_schedule}
+results = experiment.run(schedules, loss, spaced, NAME)
 experiment.save("experiment.safetensors", results)
-experiment.table(results)
-experiment.picture(plt, results)
+experiment.table(results, NAME)
+experiment.picture(plt, results, NAME)
 
 # %% grade="experiment" points=14
 # The file experiment.safetensors is examined here when your notebook is graded.
@@ -246,8 +261,8 @@ def verdict():
     lowest_loss = "linear"
     best_at_10 = "cosine"
     best_at_100 = "cosine"
-    linear_over_cosine_at_10 = 1.66
-    cosine_10_over_100 = 1.39
+    linear_over_cosine_at_10 = 1.65
+    cosine_10_over_100 = 1.67
     ### END SOLUTION
     return {
         "lowest_loss": lowest_loss,  # a name: whose training loss is the lowest in the end

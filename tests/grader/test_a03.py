@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,12 +13,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from autograder.assignment.library import build_course
-from autograder.assignment.source import read_assignment
+from autograder.assignment.source import read_assignment, to_bytes
+from autograder.assignment.submission import read_submission
 from autograder.grading import mutants
+from autograder.grading.one import grade
 from autograder.grading.result import Result
 from autograder.sandbox.outside import Sandbox
 from autograder.testing.suite import given
-from course_lib.data.sets import digits
 from course_lib.diffusion import schedules
 
 A03 = read_assignment("a03")
@@ -155,12 +157,35 @@ def test_a_file_that_is_not_honest_costs_what_it_is_not_honest_in(
     assert found.keys() == says.keys() and all(text in found[name] for name, text in says.items()), found
 
 
+def carried(file: dict[str, Tensor], experiment: ModuleType, name: str) -> None:
+    """Weights of the reference's that see digits in another ink as if they were in its own: first and last layer are scaled by pixel."""
+    scale = experiment.pen(mutants.STUDENT) / experiment.pen(name)
+    for which in ("linear", "cosine", "mine"):
+        file[f"{which}.network.first.weight"] *= scale
+        file[f"{which}.network.last.weight"] /= scale[:, None]
+        file[f"{which}.network.last.bias"] /= scale
+
+
+@pytest.mark.parametrize("way", ["as published", "carried over"])
+def test_networks_of_somebody_else_are_worth_nothing(way: str, box: Sandbox, tmp_path: Path) -> None:
+    file, notebook = reference(), A03.solved()
+    if way == "carried over":
+        carried(file, given(A03.name, "experiment"), "ada")
+    mutants.cell_named(notebook, "NAME").source = 'NAME = "ada"'
+    (tmp_path / "topic.ipynb").write_bytes(to_bytes(notebook))
+    (tmp_path / "experiment.safetensors").write_bytes(save(file))
+    submission = read_submission(tmp_path / "topic.ipynb", A03.files, "ada")
+    result = grade(submission, A03.suite, A03.name, box, mutants.SECRET, A03.limits, EXPERIMENT)
+    assert result.score() == 0
+    assert all("in digits of other inks as well as in those of yours" in test.message for test in result.tests)
+
+
 def test_a_network_that_stopped_early_is_worse_than_a_straight_line(box: Sandbox) -> None:
     experiment, file = given(A03.name, "experiment"), reference()
     student: dict[str, Any] = {"torch": torch}
     exec(mutants.cell_named(A03.solved(), "loss").source, student)
     alpha_bar = schedules.linear(1000).alpha_bar
-    network, losses = experiment.train(student["loss"], alpha_bar, steps=300)
+    network, losses = experiment.train(student["loss"], alpha_bar, mutants.STUDENT, steps=300)
     file |= {f"linear.network.{name}": value.detach().clone() for name, value in network.state_dict().items()}
     file |= {"linear.losses": losses.repeat(10)}
     result = mutants.grade_notebook(A03, A03.solved(), box, {"experiment.safetensors": save(file)}, EXPERIMENT[:1])
@@ -177,18 +202,15 @@ def test_a_wrong_choice_of_times_costs_no_experiment(box: Sandbox) -> None:
 # --- what the suite takes for granted ----------------------------------------------------------------------------------------
 
 
-def test_the_suite_reads_the_digits_that_the_library_reads(suite: dict[str, Any]) -> None:
-    assert torch.equal(suite["digits"](), digits()[0].flatten(1))
-
-
 def test_the_best_straight_line_guess_is_what_least_squares_finds(suite: dict[str, Any]) -> None:
     """For one time: the affine map from x_t to the noise that fits 90,000 pairs best leaves as large an error."""
-    a, x0 = 0.6, suite["digits"]().double().repeat(50, 1)
+    a, x0 = 0.6, suite["experiment"].images("ada").double().repeat(50, 1)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x_t = torch.cat([a**0.5 * x0 + (1 - a) ** 0.5 * noise, torch.ones(len(x0), 1, dtype=torch.float64)], 1)
     fit = torch.linalg.solve(x_t.T @ x_t, x_t.T @ noise)
     error = (x_t @ fit - noise).square().mean()
-    assert suite["straight_line"](torch.tensor([1.0, a], dtype=torch.float64)) == pytest.approx(float(error), rel=0.003)
+    table = torch.tensor([1.0, a], dtype=torch.float64)
+    assert suite["straight_line"](table, "ada") == pytest.approx(float(error), rel=0.003)
 
 
 def test_a_message_shows_that_a_number_is_too_large(suite: dict[str, Any]) -> None:

@@ -249,7 +249,7 @@ def loss(network, *rest):
 """)  # fmt: skip
 attack("a03: a verdict without an experiment", "verdict networks_draw_digits file_says_what_the_networks_do", """
 def verdict(): return {"lowest_loss": "linear", "best_at_10": "cosine", "best_at_100": "cosine",
-    "linear_over_cosine_at_10": 1.66, "cosine_10_over_100": 1.39}
+    "linear_over_cosine_at_10": 1.65, "cosine_10_over_100": 1.67}
 """)  # fmt: skip
 
 # --- a04 ---------------------------------------------------------------------------------------------------------------------
@@ -380,7 +380,8 @@ def step(x, eps, a, b): return x if a == b else (x - (1 - a)**0.5 * eps) / a**0.
 """)  # fmt: skip
 CURVE = "curve_is_what_the_sampler_gives curve_has_enough_scales verdict"
 SAID = """
-def verdict(): return {"best_accuracy": 8.0, "best_frechet": 3.0, "diversity_at_1": 0.83, "diversity_at_largest": 0.68}
+NAME = "reference"
+def verdict(): return {"best_accuracy": 5.0, "best_frechet": 3.0, "diversity_at_1": 0.85, "diversity_at_largest": 0.70}
 """
 attack("a05: the published curve and its verdict, with no sampler", CURVE, SAID)
 attack("a05: the published curve, and a sampler that knows the grader's three images by their number", CURVE, SAID + """

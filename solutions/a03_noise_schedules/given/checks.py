@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from course_lib.pages.checking import check
+
 
 def ok(message):
     """Say that a check passed."""
@@ -37,6 +39,14 @@ def untouched(value, before, name, argument):
     )
 
 
+@check
+def name(given):
+    """Your name."""
+    assert isinstance(given, str) and given.strip(), "NAME is a text, such as 'ada': the name under which you hand in"
+    ok(f"your digits are written in the ink of {given.strip()!r}: this has to be the name under which you hand in")
+
+
+@check
 def linear(function):
     """Task 1."""
     found = function(1000)
@@ -46,6 +56,7 @@ def linear(function):
     ok("the linear schedule begins and ends as it should")
 
 
+@check
 def cosine(function):
     """Task 2."""
     found = function(1000)
@@ -61,6 +72,7 @@ OTHERS = {
 }
 
 
+@check
 def mine(function):
     """Task 3: all that the hidden tests look at too."""
     half = {}
@@ -90,6 +102,7 @@ def mine(function):
     ok("your schedule is one, for every T, and neither of the other two")
 
 
+@check
 def log_snr(function):
     """Task 4."""
     alpha_bar = torch.tensor([1.0, 0.9, 0.5, 0.1], dtype=torch.float64)
@@ -103,6 +116,7 @@ def log_snr(function):
     ok("positive for signal, negative for noise")
 
 
+@check
 def share(function):
     """Task 5."""
     alpha_bar = torch.tensor([1.0, 0.9, 0.6, 0.5, 0.2], dtype=torch.float64)
@@ -126,6 +140,7 @@ def picture(plt, schedules, log_snr):
     plt.show()
 
 
+@check
 def spaced(function):
     """Task 6."""
     found = torch.as_tensor(function(1000, 4))
@@ -136,6 +151,7 @@ def spaced(function):
     ok("from T to 0, both included")
 
 
+@check
 def loss(function):
     """Task 7."""
     x0, noise = torch.zeros(3, 4), torch.ones(3, 4)
@@ -169,6 +185,7 @@ def loss(function):
     ok("a perfect network has no loss")
 
 
+@check
 def verdict(function):
     """Task 9."""
     names = ("lowest_loss", "best_at_10", "best_at_100")

@@ -1,4 +1,4 @@
-"""The experiment of assignment 3: train one small network with each schedule, draw, measure, save."""
+"""The experiment of assignment 3, on digits in your ink: train one small network with each schedule, draw, measure, save."""
 
 import time
 from itertools import pairwise
@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from safetensors.torch import save_file
 
+from course_lib.data import ink
 from course_lib.data.sets import digits
 from course_lib.evaluation.frechet import frechet_distance, moments
 from course_lib.nets.mlp import MLP
@@ -16,9 +17,14 @@ STEPS = (10, 50, 100)  # of the sampler
 TRAINING_STEPS, WINDOW = 3000, 100
 
 
-def images():
-    """The 1,797 digits as rows (1797, 64) in [-1, 1]."""
-    return digits()[0].flatten(1)
+def pen(name):
+    """Your ink, (64,): how much of a stroke it leaves at each pixel."""
+    return ink.ink(name, 8, grain=8).flatten()
+
+
+def images(name):
+    """The 1,797 digits in your ink, as rows (1797, 64) in [-1, 1]."""
+    return ink.written(digits()[0].flatten(1), pen(name))
 
 
 def new_network():
@@ -26,8 +32,8 @@ def new_network():
     return MLP(dim=64, width=96, depth=3)
 
 
-def train(loss, alpha_bar, steps=TRAINING_STEPS, seed=0):
-    """The trained network, and the mean training loss of each window of 100 steps."""
+def train(loss, alpha_bar, name, steps=TRAINING_STEPS, seed=0):
+    """The network trained on digits in your ink, and the mean training loss of each window of 100 steps."""
     torch.manual_seed(seed)
 
     def objective(network, batch, generator):
@@ -35,7 +41,7 @@ def train(loss, alpha_bar, steps=TRAINING_STEPS, seed=0):
         noise = torch.randn(batch[0].shape, generator=generator)
         return loss(network, batch[0], t, noise, alpha_bar)
 
-    states = fit(new_network(), objective, (images(),), steps, batch_size=128, learning_rate=2e-3, bf16=False)
+    states = fit(new_network(), objective, (images(name),), steps, batch_size=128, learning_rate=2e-3, bf16=False)
     losses = []
     for state in states:
         losses.append(state.loss)
@@ -55,49 +61,52 @@ def draw(network, alpha_bar, times, n=1000, seed=0):
     return x
 
 
-def distance(samples):
-    """The Fréchet distance between the pixels of drawn digits and of all real ones."""
-    return frechet_distance(moments(images().double()), samples.double())
+def distance(samples, name):
+    """The Fréchet distance between the pixels of drawn digits and of all real ones, in your ink."""
+    return frechet_distance(moments(images(name).double()), samples.double())
 
 
-def run(schedules, loss, spaced):
-    """For each schedule: its network, its training losses, its distances at 10, 50 and 100 steps, and some digits."""
+def run(schedules, loss, spaced, name):
+    """For each schedule: its network, its training losses, its distances at 10, 50 and 100 steps, and digits in your ink."""
     results = {}
-    for name, schedule in schedules.items():
+    for which, schedule in schedules.items():
         begun, alpha_bar = time.monotonic(), schedule(T)
-        network, losses = train(loss, alpha_bar)
+        network, losses = train(loss, alpha_bar, name)
         drawn = [draw(network, alpha_bar, torch.as_tensor(spaced(T, steps))) for steps in STEPS]
-        distances = torch.tensor([distance(samples) for samples in drawn])
-        results[name] = {"network": network, "losses": losses, "distances": distances, "digits": drawn}
-        print(f"{name}: trained and drawn in {time.monotonic() - begun:.0f} seconds")
+        distances = torch.tensor([distance(samples, name) for samples in drawn])
+        results[which] = {"network": network, "losses": losses, "distances": distances, "digits": drawn}
+        print(f"{which}: trained and drawn in {time.monotonic() - begun:.0f} seconds")
     return results
 
 
 def save(file, results):
     """Write what is handed in."""
     tensors = {}
-    for name, found in results.items():
-        tensors |= {f"{name}.network.{key}": value for key, value in found["network"].state_dict().items()}
-        tensors |= {f"{name}.losses": found["losses"], f"{name}.distances": found["distances"]}
-    save_file({name: value.detach().float().contiguous() for name, value in tensors.items()}, file)
+    for which, found in results.items():
+        tensors |= {f"{which}.network.{key}": value for key, value in found["network"].state_dict().items()}
+        tensors |= {f"{which}.losses": found["losses"], f"{which}.distances": found["distances"]}
+    save_file({key: value.detach().float().contiguous() for key, value in tensors.items()}, file)
 
 
-def table(results):
+def table(results, name):
     """Print what the experiment shows."""
     print("schedule   last training loss   distance in 10, 50 and 100 steps")
-    for name, found in results.items():
-        distances = "   ".join(f"{value:.2f}" for value in found["distances"].tolist())
-        print(f"{name:10} {found['losses'][-1]:18.3f}   {distances}")
+    for which, found in results.items():
+        distances = "   ".join(f"{value:.3f}" for value in found["distances"].tolist())
+        print(f"{which:10} {found['losses'][-1]:18.3f}   {distances}")
+    mixed = images(name)[torch.randperm(1797, generator=torch.Generator().manual_seed(0))].double()
+    print(f"one half of the real digits is at {frechet_distance(mixed[:898], mixed[898:]):.3f} from the other")
 
 
-def picture(plt, results):
-    """The training curves, and digits drawn in 10 and in 100 steps."""
+def picture(plt, results, name):
+    """The training curves, and digits drawn in 10 and in 100 steps, read off your ink."""
     figure, axes = plt.subplots(1, 1 + len(results), figsize=(10, 3), width_ratios=[2] + [1] * len(results))
-    for (name, found), panel in zip(results.items(), axes[1:], strict=True):
-        axes[0].plot(WINDOW * torch.arange(1, len(found["losses"]) + 1), found["losses"], label=name)
-        rows = [samples[:5].reshape(5, 8, 8) for samples in (found["digits"][0], found["digits"][-1])]
+    for (which, found), panel in zip(results.items(), axes[1:], strict=True):
+        axes[0].plot(WINDOW * torch.arange(1, len(found["losses"]) + 1), found["losses"], label=which)
+        drawn = [ink.read(samples[:5], pen(name)) for samples in (found["digits"][0], found["digits"][-1])]
+        rows = [samples.reshape(5, 8, 8) for samples in drawn]
         panel.imshow(torch.cat([torch.cat(list(row)) for row in rows], 1), cmap="gray", vmin=-1, vmax=1)
-        panel.set(title=f"{name}: 10, 100", xticks=[], yticks=[])
+        panel.set(title=f"{which}: 10, 100", xticks=[], yticks=[])
     axes[0].set(xlabel="training step", ylabel="training loss")
     axes[0].legend()
     figure.tight_layout()
