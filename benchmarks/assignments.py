@@ -3,9 +3,7 @@
 On an otherwise idle machine, the seconds of one submission alone, from the command to its grade, by `nbgrader autograde` as it
 comes and `otter run` (which execute the same notebook without the cells that train, and run the public checks) and by `course
 grade` (sandbox, hidden tests). Then a small class through ours, with one process: each further submission takes so many seconds of
-one core, and 300 students times all assignments so many hours. (Where work is
-bound to a name, in assignments 2, 3 and 5, the class has somebody else's, which is refused before it is looked at: take the seconds of
-one alone.) Written to results/bench-assignments.json.
+one core, and 300 students times all assignments so many hours. Written to results/bench-assignments.json.
 """
 
 import argparse

@@ -127,10 +127,19 @@ def named(student: int) -> str:
     return f"student{student:04}"
 
 
-def hand_in(folder: Path, assignment: Assignment, students: range, make: Make) -> None:
+def spelled(student: int) -> str:
+    """The reference's name, in capitals of the student's own: work that is bound to a name is right under each of them."""
+    if student >= 2 ** len(STUDENT):
+        return named(student)
+    return "".join(c.upper() if student >> place & 1 else c for place, c in enumerate(STUDENT))
+
+
+def hand_in(
+    folder: Path, assignment: Assignment, students: range, make: Make, name: Callable[[int], str] = named
+) -> None:
     """Write submissions in nbgrader's layout."""
     for student in students:
-        write_submission(folder / named(student) / assignment.name, assignment, make(assignment, student))
+        write_submission(folder / name(student) / assignment.name, assignment, make(assignment, student))
 
 
 def write_submission(place: Path, assignment: Assignment, notebook: bytes) -> None:
@@ -201,9 +210,7 @@ def otter(folder: Path, assignment: Assignment, students: int, jobs: int) -> Wat
 
 def ours(folder: Path, assignment: Assignment, students: int, jobs: int) -> Watched:
     """`course grade`."""
-    hand_in(folder / "submitted", assignment, range(students), submission)
-    if students == 1:  # under the name whose ink the reference's network knows; of a class it knows nobody's
-        (folder / "submitted" / named(0)).rename(folder / "submitted" / STUDENT)
+    hand_in(folder / "submitted", assignment, range(students), submission, spelled)
     command = [sys.executable, "-m", "course.cli", "grade", str(folder / "submitted"), "--assignment", assignment.name]
     return Watched([[*command, "--jobs", str(jobs), "--out", str(folder / "out")]], ROOT)
 
