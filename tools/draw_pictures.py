@@ -1,4 +1,4 @@
-"""Draw the four pictures that open the book, as SVG, into book/_static/: the same bytes each time.
+"""Draw the three drawings that open the book, as SVG, into book/_static/: the same bytes each time.
 
 .venv/bin/python tools/draw_pictures.py
 """
@@ -43,10 +43,11 @@ def sub(letter: str, index: str) -> str:
 
 
 def tile(image: Tensor, x: float, y: float, size: float) -> str:
-    """An 8 x 8 image in [-1, 1] as one square for each pixel, on a dark card with round corners."""
+    """An 8 x 8 image in [-1, 1] as one square for each pixel, on a card with round corners; it keeps its colours on dark pages."""
     pixel = size / 8
     levels = ((image.clamp(-1, 1) + 1) / 2 * 15).round().long()  # sixteen shades keep the file small
-    parts = [f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" rx="{pixel:g}" fill="{shade(0)}"/>']
+    card = f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" rx="{pixel:g}" fill="{shade(0)}"/>'
+    parts = ['<g class="pixels">', card]
     for row, line in enumerate(levels):
         for column, level in enumerate(map(int, line)):
             if level:  # a little larger than a pixel, so that no seam shows between neighbours
@@ -54,7 +55,7 @@ def tile(image: Tensor, x: float, y: float, size: float) -> str:
                 parts.append(
                     f'<rect {corner} width="{pixel + 0.3:.1f}" height="{pixel + 0.3:.1f}" fill="{shade(level)}"/>'
                 )
-    return "".join(parts)
+    return "".join([*parts, "</g>"])
 
 
 def shade(level: int) -> str:
@@ -72,21 +73,6 @@ def noisy(x0: Tensor, alpha_bar: float, seed: int) -> Tensor:
     """The digit at a given alpha-bar, with noise that the seed fixes."""
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
     return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * noise
-
-
-def hero() -> str:
-    """Three rows of tiles: noise at the left becomes digits at the right."""
-    columns, size, gap = 13, 70, 12
-    parts: list[str] = []
-    for row, number in enumerate(DIGITS):
-        for column in range(columns):
-            alpha_bar = 1 - (1 - column / (columns - 1)) ** 2
-            parts.append(
-                tile(noisy(digit(number), alpha_bar, row), gap + column * (size + gap), gap + row * (size + gap), size)
-            )
-    return svg(
-        gap + columns * (size + gap), gap + len(DIGITS) * (size + gap), parts, "Noise becomes handwritten digits"
-    )
 
 
 def arrow(x1: float, y1: float, x2: float, y2: float, bend: float, color: str, dashed: bool = False) -> str:
@@ -196,7 +182,7 @@ def learning_path() -> str:
     ]
     for (name, written), (x, y) in zip(PATH, places, strict=True):
         look = f'fill="{BLUE}" stroke="{BLUE}"' if written else f'fill="#ffffff" stroke="{SOFT}" stroke-dasharray="5 4"'
-        parts.append(f'<rect x="{x - 120}" y="{y - 26}" width="240" height="52" rx="26" stroke-width="2" {look}/>')
+        parts.append(f'<rect x="{x - 132}" y="{y - 26}" width="264" height="52" rx="26" stroke-width="2" {look}/>')
         parts.append(
             text(x, y + 6, name, 17, "#ffffff" if written else INK, style='font-weight="600"' if written else "")
         )
@@ -205,7 +191,6 @@ def learning_path() -> str:
 
 
 PICTURES = {
-    "hero": hero,
     "forward-reverse": forward_reverse,
     "noise-schedule": noise_schedule,
     "learning-path": learning_path,
@@ -213,7 +198,7 @@ PICTURES = {
 
 
 def main() -> None:
-    """Write all four."""
+    """Write all three."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():
         (FOLDER / f"{name}.svg").write_text(draw())

@@ -55,6 +55,7 @@ def run(notebook: Path) -> str:
             nbformat.read(notebook, as_version=4),
             kernel_name=KERNEL,
             timeout=SECONDS_A_CELL,
+            startup_timeout=SECONDS_A_CELL,
             resources={"metadata": {"path": folder}},
         )
         try:

@@ -130,14 +130,18 @@ class KillMatrix(SphinxDirective):
     """`{kill-matrix}`: which hidden test catches which mistake. The gates of the grader fail where a line of it is not true."""
 
     def run(self) -> list[nodes.Node]:
-        """One table."""
-        rows = []
-        for assignment in map(read_assignment, assignment_names()):
+        """One table an assignment, folded away."""
+        parts: list[nodes.Node] = []
+        for number, assignment in enumerate(map(read_assignment, assignment_names()), 1):
             self.env.note_dependency(str(assignment.suite / "mutants.toml"))
-            for mutant in mutants(assignment):
-                test = mutant.fails.removeprefix("test_").replace("_", " ")
-                rows.append((assignment.name[:3], mutant.name, test, mutant.says))
-        return [table(("", "mistake", "caught by the test", "which says"), rows, (5, 30, 30, 35))]
+            rows = [
+                (mutant.name, mutant.fails.removeprefix("test_").replace("_", " "), mutant.says)
+                for mutant in mutants(assignment)
+            ]
+            summary = f"<details><summary>Assignment {number}: {len(rows)} mistakes</summary>"
+            facts = table(("mistake", "caught by the test", "which says"), rows, (30, 30, 40))
+            parts += [nodes.raw("", summary, format="html"), facts, nodes.raw("", "</details>", format="html")]
+        return parts
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -100,9 +100,8 @@ def test_writer_turns_what_the_book_renders_into_markdown() -> None:
 
 def test_hidden_cells_of_a_page_are_in_its_notebook_too() -> None:
     text = "# T\n\n```{code-cell}\n:tags: [hide-input]\nx = 1\n```\n\nwords\n\n```{code-cell}\n:tags: [remove-cell]\ny = 2\n```\n"
-    header = (
-        "---\njupytext: {text_representation: {extension: .md, format_name: myst}}\nkernelspec: {name: python3, display_name: Python 3}\n---\n"
-    )
+    header = "---\njupytext: {text_representation: {extension: .md, format_name: myst}}\n"
+    header += "kernelspec: {name: python3, display_name: Python 3}\n---\n"
     cells = code_cells(header + text)
     document = nodes.document(None, None)  # type: ignore[arg-type]
     first = min(cells)

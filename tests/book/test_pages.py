@@ -1,8 +1,6 @@
 """Open every page of the built book in a browser, with every other host refused, as a reader without a network would."""
 
-import http.server
 import re
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,36 +8,28 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from serving import FLAGS, served
 
 from pages import page_names
 
 PAGES = [f"{name}.html" for name in page_names()] + ["genindex.html", "search.html"]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
 RAW_MYST = re.compile(r"```|:::|\{(?:quiz|eq|doc|ref|numref|cite\S*|prf:\S+|exercise|solution)\}")
 RAW_TEX = re.compile(r"\$\$|\\\(|\\\[|\\begin\{|\\frac|\\mathcal|\\bar")
 
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A file server that logs nothing."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+# What is wider than its box and neither fades at its side nor is let be: marks for screen readers, parts of a formula.
+SILENTLY_CUT = """() => [...document.querySelectorAll('article *')].filter(box => {
+    if (box.scrollWidth <= box.clientWidth + 2 || box.clientWidth < 30) return false;
+    if (box.closest('mjx-assistive-mml, .visually-hidden, .sd-d-none')) return false;
+    if (getComputedStyle(box).overflowX === 'visible' || box.matches('mjx-container, mjx-container *')) return false;
+    return !box.matches('.goes-on-right, .goes-on-left');
+}).map(box => box.outerHTML.slice(0, 100))"""
 
 
 @pytest.fixture(scope="module")
 def site(html: Path) -> Iterator[str]:
     """The address at which the built book is served."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(html)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with served(html) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +66,11 @@ class Visit:
             self.foreign.append(route.request.url)
             route.abort()
 
+    def typeset_all(self) -> None:
+        """Typeset the formulas that are far from the window, too, as the browser has it done before it prints."""
+        self.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        self.page.wait_for_function("!document.querySelector('mjx-lazy')", timeout=120_000)
+
     def close(self) -> None:
         """Free the page."""
         self.page.context.close()
@@ -84,6 +79,7 @@ class Visit:
 @pytest.mark.parametrize("name", PAGES)
 def test_page_stands_alone_and_shows_its_formulas(browser: Browser, site: str, name: str) -> None:
     visit = Visit(browser, site, name)
+    visit.typeset_all()
     text = visit.page.evaluate(
         "() => { const main = document.querySelector('article, main').cloneNode(true);"
         "main.querySelectorAll('pre, code, mjx-container, script').forEach(e => e.remove()); return main.textContent; }"
@@ -94,7 +90,14 @@ def test_page_stands_alone_and_shows_its_formulas(browser: Browser, site: str, n
         "() => [...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(e => e.outerHTML)"
     )
     pictures = visit.page.evaluate(
-        "() => [...document.querySelectorAll('article img')].filter(i => !i.complete || !i.naturalWidth).map(i => i.src.slice(0, 80))"
+        "async () => { const all = [...document.querySelectorAll('article img')]; for (const i of all) i.loading = 'eager';"
+        "await Promise.allSettled(all.map(i => i.decode())); return all.filter(i => !i.naturalWidth).map(i => i.src.slice(0, 80)); }"
+    )
+    stops = visit.page.evaluate(
+        "() => document.querySelectorAll('mjx-container[tabindex], mjx-container [tabindex]').length"
+    )
+    wide = visit.page.evaluate(
+        "() => [...document.querySelectorAll('.math-scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.parentElement.id)"
     )
     visit.close()
     assert visit.foreign == [], "the page asks another host"
@@ -103,16 +106,22 @@ def test_page_stands_alone_and_shows_its_formulas(browser: Browser, site: str, n
     assert RAW_TEX.findall(text) == [], "a formula is shown as raw TeX"
     assert RAW_MYST.findall(text) == [], "a directive or role is shown as text"
     assert pictures == [], "a picture does not load"
+    assert stops == 0, "the Tab key stops at formulas"
+    assert wide == [], "an equation is wider than its column, and needs a break"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_page_fits_a_phone(browser: Browser, site: str, name: str, dark: bool) -> None:
     visit = Visit(browser, site, name, width=390, dark=dark)
+    visit.typeset_all()
+    visit.page.wait_for_timeout(300)  # for the observers of sizes
+    silent = visit.page.evaluate(SILENTLY_CUT)
     wide = visit.page.evaluate("() => document.documentElement.scrollWidth")
     theme = visit.page.evaluate("() => document.documentElement.dataset.theme")
     visit.close()
     assert wide <= 390, "the page moves sideways on a phone"
+    assert silent == [], "something goes on beyond its box, and nothing says so"
     assert theme == ("dark" if dark else "light")
     assert visit.errors == []
 

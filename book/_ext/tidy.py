@@ -1,0 +1,40 @@
+"""Small repairs to what other extensions write: a space that was underlined, and roles and names that screen readers stumble over."""
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+REPAIRS = [
+    # The bibliography calls itself a list of citations and each entry a paragraph; a group of paragraphs needs no role.
+    (re.compile(r'(<div class="citation"[^>]*?) role="doc-biblioentry"'), r"\1"),
+    (re.compile(r'(<div[^>]*class="[^"]*citation-list[^"]*"[^>]*?) role="list"'), r"\1"),
+    (re.compile(r'(<div[^>]*?) role="doc-bibliography"'), r"\1"),
+    # The corner of a table with named rows is empty on purpose.
+    (re.compile(r"<th(?P<rest>[^>]*)>(?:<p>)?\s*(?:</p>)?</th>"), r"<td\g<rest>></td>"),
+]
+
+
+def move_space(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """The title of a solution links " exercise 3.1", its first space included: put that before the link."""
+    for title in doctree.findall(nodes.title):
+        for link in list(title.findall(nodes.reference)):
+            first = link.children[0] if link.children else None
+            if isinstance(first, nodes.Text) and first.astext().startswith(" "):
+                link.replace(first, nodes.Text(first.astext().lstrip()))
+                link.parent.insert(link.parent.index(link), nodes.Text(" "))
+
+
+def repair(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Repair the HTML of a page."""
+    if "body" in context:
+        for wrong, right in REPAIRS:
+            context["body"] = wrong.sub(right, context["body"])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect to Sphinx."""
+    app.connect("doctree-resolved", move_space, priority=700)
+    app.connect("html-page-context", repair, priority=600)
+    return {"parallel_read_safe": True, "version": "1"}

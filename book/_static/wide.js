@@ -1,0 +1,37 @@
+// Where a formula, a table or a block of code is wider than its box: fade the side where it goes on, and let the keyboard scroll it.
+(() => {
+  const WIDE = ".math-scroll, .bd-article pre, .pst-scrollable-table-container, .table-container, .bd-article figure, .bd-article a.image-reference, .text_html, .scrolls";
+  const names = { PRE: "code", FIGURE: "figure" };
+  const look = (box) => {
+    const beyond = box.scrollWidth - box.clientWidth;
+    const scrolls = beyond > 1 && getComputedStyle(box).overflowX !== "visible";
+    box.classList.toggle("goes-on-right", scrolls && box.scrollLeft < beyond - 1);
+    box.classList.toggle("goes-on-left", scrolls && box.scrollLeft > 1);
+    if (scrolls && !box.hasAttribute("tabindex")) {
+      box.tabIndex = 0;
+      box.dataset.wide = "";
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", `wide ${names[box.tagName] || (box.classList.contains("math-scroll") ? "formula" : "table")}, scrolls sideways`);
+    } else if (!scrolls && "wide" in box.dataset) {
+      for (const name of ["tabindex", "data-wide", "role", "aria-label"]) box.removeAttribute(name);
+    }
+  };
+  const start = () => {
+    const sizes = new ResizeObserver((entries) => {
+      for (const box of new Set(entries.map((entry) => entry.target.closest("[data-watched]")))) if (box) look(box);
+    });
+    for (const box of document.querySelectorAll(WIDE)) {
+      box.dataset.watched = "";
+      box.addEventListener("scroll", () => look(box), { passive: true });
+      sizes.observe(box);
+      for (const child of box.children) sizes.observe(child);
+      new MutationObserver(() => {
+        for (const child of box.children) sizes.observe(child);
+        look(box);
+      }).observe(box, { childList: true, subtree: box.matches(".math-scroll") });
+      look(box);
+    }
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

@@ -1,0 +1,48 @@
+"""Each page says what it is to engines and to those who share or cite it."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from page_facts import CARD, LONGEST, version
+from pages import page_names
+
+BASE = "https://learning-to-denoise.github.io/learning-to-denoise"
+
+
+@pytest.mark.parametrize("page", page_names())
+def test_page_describes_itself(html: Path, page: str) -> None:
+    head = (html / f"{page}.html").read_text().partition("</head>")[0]
+    tags = dict(re.findall(r'<meta (?:name|property)="([\w:]+)" content="([^"]*)"', head))
+    assert 30 <= len(tags["description"].replace("&quot;", '"')) <= LONGEST + 40
+    assert "\\" not in tags["description"], "a description shows no TeX"
+    assert tags["og:url"] == f"{BASE}/{page}.html" and tags["og:title"]
+    assert tags["og:image"] == f"{BASE}/{CARD}" and (html / CARD).exists()
+    assert f'rel="canonical" href="{BASE}/{page}.html"' in head
+
+
+def test_map_names_every_page(html: Path) -> None:
+    places = [place.text for place in ElementTree.parse(html / "sitemap.xml").iter() if place.tag.endswith("loc")]
+    assert places == [f"{BASE}/{page}.html" for page in page_names()]
+
+
+def test_a_lost_reader_is_led_back_from_any_depth(html: Path) -> None:
+    page = (html / "404.html").read_text()
+    assert page.index('<base href="/learning-to-denoise/">') < page.index("<link")
+    assert 'href="search.html"' in page and "Page not found" in page
+
+
+def test_a_chapter_can_be_cited_and_says_its_version(html: Path) -> None:
+    page = (html / "chapters/03_ddim/index.html").read_text()
+    entry = re.sub("<[^>]*>", "", page.partition('class="cite"')[2].partition("</details>")[0])
+    assert f"version {version()}" in entry and f"{BASE}/chapters/03_ddim/index.html" in entry
+    assert "Denoising diffusion implicit models" in entry
+    assert f"Version {version()}" in page.rpartition("<footer")[2]
+
+
+def test_chapters_link_the_first_mention_of_a_word_with_the_glossary(html: Path) -> None:
+    page = (html / "chapters/03_ddim/index.html").read_text()
+    links = re.findall(r'class="glossary-link[^"]*" href="\.\./\.\./book/glossary\.html#(term-[^"]+)"', page)
+    assert len(links) >= 5 and len(links) == len(set(links))
