@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -159,13 +160,24 @@ def quality(points: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Figure:
         middle = np.array([values[n]["value"] for n in counts])
         low, high = (np.array([values[n][end] for n in counts]) for end in ("low", "high"))
         spread = [(middle - low).clip(0), (high - middle).clip(0)]
-        shifted = np.array(counts) * 1.03 ** (number - 1.5)  # side by side, so that no bar hides another
+        shifted = np.array(counts) * 1.06 ** (number - 1.5)  # side by side, so that no bar hides another
         axis.errorbar(shifted, middle, spread, fmt=LINES[name], markersize=4, capsize=2, label=name, color=f"C{number}")
-    floor = next(iter(next(iter(points.values())).values()))["floor"]
-    axis.axhline(floor, color="0.4", linestyle=":", label="real images")
+    real = next(iter(next(iter(points.values())).values()))
+    if "floor_low" in real:
+        axis.axhspan(real["floor_low"], real["floor_high"], color="0.5", alpha=0.15, linewidth=0)
+    axis.axhline(real["floor"], color="0.4", linestyle=":", label="real images")
     axis.set(xscale="log", yscale="log")
+    name_counts(axis, sorted({count for values in points.values() for count in values}))
+    axis.set_yticks((0.2, 0.5, 1, 2, 5), ("0.2", "0.5", "1", "2", "5"))
+    axis.yaxis.set_minor_locator(plt.NullLocator())
     axis.legend()
     return closed(figure)
+
+
+def name_counts(axis: Axes, counts: Sequence[int]) -> None:
+    """Ticks of a logarithmic axis at the counts that were measured, and nowhere else."""
+    axis.set_xticks(counts, [str(count) for count in counts])
+    axis.xaxis.set_minor_locator(plt.NullLocator())
 
 
 def symptoms(x: Tensor, correct: Tensor) -> tuple[str, str, str]:

@@ -218,8 +218,15 @@ def against_evaluations(points: Mapping[str, Sequence[tuple[int, float]]], floor
     for (name, values), style in zip(points.items(), ("o-", "^-.", "s--"), strict=True):
         axis.loglog(*zip(*values, strict=True), style, markersize=4, label=name)
     axis.axhline(floor, color="0.4", linestyle=":", label="exact samples")
+    name_counts(axis, [count for count, _ in next(iter(points.values()))])
     axis.legend()
     return closed(figure)
+
+
+def name_counts(axis: Axes, counts: Sequence[int]) -> None:
+    """Ticks of a logarithmic axis at the counts that were measured, and nowhere else."""
+    axis.set_xticks(counts, [str(count) for count in counts])
+    axis.xaxis.set_minor_locator(plt.NullLocator())
 
 
 def likelihoods(true: Tensor, found: Mapping[int, Tensor]) -> Figure:
@@ -232,6 +239,7 @@ def likelihoods(true: Tensor, found: Mapping[int, Tensor]) -> Figure:
     errors = [float((value - true).abs().max()) for value in found.values()]
     right.loglog(list(found), errors, "o-", markersize=4)
     right.set(xlabel="steps", ylabel="largest error in nats")
+    name_counts(right, list(found))
     return closed(figure)
 
 
