@@ -66,10 +66,15 @@ class Verdict:
     label: str
     killed: list[Perturbation]
     survived: list[Perturbation]
+    holds: bool = True
 
     @property
     def problem(self) -> str | None:
         """Why the check of this equation is not good enough, or None."""
+        if not self.holds:
+            return (
+                f"{self.label}: the check fails as it stands, so nothing follows from its failing when it is perturbed"
+            )
         if self.survived:
             return f"{self.label}: the check does not notice that {self.survived[0].claimed}  became  {self.survived[0].changed}"
         if len(self.killed) < ENOUGH:
@@ -78,7 +83,11 @@ class Verdict:
 
 
 def verdict(check: Check, label: str, most: int = MOST) -> Verdict:
-    """Try up to `most` perturbations of an equation, of as many kinds as there are."""
+    """Try up to `most` perturbations of an equation, of as many kinds as there are, after the check itself."""
+    try:
+        check.function()
+    except Exception:
+        return Verdict(label, [], [], holds=False)
     killed, survived = [], []
     for perturbation in spread(perturbations(check, label)):
         outcome = perturbation.outcome()

@@ -24,7 +24,6 @@ def verdict_of(tmp_path: Path, body: str, name: str = "chapter") -> Verdict:
     file.parent.mkdir(exist_ok=True)
     file.write_text(HEAD + dedent(body))
     (check,) = checks_in(file)
-    check.function()
     return verdict(check, check.labels[0], most=10**6)
 
 
@@ -59,6 +58,13 @@ def test_a_tautology_survives_and_is_reported(tmp_path: Path, body: str) -> None
     found = verdict_of(tmp_path, f'@proves("eq-area")\ndef tautology():\n    r = 0.7\n    {body}\n')
     assert found.survived
     assert found.problem is not None and "does not notice" in found.problem
+
+
+def test_a_check_that_fails_by_itself_kills_nothing(tmp_path: Path) -> None:
+    found = verdict_of(
+        tmp_path, '@proves("eq-area")\ndef wrong():\n    r = 0.7\n    assert_close(area(r), claim(math.pi * r))\n'
+    )
+    assert found.killed == [] and found.problem is not None and "fails as it stands" in found.problem
 
 
 def test_a_check_that_is_blind_to_signs_is_reported(tmp_path: Path) -> None:
