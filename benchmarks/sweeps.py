@@ -23,10 +23,10 @@ from torch import Tensor
 
 from benchmarks.record import machine, write
 from course_lib.data import sets
-from course_lib.data.images import to_bytes
+from course_lib.data.images import to_bytes, to_unit
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import PREDICTIONS, denoiser
-from course_lib.evaluation.evaluate import entry, floors, measure, with_floor
+from course_lib.evaluation.evaluate import alike, entry, floors, measure, with_floor
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.intervals import Measured, cut, measured
 from course_lib.evaluation.reference import CLASSIFIERS, Reference, load_reference
@@ -139,7 +139,12 @@ def remedies() -> Sweep:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
             return last(sample(ddim(ways[way](labels), process), x, schedule.grid(20)))
 
-    settings: dict[str, Draw] = {way: partial(drawn, way=way) for way in ways}
+    def real(labels: Tensor, generator: torch.Generator) -> Tensor:
+        images, classes = sets.load("cifar10", "test")
+        order = torch.randperm(len(images), generator=generator)
+        return to_unit(images[order[alike(classes[order], labels)][labels.argsort().argsort()]])
+
+    settings: dict[str, Draw] = {way: partial(drawn, way=way) for way in ways} | {"real test images": real}
     strong = "scale 8, clipped"
     return Sweep("cifar10", balanced=True, settings=settings, pairs=[(way, strong) for way in ways if way != strong])
 

@@ -268,10 +268,12 @@ def test_recall_and_coverage_without_some_rows_are_those_of_the_others() -> None
 
 @pytest.mark.parametrize("balanced", [False, True])
 def test_intervals_hold_the_mean_over_other_draws_of_a_known_model_in_nineteen_of_twenty_cases(balanced: bool) -> None:
-    """0.87 of 100 is three standard deviations below 0.95; a recall interval that resampled real rows only held it in 80."""
+    """Of 100 intervals, 87 is more than three standard deviations below 95. An interval of recall that resamples the real rows alone
+    holds the mean as often here, but by luck: it is shorter than four standard deviations between draws, and that is asked, too.
+    """
     sets = 100
     found = covered(World(100), MODELS["too alike"], balanced, sets, 300)
-    for key, (inside, _) in found.items():
-        assert inside >= 0.87 * sets, (key, inside)
+    for key, (inside, length) in found.items():
+        assert inside >= 0.87 * sets and length > 0.9, (key, inside, length)
     for key in ("precision", "density"):  # those of independent rows are not too wide either
-        assert 0.85 < found[key][1] < 1.2, (key, found[key])
+        assert found[key][1] < 1.2, (key, found[key])
