@@ -111,4 +111,6 @@ def sweep(found: Mapping[float, Mapping[str, Mapping[str, float]]]) -> Figure:
         axis.set_xticks(range(len(scales)), [f"{s:g}" for s in scales], fontsize="x-small")
         axis.set(xlabel="scale", title=name.replace("frechet", "Fréchet"))
     axes[1].set_yscale("log")
+    floor = found[scales[0]]["frechet distance"]
+    axes[1].axhspan(floor["floor_low"], floor["floor_high"], color="0.5", alpha=0.3, linewidth=0)
     return closed(figure)

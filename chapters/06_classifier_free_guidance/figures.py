@@ -109,8 +109,9 @@ def sweeps(models: Mapping[str, Mapping[float, Measured]]) -> Figure:
             spread = [(middle - low).clip(0), (high - middle).clip(0)]
             axis.errorbar(scales, middle, spread, fmt="o-", markersize=3, capsize=2)
             axis.set(xlabel="scale", title=f"{model}: {name.replace('frechet', 'Fréchet')}")
-        floor = found[scales[0]]["frechet distance"]["floor"]
-        line[1].axhline(floor, color="0.4", linestyle=":", label="real images")
+        floor = found[scales[0]]["frechet distance"]
+        band = (floor["floor_low"], floor["floor_high"])
+        line[1].axhspan(*band, color="0.5", alpha=0.3, linewidth=0, label="real images")
         line[1].set_yscale("log")
         line[1].legend(fontsize="small")
         recall, precision = ([found[s][name]["value"] for s in scales] for name in ("recall", "precision"))
