@@ -97,10 +97,11 @@ def classifier() -> Sweep:
 
 
 def steps_and_from_one(settings: Iterable[str]) -> list[tuple[str, str]]:
-    """Each scale and the one before it, and each and scale 1."""
+    """Each scale and the one before it, and each larger one and scale 1."""
     names = list(settings)
-    from_one = [(name, "scale 1") for name in names if name != "scale 1"]
-    return list(dict.fromkeys([(after, before) for before, after in pairwise(names)] + from_one))
+    steps = [(after, before) for before, after in pairwise(names)]
+    from_one = [(name, "scale 1") for name in names[names.index("scale 1") + 1 :]]
+    return list(dict.fromkeys(steps + from_one))
 
 
 def free_scales(model: str, steps: int) -> Sweep:
@@ -211,14 +212,17 @@ def measure_setting(drawn: Drawn, reference: Reference) -> dict[str, Measured]:
 
 
 def measure_sweep(sweep: Sweep, folder: Path, n: int) -> dict[str, Any]:
-    """Metrics and differences of what was drawn of a sweep, as the ledger holds them, and the minutes of the drawing."""
+    """Metrics and differences of what was drawn of a sweep, as the ledger holds them, and the seconds that the drawing took."""
     reference, wanted = load_reference(sweep.dataset), n // BATCH
     have = {name: min(wanted, batches_of(folder, name)) for name in sweep.settings}
     kept: dict[tuple[str, int], dict[str, Measured]] = {}
+    seconds: dict[str, float] = {}
 
     def of(name: str, batches: int) -> dict[str, Measured]:
         if (name, batches) not in kept:
-            kept[name, batches] = measure_setting(read(folder, name, batches), reference)
+            drawn = read(folder, name, batches)
+            seconds[name] = max(drawn.seconds, seconds.get(name, 0))
+            kept[name, batches] = measure_setting(drawn, reference)
         return kept[name, batches]
 
     labels = torch.arange(n) % sets.CLASSES if sweep.balanced else None
@@ -234,9 +238,10 @@ def measure_sweep(sweep: Sweep, folder: Path, n: int) -> dict[str, Any]:
         batches = min(have[one], have[other])
         if batches:
             for key, found in of(one, batches).items():
-                estimate = entry(found.minus(of(other, batches)[key]).interval())
-                differences[f"{one} - {other}: {key}"] = {**estimate, "n": batches * BATCH}
-    return {"metrics": metrics, "differences": differences}
+                change = found.minus(of(other, batches)[key])
+                if change.error > 0:  # else leaving out shows no difference, and says nothing of how large it may be
+                    differences[f"{one} - {other}: {key}"] = {**entry(change.interval()), "n": batches * BATCH}
+    return {"metrics": metrics, "differences": differences, "seconds": sum(seconds.values())}
 
 
 def batches_of(folder: Path, setting: str) -> int:
@@ -262,7 +267,8 @@ def main() -> None:
             print(line, flush=True)
         return
     found = measure_sweep(sweep, folder, arguments.n)
-    options = {"n": arguments.n, "seed": 0, **machine()}
+    options = {"n": arguments.n, "seed": 0, "bf16": bf16_is_fast(torch.device("cpu")), **machine()}
+    started -= found["seconds"]
     path = arguments.out / f"sweep-{arguments.sweep}.json"
     write(path, f"sweep: {arguments.sweep}", options, found["metrics"], started, differences=found["differences"])
 
