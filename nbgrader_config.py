@@ -51,10 +51,10 @@ def configure(c: Any) -> None:
         "highlight_code": "autograder.exchange.nbgrader.highlighted",
         "markdown2html": "autograder.exchange.formulas.markdown_to_html",
     }
+    c.HTMLExporter.preprocessors = ["autograder.exchange.given_back.WhatCounts"]  # in the formgrader, too
     c.GenerateFeedback.exporter_class = "autograder.exchange.given_back.Feedback"
     c.GenerateFeedback.preprocessors = [
         "nbgrader.preprocessors.GetGrades",
-        "autograder.exchange.given_back.WhatCounts",
         "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
     ]
     c.ExportApp.plugin_class = "autograder.exchange.export.Csv"

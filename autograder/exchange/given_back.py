@@ -1,4 +1,4 @@
-"""nbgrader's page of feedback: its list of scores names the tasks, and leaves out the public checks, which give no points."""
+"""nbgrader's pages: scores stand where there are points, and not at the public checks; in the feedback their list names the tasks."""
 
 import re
 from typing import Any

@@ -556,6 +556,31 @@ def test_messages_reach_the_feedback_and_scripts_do_not(term: Term) -> None:
     assert active(page) == active((term.path("feedback", "ada") / "topic.html").read_text())
 
 
+FORMGRADER = """
+import sys
+from nbconvert.exporters import HTMLExporter
+from nbgrader.server_extensions.formgrader import handlers
+from traitlets.config.loader import PyFileConfigLoader
+from autograder.assignment.source import read_assignment
+config = PyFileConfigLoader("nbgrader_config.py", sys.argv[1]).load_config()
+config.HTMLExporter.template_name = "formgrade"
+config.HTMLExporter.extra_template_basedirs = [handlers.template_path]
+about = dict.fromkeys(("submission_id", "notebook_id", "assignment_id", "base_url", "student", "notebook_path"), "x")
+about |= {"index": 0, "total": 1, "last_name": None, "first_name": None, "metadata": {"name": "topic"}}
+print(HTMLExporter(config=config).from_notebook_node(read_assignment("a01").solved(), about)[0])
+"""
+
+
+def test_the_formgrader_shows_scores_where_there_are_points(tmp_path: Path) -> None:
+    """And not at the public checks, which nbgrader grades with 0 points so that Validate looks at them."""
+    command = [sys.executable, "-c", FORMGRADER, str(ROOT)]
+    world = {**os.environ, "COURSE_TERM": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    page = subprocess.run(command, env=world, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r'<input class="score tabbable" id="(\w+)"', page) == [
+        name if name in A01.by_hand else f"grade_{name}" for name in A01.points
+    ]
+
+
 def active(page: str) -> Counter[str]:
     """Everything in a page that can act or load: how often each such tag, attribute and address stands in it."""
     found: Counter[str] = Counter()
