@@ -5,7 +5,7 @@ from torch import Tensor
 
 from course_lib.nets.norms import ChannelNorm
 from course_lib.nets.unet import UNet
-from course_lib.pages.proofs import assert_close, proves
+from course_lib.pages.proofs import assert_close, claim, defines
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -13,23 +13,26 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@proves("eq-ddpm-channel-norm")
+@defines("eq-ddpm-channel-norm")
 def channel_norm() -> None:
-    """The library's norm against the formula."""
-    x = draw(2, 8, 4, 4)
-    centred = x - x.mean(1, keepdim=True)
-    assert_close(ChannelNorm()(x), centred / centred.square().mean(1, keepdim=True).sqrt(), 1e-4)
+    """The library's norm is the one defined."""
+    h = 3 * draw(2, 8, 4, 4) + 0.5
+    C = h.shape[1]
+    m = claim(h.sum(1, keepdim=True) / C)
+    v = claim(((h - m) ** 2).sum(1, keepdim=True) / C)
+    assert_close(ChannelNorm()(h), claim((h - m) / v.sqrt()), 1e-4)
 
 
-@proves("eq-ddpm-input-gain")
+@defines("eq-ddpm-input-gain")
 def input_gain() -> None:
     """The network's output with the gain g(t) and without it differ by g(t) x_t, for random weights."""
     torch.manual_seed(0)
     network, x, t = UNet(width=8, multipliers=(1, 2), attention=(1,)), draw(2, 1, 8, 8), torch.tensor([3, 170])
     for layer in (network.last, network.input_gain):
         torch.nn.init.normal_(layer.weight, std=0.1)
-    gain = network.input_gain(torch.nn.functional.silu(network.condition(t)))
+    gain = network.input_gain(torch.nn.functional.silu(network.condition(t)))[:, :, None, None]
     whole = network(x, t).detach()
     torch.nn.init.zeros_(network.input_gain.weight)
-    assert_close(whole, (network(x, t) + gain[:, :, None, None] * x).detach(), 1e-5)
+    plain = network(x, t)
+    assert_close(whole, claim(plain + gain * x).detach(), 1e-5)
     assert gain.abs().min() > 1e-3 and float((gain[0] - gain[1]).abs().detach()) > 1e-3

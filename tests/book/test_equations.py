@@ -6,6 +6,7 @@ import pytest
 
 from course_lib.pages.proofs import defines, proves
 from equations import Check, Equation, book_checks, book_equations, equations_in, report
+from exercises import answer_problems
 from perturbations import verdict
 
 CHECKS = book_checks()
@@ -17,12 +18,13 @@ def test_check_holds(check: Check) -> None:
     check.function()
 
 
-MARKED = [(label, check) for label, check in CLAIMS if "claim(" in check.source]
-
-
-@pytest.mark.parametrize(("label", "check"), MARKED, ids=[label for label, _ in MARKED])
+@pytest.mark.parametrize(("label", "check"), CLAIMS, ids=[label for label, _ in CLAIMS])
 def test_check_fails_where_its_claim_is_changed(label: str, check: Check) -> None:
     assert verdict(check, label).problem is None
+
+
+def test_every_number_in_a_solution_is_checked() -> None:
+    assert answer_problems(CHECKS) == []
 
 
 def test_every_equation_is_labelled_and_checked() -> None:
@@ -79,7 +81,7 @@ def test_parser_finds_every_display_equation_wherever_it_stands() -> None:
 def marked(mark, *labels: str) -> Check:
     function = mark(*labels)(lambda: None)
     kind = "proves" if mark is proves else "defines"
-    return Check(kind, labels, function, Path(__file__), 1, "")
+    return Check(kind, labels, function, Path(__file__), 1, "def check(): ...")
 
 
 def test_report_names_what_is_wrong() -> None:
