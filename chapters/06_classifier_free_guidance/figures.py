@@ -107,7 +107,9 @@ def sweeps(models: Mapping[str, Mapping[float, Measured]]) -> Figure:
         for axis, name in zip(line, ("accuracy", "frechet distance"), strict=False):
             middle, low, high = (np.array([found[s][name][part] for s in scales]) for part in ("value", "low", "high"))
             spread = [(middle - low).clip(0), (high - middle).clip(0)]
-            axis.errorbar(scales, middle, spread, fmt="o-", markersize=3, capsize=2)
+            places = range(len(scales))  # side by side, since half of the scales lie between 1 and 2
+            axis.errorbar(places, middle, spread, fmt="o-", markersize=3, capsize=2)
+            axis.set_xticks(places, [f"{s:g}" for s in scales], fontsize="x-small", rotation=60)
             axis.set(xlabel="scale", title=f"{model}: {name.replace('frechet', 'Fréchet')}")
         floor = found[scales[0]]["frechet distance"]
         band = (floor["floor_low"], floor["floor_high"])
@@ -117,6 +119,8 @@ def sweeps(models: Mapping[str, Mapping[float, Measured]]) -> Figure:
         recall, precision = ([found[s][name]["value"] for s in scales] for name in ("recall", "precision"))
         line[2].plot(recall, precision, "o-", markersize=3)
         for scale, x, y in zip(scales, recall, precision, strict=True):
+            if scale in (1.1, 1.3):
+                continue  # too near to the next
             line[2].annotate(f"{scale:g}", (x, y), (3, 3), textcoords="offset points", fontsize="x-small")
         line[2].set(xlabel="recall", ylabel="precision", title="trade-off")
     return closed(figure)
