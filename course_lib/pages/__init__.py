@@ -1,1 +1,1 @@
-"""What the book's pages use: figures, animations, and marks for checked equations."""
+"""What the pages of the book and the assignments use: figures, animations, marks for checked equations, and what a check says."""
