@@ -8,12 +8,19 @@ from sphinx.application import Sphinx
 
 REPAIRS = [
     # The bibliography calls itself a list of citations and each entry a paragraph; a group of paragraphs needs no role.
-    (re.compile(r'(<div class="citation"[^>]*?) role="doc-biblioentry"'), r"\1"),
-    (re.compile(r'(<div[^>]*class="[^"]*citation-list[^"]*"[^>]*?) role="list"'), r"\1"),
-    (re.compile(r'(<div[^>]*?) role="doc-bibliography"'), r"\1"),
+    (re.compile(r' role="list"(?= class="citation-list")| role="doc-biblioentry"'), ""),
     # The corner of a table with named rows is empty on purpose.
     (re.compile(r"<th(?P<rest>[^>]*)>(?:<p>)?\s*(?:</p>)?</th>"), r"<td\g<rest>></td>"),
 ]
+
+# A long signature has its parameters on lines of their own, in a list of definitions that define nothing.
+LINES = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL)
+
+
+def as_lines(match: re.Match[str]) -> str:
+    """The parameters of a signature, each in a line."""
+    lines = match[1].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
+    return f'<span class="sig-lines">{lines}</span>'
 
 
 def move_space(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -31,6 +38,7 @@ def repair(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     if "body" in context:
         for wrong, right in REPAIRS:
             context["body"] = wrong.sub(right, context["body"])
+        context["body"] = LINES.sub(as_lines, context["body"])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

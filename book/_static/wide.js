@@ -1,22 +1,36 @@
 // Where a formula, a table or a block of code is wider than its box: fade the side where it goes on, and let the keyboard scroll it.
 (() => {
   const WIDE = ".math-scroll, .bd-article pre, .pst-scrollable-table-container, .table-container, .bd-article figure, .bd-article a.image-reference, .text_html, .scrolls";
-  const names = { PRE: "code", FIGURE: "figure" };
   const look = (box) => {
     const beyond = box.scrollWidth - box.clientWidth;
     const scrolls = beyond > 1 && getComputedStyle(box).overflowX !== "visible";
     box.classList.toggle("goes-on-right", scrolls && box.scrollLeft < beyond - 1);
     box.classList.toggle("goes-on-left", scrolls && box.scrollLeft > 1);
-    if (scrolls && !box.hasAttribute("tabindex")) {
+    if (scrolls && !box.hasAttribute("tabindex") && !box.matches("mjx-container, figure, a")) {
       box.tabIndex = 0;
       box.dataset.wide = "";
       box.setAttribute("role", "region");
-      box.setAttribute("aria-label", `wide ${names[box.tagName] || (box.classList.contains("math-scroll") ? "formula" : "table")}, scrolls sideways`);
+      box.setAttribute("aria-label", `wide ${box.tagName === "PRE" ? "code" : box.classList.contains("math-scroll") ? "formula" : "table"}, scrolls sideways`);
     } else if (!scrolls && "wide" in box.dataset) {
       for (const name of ["tabindex", "data-wide", "role", "aria-label"]) box.removeAttribute(name);
     }
   };
+  // On a phone a formula in the text may be wider than the column, too; it is looked at once it is near and typeset.
+  const inText = () => {
+    if (!matchMedia("(max-width: 480px)").matches) return;
+    const near = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const formula = isIntersecting && target.querySelector("mjx-container:has(mjx-math)");
+        if (!formula) continue;
+        near.unobserve(target);
+        look(formula);
+        formula.addEventListener("scroll", () => look(formula), { passive: true });
+      }
+    }, { threshold: [0, 1] });
+    for (const formula of document.querySelectorAll("span.math")) near.observe(formula);
+  };
   const start = () => {
+    inText();
     const sizes = new ResizeObserver((entries) => {
       for (const box of new Set(entries.map((entry) => entry.target.closest("[data-watched]")))) if (box) look(box);
     });
