@@ -1,4 +1,4 @@
-"""Put a mark beside each labelled equation that leads to its check, and write the page that lists all equations."""
+"""Put a mark beside each labelled equation that leads to its check, write the page that lists all equations, and count them."""
 
 from typing import Any
 
@@ -6,10 +6,12 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from equations import ROOT, Check, Equation, book_checks, book_equations
+from equations import ROOT, Check, Equation, book_checks, book_equations, report
 from pages import page_file, page_names
+from perturbations import ENOUGH, MOST
 
 INDEX = "book/equations"
+COUNTING = (INDEX, "book/index")  # the pages that say how many equations there are
 WORDS = {
     "proves": ("checked", "This equation is proved by a program. Read it."),
     "defines": ("definition", "This equation is a definition. See it in the list of equations."),
@@ -37,6 +39,40 @@ def add_marks(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         wrapper = nodes.container(classes=["checked-equation"])
         block.replace_self(wrapper)
         wrapper += [block, nodes.raw("", mark, format="html")]
+
+
+def kind_of(check: Check | None) -> str:
+    """What an equation is, in words."""
+    if check is None:
+        return "unchecked"
+    if check.kind == "proves":
+        return "proved"
+    return "definition, with which the library is compared" if check.runs else "definition"
+
+
+def counts() -> dict[str, int]:
+    """How many equations the book has of each kind, and how often each claim is perturbed at least and at most."""
+    found = report(book_equations(), book_checks())
+    labelled = found.proved + found.defined + found.unchecked
+    return {
+        "labelled": len(labelled),
+        "proved": len(found.proved),
+        "definitions": len(found.defined),
+        "compared": len(found.compared),
+        "enough": ENOUGH,
+        "most": MOST,
+    }
+
+
+def equation_count(
+    name: str, rawtext: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = None
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """The role `{equation-count}`: one of the words of `counts()`, as a number."""
+    found = counts()
+    if text not in found:
+        message = inliner.reporter.error(f"{rawtext}: the counts are {', '.join(found)}", line=lineno)
+        return [inliner.problematic(rawtext, rawtext, message)], [message]
+    return [nodes.Text(str(found[text]))], []
 
 
 def page_title(text: str) -> str:
@@ -69,11 +105,11 @@ class EquationList(SphinxDirective):
     def entry(self, equation: Equation, check: Check | None) -> nodes.container:
         """One equation: where it is, what it says, and the program that checks it."""
         entry = nodes.container(classes=["equation-entry"], ids=[f"check-{equation.label}"])
-        kind = {"proves": "proved", "defines": "definition"}[check.kind] if check else "unchecked"
+        kind = kind_of(check)
         line, _ = self.parse_inline(f"{{eq}}`{equation.label}` · {kind} · `{equation.label}`")
         entry += nodes.paragraph("", "", *line)
         entry += nodes.math_block(equation.tex, equation.tex, nowrap=False, number=None)
-        if check is not None and check.kind == "proves":
+        if check is not None and check.runs:
             code = nodes.literal_block(check.source, check.source, language="python")
             summary = f"{check.file.relative_to(ROOT)}, line {check.line}"
             entry += nodes.raw("", f"<details><summary>{summary}</summary>", format="html")
@@ -83,13 +119,15 @@ class EquationList(SphinxDirective):
 
 
 def reread_index(app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
-    """The list of equations follows every page."""
-    return [INDEX] if INDEX in env.found_docs and (added | changed | removed) - {INDEX} else []
+    """The list of equations and the pages that count them follow every page."""
+    counting = {page for page in COUNTING if page in env.found_docs}
+    return sorted(counting) if (added | changed | removed) - counting else []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.add_directive("equation-list", EquationList)
+    app.add_role("equation-count", equation_count)
     app.connect("doctree-resolved", add_marks)
     app.connect("env-get-outdated", reread_index)
     return {"parallel_read_safe": True, "version": "1"}

@@ -1,5 +1,7 @@
 """Every equation of the book is labelled and checked, every check holds, and it fails where its claim is changed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from equations import Check, Equation, book_checks, book_equations, equations_in
 from exercises import answer_problems
 from perturbations import verdict
 
+EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
 CHECKS = book_checks()
 CLAIMS = [(label, check) for check in CHECKS if check.runs for label in check.labels]
 
@@ -110,3 +113,20 @@ def test_a_check_needs_labels() -> None:
         proves("closed-form")
     with pytest.raises(ValueError, match="one or more"):
         defines()
+
+
+def test_pages_count_and_list_the_equations(tmp_path: Path) -> None:
+    (tmp_path / "index.md").write_text(
+        "# Page\n\n{equation-count}`labelled` are {equation-count}`proved` and {equation-count}`definitions`.\n\n"
+        "$$\nx = 1\n$$ (eq-one)\n"
+    )
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path[:0] = [{str(EXTENSIONS)!r}]\nextensions = ['myst_parser', 'checked_equations']\n"
+        "myst_enable_extensions = ['dollarmath']\n"
+    )
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "text", str(tmp_path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = report(book_equations(), CHECKS)
+    proved, defined = len(found.proved), len(found.defined)
+    assert f"{proved + defined} are {proved} and {defined}." in (tmp_path / "out" / "index.txt").read_text()
