@@ -4,6 +4,7 @@ import html
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -87,6 +88,7 @@ def add_citation(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def configure(app: Sphinx, config: Any) -> None:
     """The version at the foot of each page, and a page for addresses that lead nowhere."""
     config.html_theme_options["extra_footer"] = f"<p>Version {version()}. Text CC BY 4.0, code MIT.</p>"
+    config.html_context["site_path"] = urlsplit(config.html_baseurl).path or "/"
     config.html_additional_pages = {**config.html_additional_pages, "404": "404.html"}
 
 

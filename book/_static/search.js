@@ -11,7 +11,7 @@
   };
   const PHRASES = [
     [/gradient of (the )?log/g, "score"], [/log likelihood/g, "likelihood"], [/score function/g, "score"], [/negative prompts?/g, "negative label"],
-    [/sqrt\s*\(?/g, "square root of "], [/(\d)\s*-\s*(?=[a-z])/g, "$1 minus "], [/u[- ]?nets?\b/g, "unet u net"], [/x[-_ ]?0\b/g, "x0"], [/reverse sde/g, "reverse sde time"],
+    [/^\s*install\w*\s*$/, "run it on your own machine"], [/^\s*(eta|η)\s*$/, "eta ddim ddpm"], [/sqrt\s*\(?/g, "square root of "], [/(\d)\s*-\s*(?=[a-z])/g, "$1 minus "], [/u[- ]?nets?\b/g, "unet u net"], [/x[-_ ]?0\b/g, "x0"], [/reverse sde/g, "reverse sde time"],
   ];
   const GREEK = Object.fromEntries("α alpha β beta γ gamma δ delta ε epsilon ϵ epsilon ζ zeta η eta θ theta κ kappa λ lambda μ mu ν nu ξ xi π pi ρ rho σ sigma τ tau φ phi ϕ phi χ chi ψ psi ω omega".split(" ").flatMap((w, n, all) => (n % 2 ? [] : [[w, all[n + 1]]])));
 

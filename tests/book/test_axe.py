@@ -11,7 +11,7 @@ from serving import FLAGS, served
 
 from pages import page_names
 
-PAGES = [f"{name}.html" for name in page_names()] + ["genindex.html", "search.html", "404.html"]
+PAGES = [f"{name}.html" for name in page_names()] + ["genindex.html", "search.html"]
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 RUN = """async (options) => (await axe.run(document, {resultTypes: ["violations"], ...options})).violations
     .filter((found) => ["critical", "serious"].includes(found.impact))

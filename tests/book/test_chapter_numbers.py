@@ -39,7 +39,7 @@ def test_every_number_begins_with_that_of_its_chapter_and_none_is_left_out(html:
 def test_titles_and_menu_show_the_number(html: Path) -> None:
     for page, (_, shown) in numbers(page_names()).items():
         text = (html / f"{page}.html").read_text()
-        title = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)
+        title = re.search(r"<article.*?<h1>(.*?)</h1>", text, re.DOTALL)
         assert title is not None and re.sub("<[^>]*>", "", title[1]).startswith(f"{shown}. ")
     menu = re.search(r'<nav class="bd-links.*?</nav>', (html / "book/history.html").read_text(), re.DOTALL)
     assert menu is not None
