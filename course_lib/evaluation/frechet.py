@@ -1,6 +1,6 @@
 """The Fréchet distance between two sets of features.
 
-Every metric takes optional weights `(N,)`, how often each row counts, so that `intervals.bootstrap` can resample rows without copying them.
+Every metric takes optional weights `(N,)`, how often each row counts, so that `intervals.measured` can leave rows out without copies.
 """
 
 from collections.abc import Callable

@@ -105,33 +105,6 @@ def measured(statistic: Statistic, part_of: Tensor) -> Measured:
     return Measured(statistic(None), torch.tensor(without, dtype=torch.float64))
 
 
-def bootstrap(
-    statistic: Statistic,
-    rows: int,
-    repeats: int = 200,
-    seed: int = 0,
-    groups: Tensor | None = None,
-) -> Estimate:
-    """The statistic of all rows, with a 95 % interval from its values on resampled rows (Efron, 1979).
-
-    Resampling must imitate how the rows were drawn: where the number of each class was fixed, pass the classes as `groups`
-    `(rows,)`, and each is resampled in itself. `statistic` gets weights `(rows,)`, how often each row was drawn, or None for all
-    rows once. The ends are the 2.5 and 97.5 % points of those values, moved so that their mean is the value itself: resampling
-    adds a bias of its own to a metric that is biased in the number of rows, and little to its spread.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    value = statistic(None)
-    kinds = torch.zeros(rows) if groups is None else groups.cpu()
-    parts = [(kinds == kind).nonzero()[:, 0] for kind in kinds.unique()]
-    drawn = [
-        torch.cat([part[torch.randint(0, len(part), (len(part),), generator=generator)] for part in parts])
-        for _ in range(repeats)
-    ]
-    values = torch.tensor([statistic(torch.bincount(chosen, minlength=rows).double()) for chosen in drawn]).double()
-    low, high = (values - values.mean() + value).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    return Estimate(value, min(low, value), max(high, value))
-
-
 def share_interval(value: float, rows: float) -> Estimate:
     """A share of `rows` independent images with its 95 % interval, the score interval of Wilson (1927).
 

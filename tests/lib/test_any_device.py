@@ -188,6 +188,16 @@ def per_schedule(ask: Callable[[Any, Tensor], Any]) -> Callable[[Place], Any]:
     return lambda at: [ask(schedule, at(REAL.double())) for schedule in asked]
 
 
+def reference(at: Place) -> Reference:
+    """A reference of a few rows."""
+    return Reference("", frechet.moments(at(ROWS)), at(ROWS), features.Features(at(MORE_ROWS), at(LOGS)))
+
+
+def sampled(at: Place) -> features.Features:
+    """The features of ten samples."""
+    return features.Features(at(MORE_ROWS), at(LOGS))
+
+
 CALLS: dict[str, Callable[[Place], Any]] = {
     # draws
     "draws.normal": lambda at: draws.normal((3, 2), at.generator, device=at.device),
@@ -321,9 +331,15 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(LOGS), CLASSES, COUNTS
     ),
     "evaluation.evaluate.alike": lambda at: evaluate.alike(at(CLASSES), at(LABELS)),
-    "evaluation.evaluate.estimates": lambda at: evaluate.estimates(
-        Reference("", frechet.moments(at(ROWS)), at(ROWS), features.Features(at(ROWS), at(LOGS))),
-        features.Features(at(MORE_ROWS), at(LOGS)),
+    "evaluation.evaluate.real_draw": lambda at: evaluate.real_draw(reference(at), 5, None, 0)[0],
+    "evaluation.evaluate.real_draw: classes": lambda at: evaluate.real_draw(reference(at), 5, LABELS, 0),
+    "evaluation.evaluate.floors": lambda at: evaluate.floors(reference(at), 8, draws=2),
+    "evaluation.evaluate.statistics": lambda at: {
+        key: statistic(None) for key, statistic in evaluate.statistics(reference(at), sampled(at), at(CLASSES)).items()
+    },
+    "evaluation.evaluate.measure": lambda at: evaluate.measure(reference(at), sampled(at), CLASSES % 2),
+    "evaluation.evaluate.measure: classes on the device": lambda at: evaluate.measure(
+        reference(at), sampled(at), at(CLASSES % 2)
     ),
     "evaluation.features.row_weights": lambda at: features.row_weights(at(ROWS), None),
     "evaluation.features.row_weights: on the CPU": lambda at: features.row_weights(at(MORE_ROWS), COUNTS),
@@ -334,6 +350,8 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "evaluation.frechet.gaussian_frechet_distance": lambda at: frechet.gaussian_frechet_distance(
         frechet.moments(at(ROWS)), frechet.moments(at(MORE_ROWS))
     ),
+    "evaluation.frechet.square_root": lambda at: frechet.square_root(frechet.moments(at(ROWS)).covariance),
+    "evaluation.frechet.frechet_statistic": lambda at: frechet.frechet_statistic(at(ROWS), at(MORE_ROWS))(COUNTS),
     "evaluation.frechet.frechet_distance": lambda at: frechet.frechet_distance(at(ROWS), at(MORE_ROWS)),
     "evaluation.frechet.frechet_distance: moments on the CPU": lambda at: frechet.frechet_distance(
         frechet.moments(ROWS), at(MORE_ROWS)
@@ -342,11 +360,8 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(COLOUR), at(COLOUR.flip(0)), at(Pixels()), at(Pixels())
     ),
     "evaluation.inception.in_colour": lambda at: list(inception.in_colour(at(IMAGES), 4)),
-    "evaluation.intervals.bootstrap": lambda at: intervals.bootstrap(
-        lambda w: classes.effective_classes(at(LOGS), w), 10, repeats=5
-    ),
-    "evaluation.intervals.bootstrap: groups": lambda at: intervals.bootstrap(
-        lambda w: 1.0 if w is None else float(w.square().mean()), 10, repeats=5, groups=at(CLASSES)
+    "evaluation.intervals.measured": lambda at: intervals.measured(
+        lambda w: classes.effective_classes(at(LOGS), w), intervals.cut(10, at(CLASSES))
     ),
     "evaluation.intervals.by_size": lambda at: intervals.by_size(
         lambda rows: float(at(LOGS)[rows].mean()), 10, [4, 8], repeats=3
@@ -357,6 +372,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     ),
     "evaluation.kernel.kernel_statistic": lambda at: kernel.kernel_statistic(at(ROWS), at(MORE_ROWS))(None),
     "evaluation.neighbours.manifold": lambda at: neighbours.manifold(at(ROWS), at(MORE_ROWS)),
+    "evaluation.neighbours.recall_statistic": lambda at: neighbours.recall_statistic(at(ROWS), at(MORE_ROWS))(COUNTS),
+    "evaluation.neighbours.coverage_statistic": lambda at: neighbours.coverage_statistic(at(ROWS), at(MORE_ROWS))(
+        COUNTS
+    ),
     "evaluation.neighbours.radii": lambda at: neighbours.radii(at(ROWS), 2),
     "evaluation.neighbours.copies": lambda at: neighbours.copies(at(IMAGES[:2]), at(IMAGES[2:4]), at(IMAGES[4:])),
     "evaluation.neighbours.Copies.near": lambda at: neighbours.Copies(at(REAL), at(REAL)).near,
@@ -596,6 +615,8 @@ WAITS: dict[str, str] = {
     "evaluation.intervals": NUMBER,
     "evaluation.kernel": NUMBER,
     "evaluation.neighbours.manifold": CHECKED,
+    "evaluation.neighbours.recall_statistic": NUMBER,
+    "evaluation.neighbours.coverage_statistic": NUMBER,
     "evaluation.neighbours.Copies.share": NUMBER,
     "models.store": FILE,
     "models.tensors": FILE,
@@ -612,6 +633,7 @@ WAITS: dict[str, str] = {
 TABLE = "a table is checked and kept on the CPU"
 TIMES = "a sampler's times stay on the CPU"
 NULL = "who uses it brings it to the device"
+KEPT = "a metric is a number, and those without a part are kept on the CPU"
 BESIDE: dict[str, str] = {
     "data.toys": "points are made on the CPU, as data sets are",
     "diffusion.continuous.Continuous.grid": TIMES,
@@ -620,6 +642,9 @@ BESIDE: dict[str, str] = {
     "diffusion.schedules.from_betas": TABLE,
     "diffusion.schedules.from_clipped": TABLE,
     "evaluation.features.features": "the features are kept on the CPU",
+    "evaluation.evaluate.floors": KEPT,
+    "evaluation.evaluate.measure": KEPT,
+    "evaluation.intervals.measured": KEPT,
     "models.asking.asked": NULL,
     "models.tensors.save_tensors": "a file's tensors come to the CPU",
     "nets.conditions.Labels.null": NULL,
@@ -656,11 +681,16 @@ NOT_CALLED: dict[str, str] = {
     **{f"diffusion.schedules.TableSchedule.{name}": TABLE for name in ("T", "beta", "rates")},
     **{
         f"evaluation.evaluate.{name}": MEASURES
-        for name in ("evaluate", "compare", "copied", "on_samples", "on_test_set")
+        for name in (
+            *("evaluate", "compare", "copied", "on_samples", "on_test_set"),
+            *("with_floor", "entry", "within_range", "unmoved"),
+        )
     },
     "evaluation.inception.clip_score": "it needs a network that is not at hand",
     "evaluation.inception.describe": "it takes no tensors",
     "evaluation.intervals.share_interval": "it takes no tensors",
+    "evaluation.intervals.cut": "rows are shuffled on the CPU, the same for every device",
+    "evaluation.intervals.Measured": "what it keeps, `measured` put on the CPU",
     "evaluation.ledger": "it takes no tensors",
     "evaluation.reference": "it reads and writes files; its parts are called here",
     "files": "it takes no tensors",

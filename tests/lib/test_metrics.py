@@ -13,7 +13,7 @@ from course_lib.data.images import to_bytes
 from course_lib.evaluation.classes import classifier_score, effective_classes, label_accuracy
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.frechet import Moments, frechet_distance, moments
-from course_lib.evaluation.intervals import Measured, bootstrap, by_size, cut, measured, share_interval
+from course_lib.evaluation.intervals import Measured, by_size, cut, measured, share_interval
 from course_lib.evaluation.kernel import kernel_distance
 from course_lib.evaluation.neighbours import copies, coverage_statistic, manifold, recall_statistic
 from course_lib.nets.classifier import Classifier
@@ -144,13 +144,6 @@ def test_bias_in_the_number_of_rows_is_seen_where_there_is_one():
         by_size(lambda rows: 0.0, 10, (5, 20))
 
 
-def test_bootstrap_interval_of_a_mean_has_the_known_width():
-    x = normal(400)
-    estimate = bootstrap(lambda w: float(x.mean() if w is None else w @ x / w.sum()), 400, repeats=400)
-    assert math.isclose(estimate.high - estimate.low, 2 * 1.96 * float(x.std()) / 20, rel_tol=0.15)
-    assert estimate.low < estimate.value == float(x.mean()) < estimate.high
-
-
 def test_features_are_what_the_class_is_read_off_and_images_are_rounded_to_bytes():
     torch.manual_seed(0)
     network = Classifier(width=8, multipliers=(1, 2), blocks=1)
@@ -184,19 +177,16 @@ def test_the_interval_of_a_share_holds_the_truth_nineteen_times_in_twenty_and_st
         share_interval(1.01, 50)
 
 
-def test_a_bootstrap_within_groups_has_no_luck_of_counts_and_the_spread_of_a_sample_with_fixed_counts() -> None:
+def test_parts_cut_within_groups_have_no_luck_of_counts() -> None:
     groups = torch.arange(300) % 3
     values = 10.0 * groups + normal(300, seed=5)
 
     def mean(w: torch.Tensor | None) -> float:
         return float(values.mean() if w is None else w @ values / w.sum())
 
-    within, plain = (bootstrap(mean, 300, repeats=400, groups=chosen) for chosen in (groups, None))
-    assert math.isclose((within.high - within.low) / (2 * 1.96), 1 / 300**0.5, rel_tol=0.15)
-    assert math.isclose((plain.high - plain.low) / (2 * 1.96), (1 + 200 / 3) ** 0.5 / 300**0.5, rel_tol=0.15)
-    counts = []
-    bootstrap(lambda w: counts.append(w) or 0.0, 300, repeats=5, groups=groups)
-    assert all(float(w[groups == group].sum()) == 100 for w in counts[1:] for group in range(3))
+    within, plain = (measured(mean, cut(300, chosen)).error for chosen in (groups, None))
+    assert math.isclose(within, 1 / 300**0.5, rel_tol=0.25)
+    assert math.isclose(plain, (1 + 200 / 3) ** 0.5 / 300**0.5, rel_tol=0.25)
 
 
 def test_the_standard_error_of_a_mean_and_of_a_difference_of_rows_that_share_their_noise_is_the_known_one() -> None:
