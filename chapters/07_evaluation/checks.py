@@ -369,9 +369,8 @@ def coverage_of_a_perfect_model() -> None:
 @defines("eq-eval-jackknife")
 def jackknife() -> None:
     """The library's standard error, written out."""
-    without = normal(7)
-    written = 6 / 7 * (without - without.mean()).square().sum()
-    assert_close(Measured(0.0, without).error ** 2, written)
+    without, G = normal(7), 7
+    assert_close(Measured(0.0, without).error ** 2, claim((G - 1) / G * (without - without.mean()).square().sum()))
 
 
 @proves("eq-eval-jackknife-mean")
