@@ -2,7 +2,7 @@
 
 "Real pictures" and each of four models are mixtures of ten Gaussians, one a class, in DIMENSIONS features, whose moments and class
 probabilities are known. Many sets of n samples are drawn from a model. The truth is a metric's mean over all of them, and the
-interval of one set is right where it holds that. Written to results/intervals.json, all models with one machine's one run.
+interval of one set is right where it holds that. Written to results/intervals.json after each model.
 """
 
 import argparse
@@ -79,9 +79,9 @@ def main() -> None:
                     "length": round(length, 3)
                 }
                 print(f"{setting}, {key}: {inside} of {sets}, length {length:.2f}", flush=True)
-    if not arguments.quick:
-        options = {"n": n, "sets": sets, "seed": 0, **machine()}
-        write(arguments.out / "intervals.json", "coverage of 95 % intervals", options, metrics, started)
+            if not arguments.quick:
+                options = {"n": n, "sets": sets, "seed": 0, **machine()}
+                write(arguments.out / "intervals.json", "coverage of 95 % intervals", options, metrics, started)
 
 
 if __name__ == "__main__":
