@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pages import page_names
-from pictures import holds_pixels
+from pictures import size
 from quiz import shuffled
 from tex_words import tex_words
 
@@ -119,8 +120,10 @@ def test_formulas_are_said_in_words(tex: str, words: str) -> None:
     assert tex_words(tex) == words
 
 
-def test_pictures_are_told_from_drawings(tmp_path: Path) -> None:
-    (tmp_path / "plot.svg").write_text("<svg><path d='M0 0'/></svg>")
-    (tmp_path / "digits.svg").write_text("<svg><image href='data:'/></svg>")
-    (tmp_path / "photo.png").write_bytes(b"")
-    assert [holds_pixels(tmp_path / name) for name in ("plot.svg", "digits.svg", "photo.png")] == [False, True, True]
+def test_a_picture_tells_its_size(tmp_path: Path) -> None:
+    (tmp_path / "plot.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="72pt" height="36pt"/>'
+    )
+    (tmp_path / "vague.svg").write_text("<svg><path d='M0 0'/></svg>")
+    Image.new("L", (5, 7)).save(tmp_path / "photo.png")
+    assert [size(tmp_path / name) for name in ("plot.svg", "vague.svg", "photo.png")] == [(96, 48), None, (5, 7)]
