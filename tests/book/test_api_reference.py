@@ -66,7 +66,8 @@ def test_the_built_book_links_both_ways(html: Path) -> None:
             identifier = re.search(
                 rf'id="({re.escape(re.sub("[^a-z0-9]+", "-", label_of(place.page, name)))})"', chapter
             )
-            there = identifier and f"{place.page}.html#{identifier[1]}" in reference
+            address = os.path.relpath(f"{place.page}.html", os.path.dirname(file))
+            there = identifier and f'"{address}#{identifier[1]}"' in reference
             back = re.search(rf'href="[^"]*{re.escape(Path(file).name)}#{re.escape(anchor)}"', chapter)
             if not (there and back):
                 lost.append((name, place.page, bool(there), bool(back)))
