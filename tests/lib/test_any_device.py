@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 import course_lib
 from course_lib import draws, types
-from course_lib.data import images, toys
+from course_lib.data import images, ink, toys
 from course_lib.diffusion import bound, continuous, exact, gaussian, losses, predictions, schedules
 from course_lib.evaluation import classes, evaluate, features, frechet, inception, intervals, kernel, neighbours
 from course_lib.evaluation.reference import Reference
@@ -225,6 +225,8 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "data.images.shifted": lambda at: images.shifted(at(IMAGES), 2, at.generator),
     "data.images.flipped": lambda at: images.flipped(at(IMAGES), at.generator),
     "data.images.dequantised": lambda at: images.dequantised(at(BYTES), at.generator),
+    "data.ink.written": lambda at: ink.written(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
+    "data.ink.read": lambda at: ink.read(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
     **{f"data.toys.{name}": lambda at, toy=toy: toy(8, at.generator) for name, toy in toys.TOY_SETS.items()},
     # diffusion.bound
     "diffusion.bound.Bound.total": lambda at: bound.Bound(*at((WIDE[0], WIDE, WIDE[1]))).total,
@@ -675,6 +677,7 @@ RECIPES = (
 )
 NOT_CALLED: dict[str, str] = {
     "data.download": "it reads files, and no tensors",
+    "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
     "data.sets": "it reads files: what comes from one lies on the CPU",
     "diffusion.continuous.Interpolated.T": "a number",
     **{f"diffusion.schedules.{name}": "a table is built on the CPU, from numbers" for name in BUILDERS},
