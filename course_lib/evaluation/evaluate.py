@@ -139,7 +139,7 @@ def alike(classes: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
 
 
 def real_draw(reference: Reference, n: int, labels: Tensor | None, seed: int) -> tuple[Features, Tensor | None]:
-    """Real test images drawn as samples are: n of them at random, or as many of each class as `labels` has, with their classes."""
+    """Real test images drawn as samples are: n at random, or as many of each class as `labels` `(N,)` has, with their classes `(N,)`."""
     if labels is None:
         rows = torch.randperm(len(reference.test.vectors), generator=torch.Generator().manual_seed(seed))[:n]
         return reference.test[rows], None
@@ -149,7 +149,10 @@ def real_draw(reference: Reference, n: int, labels: Tensor | None, seed: int) ->
 
 
 def floors(reference: Reference, n: int, labels: Tensor | None = None, draws: int = 10) -> dict[str, Measured]:
-    """What real test images get: the mean of each metric over several draws, with the standard error of one."""
+    """What real test images get: the mean of each metric over several draws, with the standard error of one.
+
+    Where `labels` `(N,)` are given, each draw has as many images of each class as they have.
+    """
     found = [real_draw(reference, n, labels, seed) for seed in range(draws)]
     values = [{key: value(None) for key, value in statistics(reference, each).items()} for each, _ in found]
     one = measure(reference, *found[0])
@@ -167,7 +170,10 @@ def measure(reference: Reference, found: Features, labels: Tensor | None = None,
 
 
 def statistics(reference: Reference, found: Features, labels: Tensor | None = None) -> dict[str, Statistic]:
-    """The metrics of one set of features against the training set's, as functions of the rows' weights."""
+    """The metrics of one set of features against the training set's, as functions of the rows' weights `(N,)`.
+
+    `labels` `(N,)` are the classes that were asked for; where they are given, so is the accuracy.
+    """
     vectors, log_probs = found
     real = reference.train_vectors[: len(vectors)]
     near = manifold(real, vectors)

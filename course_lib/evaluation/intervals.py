@@ -100,7 +100,7 @@ def cut(rows: int, groups: Tensor | None = None, parts: int = PARTS, seed: int =
 
 
 def measured(statistic: Statistic, part_of: Tensor) -> Measured:
-    """A statistic of all rows, and with each part of the `cut` left out."""
+    """A statistic of all rows, and with each part of the `cut` left out: `part_of` `(N,)` says to which part a row belongs."""
     without = [statistic((part_of != part).double()) for part in part_of.unique()]
     return Measured(statistic(None), torch.tensor(without, dtype=torch.float64))
 

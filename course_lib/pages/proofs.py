@@ -44,7 +44,10 @@ def claim(value: Value, *labels: str) -> Value:
 
 
 def equivalent(changed: str, because: str) -> Callable[[Check], Check]:
-    """Say that a claim that reads `changed` is the same claim, so that no check can tell them apart, and why."""
+    """Say that a claim that reads `changed` is the same claim, so that no check can tell them apart.
+
+    Raises ValueError unless it is told why.
+    """
     if not because:
         raise ValueError("say why the two claims are the same")
 
