@@ -4,24 +4,28 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 
-class Hidden(MetaPathFinder):
-    """Finds nothing, and says so at once, for the modules whose names it was given."""
+class Without:
+    """A finder of modules that does not find those of some names, as if they were not installed."""
 
-    def __init__(self, names: list[str]) -> None:
-        self.names = frozenset(names)
+    def __init__(self, finder: Any, names: frozenset[str]) -> None:
+        self.finder, self.names = finder, names
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """Refuse a hidden module and all below it; leave the rest to others."""
-        if fullname.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(
-                f"No module named {fullname!r} where the package alone is installed (it is here, and hidden)",
-                name=fullname,
-            )
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where a module is, or None where it is hidden. To raise here would stop those who only ask whether a module is there."""
+        return None if fullname.partition(".")[0] in self.names else self.finder.find_spec(fullname, path, target)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a finder can do, such as telling of distributions."""
+        return getattr(self.finder, name)
 
 
 if "COURSE_HIDDEN_MODULES" in os.environ:
-    sys.meta_path.insert(0, Hidden(json.loads(os.environ["COURSE_HIDDEN_MODULES"])))
+    hidden = frozenset(json.loads(os.environ["COURSE_HIDDEN_MODULES"]))
+    sys.meta_path[:] = [Without(finder, hidden) for finder in sys.meta_path]  # type: ignore[misc]
