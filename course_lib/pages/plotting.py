@@ -155,4 +155,4 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
     body = "".join(line(row, "td") for row in rows)
     rows_ = f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody>"
-    return f'<div style="overflow-x: auto"><table class="table">{rows_}</table></div>'
+    return f'<div class="scrolls" style="overflow-x: auto"><table class="table">{rows_}</table></div>'

@@ -154,7 +154,7 @@ def test_a_setting_that_was_drawn_less_often_is_compared_at_its_own_number(tmp_p
     list(sweeps.draw_sweep(sweep, tmp_path, 200, only="one"))
     found = sweeps.measure_sweep(sweep, tmp_path, 200)
     assert {key.partition(":")[0] for key in found["metrics"]} == {"one"}
-    assert found["differences"]["two - one: recall"]["n"] == 100
+    assert found["differences"]["two - one: frechet distance"]["n"] == 100
 
 
 def test_measurements_are_medians_with_their_ends() -> None:
