@@ -54,7 +54,7 @@ HOSTILE = {
     "empty": (b"", "lacks linear.network."),
     "forged distances": (changed(lambda t: {**t, "linear.distances": torch.tensor([0.1, 0.1, 0.1])}), "are not what its network gives"),
     "forged losses": (changed(lambda t: {**t, "mine.losses": t["mine.losses"] / 2}), "is not the loss of its network"),
-    "untrained": (changed(lambda t: {k: v if "network" not in k else 0 * v for k, v in t.items()}), "they are one network or not trained"),
+    "untrained": (changed(lambda t: {k: v if "network" not in k else 0 * v for k, v in t.items()}), "it learned nothing"),
     "half trained": (changed(lambda t: {k: v if "network" not in k else 0.95 * v for k, v in t.items()}), "draws digits at a distance of"),
 }  # fmt: skip
 
@@ -74,7 +74,9 @@ def graded(box: Sandbox, folder: Path) -> Result:
     from autograder.grading.one import grade
 
     (folder / "topic.ipynb").write_bytes(to_bytes(A03.solved()))
-    return grade(read_submission(folder / "topic.ipynb", A03.files), A03.suite, A03.name, box, mutants.SECRET)
+    return grade(
+        read_submission(folder / "topic.ipynb", A03.files, mutants.STUDENT), A03.suite, A03.name, box, mutants.SECRET
+    )
 
 
 def test_missing_linked_and_oversized_files_are_explained_and_never_followed(box: Sandbox, tmp_path: Path) -> None:
