@@ -435,13 +435,13 @@ def exactly(test: str, name: str, about: set[str]) -> bool:
 
 
 def test_what_trains_and_draws_at_home_says_so_in_grading(tmp_path: Path) -> None:
-    build_course(["a02_mnist_ddpm.digits.NoiseNet.forward", "a99_elsewhere.digits.ink"], tmp_path)
+    build_course(["a02_mnist_ddpm.digits.NoiseNet.forward", "a99_elsewhere.digits.written"], tmp_path)
     assert [file.name for file in (tmp_path / "given").iterdir()] == ["digits.py"]
     given, ours = (
         (folder / "digits.py").read_text() for folder in (tmp_path / "given", read_assignment("a02").given[0].parent)
     )
     assert "digits.NoiseNet.forward works where you train and draw" in given and "a.sqrt()" in ours
-    assert "a.sqrt()" not in given and "def ink" in given
+    assert "a.sqrt()" not in given and "def written" in given
     with pytest.raises(ValueError, match="does not exist"):
         build_course(["a02_mnist_ddpm.digits.nothing"], tmp_path)
 
