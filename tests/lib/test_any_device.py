@@ -678,6 +678,7 @@ RECIPES = (
 NOT_CALLED: dict[str, str] = {
     "data.download": "it reads files, and no tensors",
     "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
+    "data.ink.seed": "it reads a name, and no tensors",
     "data.sets": "it reads files: what comes from one lies on the CPU",
     "diffusion.continuous.Interpolated.T": "a number",
     **{f"diffusion.schedules.{name}": "a table is built on the CPU, from numbers" for name in BUILDERS},
