@@ -1,13 +1,11 @@
 """No page keeps people out: axe finds nothing critical or serious, in the light and in the dark."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from serving import FLAGS, served
+from playwright.sync_api import Browser, Page
 
 from pages import page_names
 
@@ -16,20 +14,6 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 RUN = """async (options) => (await axe.run(document, {resultTypes: ["violations"], ...options})).violations
     .filter((found) => ["critical", "serious"].includes(found.impact))
     .map((found) => [found.id, found.nodes.length, found.nodes[0].html.slice(0, 160)])"""
-
-
-@pytest.fixture(scope="module")
-def site(html: Path) -> Iterator[str]:
-    with served(html) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser(browser_path: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 def violations(page: Page, options: dict | None = None) -> list:

@@ -1,14 +1,12 @@
 """Open every page of the built book in a browser, with every other host refused, as a reader without a network would."""
 
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from serving import FLAGS, served
+from playwright.sync_api import Browser, Page
 
 from pages import page_names
 
@@ -23,22 +21,6 @@ SILENTLY_CUT = """() => [...document.querySelectorAll('article *')].filter(box =
     if (getComputedStyle(box).overflowX === 'visible' || box.matches('mjx-container, mjx-container *')) return false;
     return !box.matches('.goes-on-right, .goes-on-left');
 }).map(box => box.outerHTML.slice(0, 100))"""
-
-
-@pytest.fixture(scope="module")
-def site(html: Path) -> Iterator[str]:
-    """The address at which the built book is served."""
-    with served(html) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser(browser_path: str) -> Iterator[Browser]:
-    """Headless Chromium."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 class Visit:

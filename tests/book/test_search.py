@@ -1,11 +1,9 @@
 """The search finds: for what readers ask, the right place comes first."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
-from serving import FLAGS, served
+from playwright.sync_api import Browser, Page
 
 # A query, and what must stand in the address or the title of the first hit: any of the pieces between the bars.
 QUERIES = {
@@ -48,15 +46,12 @@ RIGHT = 30  # of 34
 
 
 @pytest.fixture(scope="module")
-def search(html: Path, browser_path: str) -> Iterator[Page]:
+def search(browser: Browser, site: str) -> Page:
     """The page of the search."""
-    with served(html) as site, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
-        page = browser.new_page()
-        page.goto(site + "search.html")
-        page.wait_for_function("window.bookSearch")
-        yield page
-        browser.close()
+    page = browser.new_page()
+    page.goto(site + "search.html")
+    page.wait_for_function("window.bookSearch")
+    return page
 
 
 def first(page: Page, query: str) -> str:
