@@ -19,10 +19,11 @@ from course_lib.diffusion.exact import ExactDiffusion, Mixture
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import EPS, denoiser
-from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, proves
+from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, proves, pushed
 from course_lib.sampling.steps import ancestral, unit_variance
 
 SCHEDULE = schedules.linear(T=1000)
+PUSHED = pushed(SCHEDULE.beta[1:].tolist())
 PROCESS = GaussianDiffusion(SCHEDULE)
 TIMES = (2, 3, 50, 400, 1000)
 
@@ -47,16 +48,6 @@ def log_normal(x: Tensor, mean: Tensor, variance: float) -> Tensor:
 # --- the forward process, recalled --------------------------------------------------------------------------------------
 
 
-@functools.cache
-def pushed() -> list[tuple[float, float]]:
-    """The coefficient of x_0 and the variance of x_t, pushed through all single steps."""
-    found = [(1.0, 0.0)]
-    for beta in SCHEDULE.beta[1:].tolist():
-        signal, variance = found[-1]
-        found.append((math.sqrt(1 - beta) * signal, (1 - beta) * variance + beta))
-    return found
-
-
 @proves("eq-ddpm-closed-form")
 def closed_form() -> None:
     """Compose the single steps: their means multiply and their variances add up to the jump's; and the library's jump."""
@@ -66,7 +57,7 @@ def closed_form() -> None:
         def jump(x0, eps, alpha_bar=alpha_bar):
             return claim(alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps)
 
-        signal, variance = pushed()[t]
+        signal, variance = PUSHED[t]
         assert_close(jump(1.0, 0.0), signal)
         assert_close(jump(0.0, 1.0), math.sqrt(variance))
         x0, eps = draw(4, 3), draw(4, 3, seed=1)

@@ -15,13 +15,14 @@ from course_lib.diffusion.continuous import VP
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import log_snr
-from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, equivalent, proves
+from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, equivalent, proves, pushed
 from course_lib.sampling.inversion import invert, lerp, slerp
 from course_lib.sampling.ode import angle, angle_heun, dpm_solver, velocity
 from course_lib.sampling.steps import ddim
 from course_lib.types import Schedule
 
 SCHEDULE = schedules.linear(T=1000)
+PUSHED = pushed(SCHEDULE.beta[1:].tolist())
 PROCESS = GaussianDiffusion(SCHEDULE)
 PAIRS = ((1, 2), (10, 40), (200, 201), (300, 700), (900, 1000))  # s < t
 SHARES = (0.0, 0.3, 0.7, 1.0)  # of the largest variance 1 - alpha_bar_s
@@ -82,22 +83,12 @@ def library_definitions() -> None:
 # --- the family ---------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def pushed() -> list[tuple[float, float]]:
-    """The coefficient of x_0 and the variance of x_t, pushed through all single steps of chapter 2's chain."""
-    found = [(1.0, 0.0)]
-    for beta in SCHEDULE.beta[1:].tolist():
-        signal, variance = found[-1]
-        found.append((math.sqrt(1 - beta) * signal, (1 - beta) * variance + beta))
-    return found
-
-
 @proves("eq-ddim-marginal")
 def marginal() -> None:
     """The chain of chapter 2 has these marginals: means multiply, variances add up."""
     alpha, alpha_bar = SCHEDULE.alpha, SCHEDULE.alpha_bar
     for t in (1, 2, 10, 300, 1000):
-        signal, variance = pushed()[t]
+        signal, variance = PUSHED[t]
         assert float(alpha[t]) != float(alpha_bar[t]) or t == 1
         assert_close(signal, claim(alpha_bar[t].sqrt()))
         assert_close(variance, claim(1 - alpha_bar[t]))

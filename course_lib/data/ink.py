@@ -13,14 +13,18 @@ from torch.nn.functional import interpolate
 WEAKEST = 0.2  # how bright a stroke is where the ink has nearly run out
 
 
+def seed(name: str) -> int:
+    """The seed of what is made of a name alone, which is read without blanks around it and without capitals."""
+    return int.from_bytes(hashlib.sha256(name.strip().casefold().encode()).digest()[:7], "big")
+
+
 def ink(name: str, size: int, grain: int) -> Tensor:
     """How much of a stroke the ink of a name leaves at each pixel, `(1, size, size)` from WEAKEST to 1.
 
-    The name is read without blanks around it, and capitals do not matter. It decides `grain` × `grain` numbers, between which the ink
+    The name decides `grain` × `grain` numbers, between which the ink
     changes smoothly; with as many as pixels, each pixel has its own.
     """
-    seed = int.from_bytes(hashlib.sha256(name.strip().casefold().encode()).digest()[:7], "big")
-    coarse = torch.randn(1, 1, grain, grain, generator=torch.Generator().manual_seed(seed))
+    coarse = torch.randn(1, 1, grain, grain, generator=torch.Generator().manual_seed(seed(name)))
     smooth = interpolate(coarse, (size, size), mode="bicubic", align_corners=True)[0]
     return WEAKEST + (1 - WEAKEST) * torch.sigmoid(3 * smooth)
 

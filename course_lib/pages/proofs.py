@@ -5,7 +5,8 @@ fail when a factor, a sign or a square of the claim is lost. A claim is therefor
 a derivation step by step, a derivative taken by a program, a sum over all cases, a quadrature, a simulation.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -41,6 +42,15 @@ def claim(value: Value, *labels: str) -> Value:
     A check of several equations names the one (or more) that the expression belongs to.
     """
     return value
+
+
+def pushed(betas: Iterable[float]) -> list[tuple[float, float]]:
+    """The coefficient of x_0 and the variance of x_t for t = 0, 1, ..., pushed through all single steps of the chain."""
+    found = [(1.0, 0.0)]
+    for beta in betas:
+        signal, variance = found[-1]
+        found.append((math.sqrt(1 - beta) * signal, (1 - beta) * variance + beta))
+    return found
 
 
 def equivalent(changed: str, because: str) -> Callable[[Check], Check]:
