@@ -21,8 +21,8 @@
 # training image would cost up to a thousand steps. The closed form jumps to any stage at once. Without it, nobody would train these models.
 #
 # Chapter 1 derives it for a chain that shrinks the image by just as much as the noise needs. Here the chain has a leak. After each step a
-# **sensor** reads the image and adds noise of its own, for which nothing is shrunk. You derive what the chapter derives, for this chain: the
-# closed form, the jump between two times, and the posterior that sampling rests on. At last you check your algebra against simulated noise.
+# **sensor** reads the image and adds noise of its own, and nothing is shrunk to make room for it. For this chain you derive what the chapter derives: the
+# closed form, the jump between two times, and the posterior that sampling rests on. Finally, you check your algebra against simulated noise.
 #
 # **Time:** about 100 minutes. **Points:** 100, of which 10 are for a proof that a person reads. **You need:** chapter 1 of the book (up to its section
 # on the posterior), SymPy's `sqrt`, `exp` and `log`, and how PyTorch indexes and broadcasts tensors.
@@ -31,7 +31,7 @@
 #
 # - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
 # - The cell below it runs a public check. It says what is wrong. Hidden tests with fresh numbers decide the points.
-# - In tasks 1 to 6 take `sp.sqrt`, `sp.exp` and `sp.log`. Then your functions take symbols too, and you can look at your formula: `sp.simplify(snr(*sp.symbols("a c")))`.
+# - In tasks 1 to 6 use `sp.sqrt`, `sp.exp` and `sp.log`. Then your functions take symbols too, and you can look at your formula: `sp.simplify(snr(*sp.symbols("a c")))`.
 #
 # **Conventions.** A step first does what the chain of chapter 1 does, with $\alpha_t = 1 - \beta_t$, and then the sensor reads:
 #
@@ -75,10 +75,10 @@ checks.one_step(one_step)
 #
 # Now take two steps, with $\alpha_1, \epsilon_1, \xi_1$ and then with $\alpha_2, \epsilon_2, \xi_2$, and the same $\sigma$ in both. Give four lines of the derivation:
 #
-# 1. `x2`: $x_2$ as an expression of $x_0$ and the four noises: substitute one step into the other.
+# 1. `x2`: $x_2$ as an expression in $x_0$ and the four noises: substitute one step into the other.
 # 2. `noise_variance`: the four noise terms are independent, so their sum is Gaussian too. What is its variance, as the sum of the four variances?
 # 3. `simplified`: the same variance, as short as you can write it.
-# 4. `swapped`: the same variance again, if the step with $\alpha_2$ comes first and the one with $\alpha_1$ second. (Without the sensor it makes no difference. And here?)
+# 4. `swapped`: the same variance again, if the step with $\alpha_2$ comes first and the one with $\alpha_1$ second. (Without the sensor, the order makes no difference. And here?)
 
 
 # %% solution="two_steps"
@@ -104,14 +104,14 @@ checks.two_steps(two_steps)
 # %% [markdown]
 # ## Task 3: the induction step (●●○, 15 minutes)
 #
-# What is the closed form after $t$ steps? The sensor does not touch the factor of $x_0$, which stays $\sqrt{\bar\alpha_t}$. But there is more noise than the $1 - \bar\alpha_t$ of chapter 1. Call what is more
+# What is the closed form after $t$ steps? The sensor does not touch the factor of $x_0$, which stays $\sqrt{\bar\alpha_t}$. But there is more noise than the $1 - \bar\alpha_t$ of chapter 1. Call the surplus
 # the *extra* variance $c_t$, with $c_0 = 0$. Suppose that for $t - 1$
 #
 # $$x_{t-1} = \sqrt{\bar\alpha_{t-1}}\, x_0 + \sqrt{1 - \bar\alpha_{t-1} + c_{t-1}}\ \bar\epsilon .$$
 #
 # Take one more step with $\alpha_t$ and $\sigma_t$. Give three lines:
 #
-# 1. `noise_variance`: the variance of all noise in $x_t$, as a sum of three terms.
+# 1. `noise_variance`: the variance of all the noise in $x_t$, as a sum of three terms.
 # 2. `extra`: $c_t$, such that `noise_variance` is $1 - \bar\alpha_t + c_t$.
 # 3. `total`: the variance of $x_t$ if $x_0$ is random as well, independent of all noise, with variance 1. (The chain of chapter 1 preserves it.)
 
@@ -167,7 +167,7 @@ checks.limit(limit)
 # two terms, and its mean is a weighted sum of $x_t$ and $x_0$. Both factors are those of the chain *with* the sensor: the first you know from task 1, the second from task 3. Give four lines:
 #
 # 1. `precision`: the coefficient of $x_{t-1}^2$ in minus twice the exponent, collected from both factors.
-# 2. `variance`: one over it, as one fraction without fractions in its numerator or denominator.
+# 2. `variance`: one over the precision, as one fraction without fractions in its numerator or denominator.
 # 3. `mean_xt`: the factor of $x_t$ in the mean.
 # 4. `mean_x0`: the factor of $x_0$ in the mean.
 
@@ -231,10 +231,10 @@ checks.snr(snr, log_snr, alpha_bar_of)
 # %% [markdown]
 # ## Task 7: jump there with tensors (●●○, 10 minutes)
 #
-# Now in numbers, and from any time to any later one. `x_s` has shape `(B, C, H, W)`. Each of its images stands at a time of its own, in `s` `(B,)`, and jumps to a later time of its own, in `t` `(B,)`. The tables `alpha_bar` and `extra` have
-# shape `(T + 1,)`, with `alpha_bar[0] == 1` and `extra[0] == 0`. The noise, of the shape of `x_s`, comes in as an argument: one standard normal number a pixel.
+# Now in numbers, and from any time to any later one. `x_s` has shape `(B, C, H, W)`. Each of its images is at its own time, in `s` `(B,)`, and jumps to its own later time, in `t` `(B,)`. The tables `alpha_bar` and `extra` have
+# shape `(T + 1,)`, with `alpha_bar[0] == 1` and `extra[0] == 0`. The noise, of the shape of `x_s`, comes in as an argument: one standard normal number per pixel.
 #
-# By which factor must $x_s$ be multiplied, so that the factor of $x_0$ in $x_t$ is right? And how much variance must the new noise have, so that the variance of all noise in $x_t$ is right? Leave what is given to your function as it is.
+# By which factor must $x_s$ be multiplied so that the factor of $x_0$ in $x_t$ is right? And how much variance must the new noise have so that the variance of all the noise in $x_t$ is right? Do not change the tensors that your function is given.
 
 
 # %% solution="q_sample"
@@ -257,8 +257,8 @@ checks.q_sample(q_sample)
 # %% [markdown]
 # ## Task 8: ask the dice (●●○, 10 minutes)
 #
-# Do not believe algebra that you can test. Start `n` walkers at the number `x0`, let each take the steps of `betas` `(T,)` one at a time, with a sensor of the same `sigma` at each, with fresh noise each time from a `torch.Generator` that starts at `seed`, and
-# return the mean and the unbiased variance (the sum of squares over `n - 1`) of where they arrive, as two numbers.
+# Do not believe algebra that you can test. Start `n` walkers at the number `x0`, and let each take the steps of `betas` `(T,)` one at a time. At each step the sensor has the same `sigma`, and all noise comes fresh from a `torch.Generator` that starts at `seed`.
+# Return the mean and the unbiased variance (the sum of squares over `n - 1`) of where they arrive, as two numbers.
 
 
 # %% solution="walk"
@@ -285,7 +285,7 @@ checks.walk(walk)
 # ## Task 9: why may we add the variances? (●●○, 10 minutes, read by a person)
 #
 # In task 2 you replaced four noise terms by one. Prove in a few sentences that $a\,\epsilon + b\,\xi$ has the same distribution as $\sqrt{a^2 + b^2}\,\epsilon$, and say where you use that $\epsilon$ and $\xi$ are independent. Then
-# say what would be wrong with `one_step` if the sensor had no noise of its own and read the chain's once more, $\xi = \epsilon$.
+# say what would be wrong with `one_step` if the sensor had no noise of its own and added the chain's once more, $\xi = \epsilon$.
 #
 # *You get 5 points for a complete proof, 2 for naming independence at the right place, and 3 for what goes wrong with the same noise, with the variance that it gives.*
 
@@ -303,5 +303,5 @@ checks.walk(walk)
 #
 # *An answer with 6 points.* "The mean is 0 and the variance is $a^2 + b^2$, because variances of independent variables add. So it is $N(0, a^2 + b^2)$. With the same noise the variance is $(a + b)^2$." (2 of 5: why is the sum Gaussian? 2 for independence, 2 of 3: more or less than before?)
 #
-# *An answer with 2 points.* "Variances add, so $a^2 + b^2$. With the same noise the terms are not independent, so we may not add them and the formula is wrong." (1 for the variance, with no reason and no Gaussian; independence is named only for where it fails, and no variance is given: 1.)
+# *An answer with 2 points.* "Variances add, so $a^2 + b^2$. With the same noise the terms are not independent, so we may not add them and the formula is wrong." (1 for the variance, with no reason and no Gaussian; independence is named only where it fails, and no variance is given: 1.)
 # ### END SOLUTION

@@ -26,7 +26,7 @@
 #
 # *Can you make a machine write digits that nobody has written?*
 #
-# You write every part of the model of Ho, Jain and Abbeel (2020) but the network: the schedule, the forward process, the loss, one step back, the sampler. Then you train it on MNIST, written in an ink of your own: no model that anybody else has trained knows your digits. You hand in this notebook together with the weights. The grader looks at one step of yours and at each step of your sampler, and draws with your network; a classifier that knows MNIST says how good the digits are.
+# You write every part of the model of Ho, Jain and Abbeel (2020) except the network: the schedule, the forward process, the loss, one step back, the sampler. Then you train it on MNIST, written in an ink of your own: no model that anybody else has trained knows your digits. You hand in this notebook together with the weights. The grader looks at one step of yours and at each step of your sampler, and draws with your network; a classifier that knows MNIST says how good the digits are.
 #
 # **Time:** about an hour and a half, of which 5 to 15 minutes are training on a laptop. **Points:** 100, of which 10 are for an argument and a measurement that a person reads. **You need:** chapters 1 and 2 of the book, and tensors in PyTorch: shapes, broadcasting, `torch.Generator`.
 #
@@ -52,7 +52,7 @@ T = 250
 # %% [markdown]
 # ## First: your name
 #
-# Write the name under which you hand in: on a course's server your user name, elsewhere what your instructor calls your folder. Your ink is made of it, so another name makes other digits. Capitals do not matter.
+# Write the name under which you hand in: on a course's server your user name, elsewhere what your instructor calls your folder. Your ink is made from it, so another name makes different digits. Capitals do not matter.
 
 # %% solution="NAME"
 NAME = ""
@@ -87,7 +87,7 @@ checks.schedule(linear_schedule)
 # %% [markdown]
 # ## Task 2: the forward process (●○○, 5 minutes)
 #
-# Jump from clean images to noisy ones. Every image has a time of its own.
+# Jump from clean images to noisy ones. Every image has its own time.
 
 
 # %% solution="q_sample"
@@ -188,7 +188,7 @@ checks.sample(sample)
 # %% [markdown]
 # ## Task 6: train it (●○○, 15 minutes, most of them waiting)
 #
-# `digits.NoiseNet(alpha_bar)` is a small U-Net that trains fast. `digits.train` takes a batch of MNIST a step, writes it in your ink, asks your `loss`, and averages the weights, with a progress bar. 1,500 steps take between five and fifteen minutes on a laptop. Start with 100 to see that the loss falls well below 1. Interrupt it whenever you like, and run the cell again: it goes on where it was.
+# `digits.NoiseNet(alpha_bar)` is a small U-Net that trains fast. `digits.train` shows a progress bar. At each step it takes a batch of MNIST, writes it in your ink, asks your `loss`, and averages the weights. 1,500 steps take between five and fifteen minutes on a laptop. Start with 100 to see that the loss falls well below 1. Interrupt it whenever you like, and run the cell again: it goes on where it stopped.
 
 # %% home="train"
 network = digits.train(linear_schedule(T), loss, NAME, steps=1500)
@@ -205,13 +205,13 @@ digits.show(plt, drawn)
 digits.judge(drawn, NAME)
 
 # %% [markdown]
-# When your work is graded, the grader puts your weights into a `NoiseNet` of its own. First it asks how well that network finds the noise in digits of your ink that it has not seen. Weights of somebody else's, or of a model that comes with the course, have learned another ink, and earn nothing here.
+# When your work is graded, the grader puts your weights into a `NoiseNet` of its own. First it asks how well that network finds the noise in digits of your ink that it has not seen. Somebody else's weights, or those of a model that comes with the course, have learned another ink, and earn nothing here.
 
 # %% grade="learned" points=14
 # Your network removes noise from new digits here when your notebook is graded.
 
 # %% [markdown]
-# Then it draws 100 digits with your network, in 25 steps of a sampler of its own, and reads them off your ink. The points come in bands: for digits that a classifier recognises as all ten, and for a small Fréchet distance to MNIST (in the classifier's features; 100 real digits are at about 1.6).
+# Then it draws 100 digits with your network, in 25 steps of its own sampler, and turns your ink back into black and white. The points come in bands: for clear digits of all ten kinds, as a classifier sees them, and for a small Fréchet distance to MNIST (in the classifier's features; 100 real digits are at about 1.6).
 
 # %% grade="digits" points=24
 # Your network draws digits here when your notebook is graded.
@@ -219,7 +219,7 @@ digits.judge(drawn, NAME)
 # %% [markdown]
 # ## Task 7: what the loss does not say (15 minutes, read by a person)
 #
-# Your training loss fell fast in the first minute and hardly at all in the last five, and yet the digits of a longer training are better. Explain why the average loss is a poor measure of sample quality: which times dominate it, and which times decide whether a shape is a digit? Support it with a measurement of your own (a
+# Your training loss fell fast in the first minute and hardly at all in the last five, and yet longer training gives better digits. Explain why the average loss is a poor measure of sample quality: which times dominate it, and which times decide whether a shape is a digit? Support your answer with a measurement of your own (a
 # cell of code and its numbers below this one): the loss of your trained network at a few single times.
 #
 # *You get 5 points for the argument (which times dominate, which decide, and why the one hides the other) and 5 for a measurement that supports it (numbers of yours at three or more times, over enough images that they mean something).*
@@ -227,12 +227,12 @@ digits.judge(drawn, NAME)
 # %% [markdown] manual="argument" points=10
 # ### BEGIN SOLUTION
 # Near $t = 0$ there is little noise, and telling it from the strokes is hard: the loss there is large however good the network is (about 0.8 at $t = 1$). Near $t = T$ the image is almost pure noise, and the loss is tiny for every network (about 0.0002 at $t = 200$). The average is dominated by small $t$, which decide about crisp edges
-# that nobody misses. Whether strokes join to a digit is decided at middle and large $t$, where what is still unknown of $x_0$ is large but stands in the loss with the small weight $\bar\alpha_t / (1 - \bar\alpha_t)$. Halving the error there changes the average by a few per cent, and the digits from scribbles to digits. (5 points; 5 more for
+# that nobody misses. Whether strokes join into a digit is decided at middle and large $t$, where much of $x_0$ is still unknown but enters the loss with the small weight $\bar\alpha_t / (1 - \bar\alpha_t)$. Halving the error there changes the average by a few per cent, and the digits from scribbles to digits. (5 points; 5 more for
 # losses at single times, for instance 0.76, 0.07, 0.02 and 0.0002 at $t = 1, 25, 100, 200$.)
 #
 # *Three answers, and their points.*
 #
 # - The argument above in three sentences, and a cell that gives the loss at $t = 1, 25, 100, 200$ on 500 digits. 5 + 5 = 10 points.
 # - "Small $t$ have the large losses, so the average says how well the network removes a little noise. The shape comes from large $t$. I measured 0.8 at $t = 1$ and 0.0002 at $t = 200$." 4 + 3 = 7 points: why an error at large $t$ hardly counts in the average is not said, and two times do not show where the loss falls.
-# - "The loss is noisy because $t$ and the noise are random, so one cannot see small changes. Here is my curve of the training loss." 1 + 0 = 1 point: true of one batch, but the average over many is just as blind; the curve mixes all times.
+# - "The loss is noisy because $t$ and the noise are random, so we cannot see small changes. Here is my curve of the training loss." 1 + 0 = 1 point: true of one batch, but the average over many is just as blind; the curve mixes all times.
 # ### END SOLUTION

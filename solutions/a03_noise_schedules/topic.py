@@ -25,7 +25,7 @@
 # Ho, Jain and Abbeel let the noise variance of a step grow linearly. Nichol and Dhariwal found that this destroys small images too early: in the last quarter of the steps hardly anything is left to learn. They proposed a cosine. Who is right, and for how many sampling steps? You write both schedules and one of your own,
 # train the same small network with each, and let the samples decide. On the way you will meet a trap: the schedule with the lowest training loss need not draw the best digits.
 #
-# **Time:** about 100 minutes, of which the experiment takes one or two. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** of chapter 1 the sections up to the three schedules and the signal-to-noise ratio, and of chapter 2 the loss. The deterministic sampler and the distance between sets of images are given; chapters
+# **Time:** about 100 minutes, of which the experiment takes one or two. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** from chapter 1 the sections up to the three schedules and the signal-to-noise ratio, and from chapter 2 the loss. The deterministic sampler and the distance between sets of images are given; chapters
 # 3 and 7 explain them, and you need neither here. The papers: Ho et al. (2020), Nichol and Dhariwal (2021).
 #
 # How it works:
@@ -35,7 +35,7 @@
 # - The experiment trains on your machine and writes `experiment.safetensors`. **Hand in that file with this notebook.** When your work is graded, the cell is not run again: the grader draws digits with the weights in the file, and measures them itself.
 #
 # **Conventions.** A schedule with $T$ steps is a table `alpha_bar` of shape `(T + 1,)` in float64, with `alpha_bar[0] == 1`, so that `alpha_bar[t]` is $\bar\alpha_t$. Step $t$ adds noise of variance $\beta_t = 1 - \bar\alpha_t / \bar\alpha_{t-1}$.
-# No function changes a tensor that it is given: it makes new ones.
+# Your functions must not change a tensor that they are given: they make new ones.
 
 # %%
 import math
@@ -83,7 +83,7 @@ checks.linear(linear_schedule)
 # %% [markdown]
 # ## Task 2: the cosine schedule (●●○, 15 minutes)
 #
-# Let $f(t) = \cos^2\!\left(\frac{t/T + s}{1 + s} \cdot \frac{\pi}{2}\right)$ and $\bar\alpha_t = f(t)/f(0)$ (equation 17 of Nichol and Dhariwal, 2021). At $t = T$ the cosine is 0, so that the last step would replace the image by noise. The authors therefore clip each $\beta_t$ at `beta_max`: compute the
+# Let $f(t) = \cos^2\!\left(\frac{t/T + s}{1 + s} \cdot \frac{\pi}{2}\right)$ and $\bar\alpha_t = f(t)/f(0)$ (equation 17 of Nichol and Dhariwal, 2021). At $t = T$ the cosine is 0, so the last step would replace the image by noise. The authors therefore clip each $\beta_t$ at `beta_max`: compute the
 # $\beta_t$ of this curve, clip them, and multiply the table together again.
 
 
@@ -111,12 +111,12 @@ checks.cosine(cosine_schedule)
 #
 # - start at `alpha_bar[0] == 1`, fall at every step, stay above $10^{-12}$ (the sampler divides by its root), and end at 0.01 or below;
 # - begin gently: the first step adds noise of variance 0.2 or less;
-# - work for every even $T$ from 50 on, and be the same curve for all of them: `alpha_bar` at $t = T/2$ may depend on $T$ by 0.05 at most;
-# - be neither the linear nor the cosine schedule in disguise: for $T = 1000$ we compare $\log(\bar\alpha_t / (1 - \bar\alpha_t))$ at the nine times $t = 100, 200, \dots, 900$, and at one of them at least yours has to lie 0.5 or more from the linear schedule, and at one of them 0.5 or more from the cosine.
+# - work for every even $T$ from 50 on, and be the same curve for all of them: `alpha_bar` at $t = T/2$ may vary with $T$ by 0.05 at most;
+# - be neither the linear nor the cosine schedule in disguise: for $T = 1000$ we compare $\log(\bar\alpha_t / (1 - \bar\alpha_t))$ at the nine times $t = 100, 200, \dots, 900$. At one or more of them, yours has to lie 0.5 or more from the linear schedule, and likewise from the cosine.
 #
 # The public check looks at all of this, as the hidden tests do.
 #
-# *Ideas.* A straight line in log-SNR (which is infinite at $t = 0$, so write the 1 there yourself); a sigmoid; a polynomial; $\bar\alpha_t$ itself in a straight line.
+# *Ideas.* A straight line in log-SNR (which is infinite at $t = 0$, so write the 1 there yourself); a sigmoid; a polynomial; $\bar\alpha_t$ itself as a straight line.
 
 
 # %% solution="mine"
@@ -159,7 +159,7 @@ checks.log_snr(log_snr)
 # %% [markdown]
 # ## Task 5: where training spends its time (●○○, 5 minutes)
 #
-# Training draws $t$ uniformly from $1, \dots, T$, so a schedule decides how often the network sees each noise level. Which share of the steps 1 to $T$ has a log-SNR in `[low, high)`? The bound `low` belongs to the interval, and `high` does not.
+# Training draws $t$ uniformly from $1, \dots, T$, so a schedule decides how often the network sees each noise level. What share of the steps 1 to $T$ has a log-SNR in `[low, high)`? The bound `low` belongs to the interval, and `high` does not.
 
 
 # %% solution="share"
@@ -208,7 +208,7 @@ checks.spaced(spaced)
 #
 # The loss of Ho et al. (2020), equation 14: make $x_t$ from `x0` `(B, D)` and `noise` `(B, D)`, each row with its own time in `t` `(B,)`, and return the mean squared error of the noise that `network(x_t, t)` predicts, over all entries. Return a tensor `()`, so that it can be differentiated.
 #
-# The table is in float64, and whatever meets a float64 tensor becomes one. But the network's weights are in single precision, as `x0` is, and it refuses anything else: hand it $x_t$ in the precision of `x0`.
+# The table is in float64, and whatever meets a float64 tensor becomes one. But the network's weights are in single precision, as `x0` is, and the network refuses anything else: hand it $x_t$ in the precision of `x0`.
 
 
 # %% solution="loss"
@@ -230,10 +230,10 @@ checks.loss(loss)
 # %% [markdown]
 # ## Task 8: the trial (●○○, 10 minutes)
 #
-# Run the experiment. For each of your three schedules with $T = 1000$ it trains the same small network on scikit-learn's 8 × 8 digits, written in your ink, then draws 1000 digits in 10, 50 and 100 deterministic steps, and measures how far they are from the real ones (the Fréchet distance between the pixels; below the table stands how far one half of the real digits is from the other). It takes a minute or
-# two and says after each schedule how long that one took. Run it again when you have changed a schedule, the loss, or your name.
+# Run the experiment. For each of your three schedules with $T = 1000$ it trains the same small network on scikit-learn's 8 × 8 digits, written in your ink, then draws 1000 digits in 10, 50 and 100 deterministic steps, and measures how far they are from the real ones (the Fréchet distance between the pixels; the line below the table says how far one half of the real digits is from the other). It takes a minute or
+# two and says after each schedule how long that one took. Run it again whenever you have changed a schedule, the loss, or your name.
 #
-# *8 of the points are for networks that have learned to draw digits with their schedules, and 6 for a file that says what they do. The grader draws with your networks along your own schedules, right or wrong: a mistake in a schedule has cost its points above. Only the three have to differ, and your ink has to be what they know.*
+# *8 of the points are for networks that have learned to draw digits with their schedules, and 6 for a file that says what they do. The grader draws with your networks along your own schedules, right or wrong: a mistake in a schedule has cost its points above. But the three schedules have to differ, and the networks have to know your ink.*
 
 # %% home="experiment"
 import experiment
@@ -250,7 +250,7 @@ experiment.picture(plt, results, NAME)
 # %% [markdown]
 # ## Task 9: the verdict (●●○, 10 minutes)
 #
-# Read your table, and fill in what it says: assign the five values above the `return`, whose comments say what each is. Write the numbers in, because the file is not there when your notebook is graded. A name is `"linear"`, `"cosine"` or `"mine"`; where two lie within a tenth of each other, either is right. A number needs be right to one part in
+# Read your table, and fill in what it says: assign the five values above the `return`, whose comments say what each is. Write the numbers in, because the file is not there when your notebook is graded. A name is `"linear"`, `"cosine"` or `"mine"`; where two lie within a tenth of each other, either is right. A number has to be right to one part in
 # five.
 
 
@@ -282,7 +282,7 @@ checks.verdict(verdict)
 # %% [markdown]
 # ## Task 10: an unfair comparison (●●○, 10 minutes, read by a person)
 #
-# A friend trains with your three schedules, looks only at the training losses, and keeps the schedule with the lowest. Explain what is wrong with this, with the help of your `share` or your picture, and propose a comparison of the three trained networks by a loss (not by samples) that would be fair. Five to ten sentences.
+# A friend trains with your three schedules, looks only at the training losses, and keeps the schedule with the lowest one. Explain what is wrong with this, with the help of your `share` or your picture, and propose a comparison of the three trained networks by a loss (not by samples) that would be fair. Five to ten sentences.
 #
 # *You get 4 points for why the losses cannot be compared, 2 for a number from this notebook that shows it, and 4 for a fair comparison: 3 for what has to be equal in it, and 1 for how you would do it with these three networks.*
 

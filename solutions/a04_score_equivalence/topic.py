@@ -20,13 +20,13 @@
 # Ho, Jain and Abbeel trained $\epsilon_\theta(x_t, t)$ to predict noise. Song and Ermon trained $s_\theta(x_t, t)$ to predict the score, the gradient of the log-density. You will prove line by line that the two differ by a known factor. Then you write the
 # score of a Gaussian mixture, where nothing needs to be learned, and show that denoising score matching finds the very same function from noisy samples alone.
 #
-# **Time:** about two hours. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, and of chapter 4 the sections *The picture* and *Learning a score*; gradients of logarithms, and least squares. No training, no data. The papers: Vincent (2011), Song and Ermon (2019), Ho et al. (2020).
+# **Time:** about two hours. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, and from chapter 4 the sections *The picture* and *Learning a score*; gradients of logarithms, and least squares. No training, no data. The papers: Vincent (2011), Song and Ermon (2019), Ho et al. (2020).
 #
 # How it works:
 #
 # - Each task asks for a small function. Replace the line that raises `NotImplementedError`.
 # - The cell below it runs a public check. It says what is wrong. Hidden tests with fresh numbers decide the points.
-# - Tensors are small, so prefer `float64`, and write clearly before you write fast. Leave what you are given as it is: return new tensors.
+# - Tensors are small, so prefer `float64`, and aim for clear code before fast code. Leave what you are given as it is: return new tensors.
 #
 # **Conventions.** $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$ with $\epsilon \sim \mathcal N(0, I)$. The score of a density $p$ is $\nabla_x \log p(x)$. In the code `alpha_bar` is $\bar\alpha_t$.
 
@@ -49,7 +49,7 @@ import checks
 # 3. `eps`: the noise $\epsilon$ that turned $x_0$ into $x$.
 # 4. `ratio`: `eps` divided by `score`, simplified until only $\bar\alpha$ is left.
 #
-# Your formulas must work for SymPy symbols and for plain numbers alike, so take `sp.sqrt`, `sp.log` and `sp.pi`.
+# Your formulas must work for SymPy symbols and for plain numbers alike, so use `sp.sqrt`, `sp.log` and `sp.pi`.
 
 
 # %% solution="derivation"
@@ -105,9 +105,9 @@ checks.convert(eps_to_score, score_to_eps)
 # %% [markdown]
 # ## Task 3: Tweedie's formula (●●○, 10 minutes)
 #
-# Who knows the score of the noisy density knows the best guess of the clean image: $\mathbb E[x_0 \mid x_t]$ is a function of $x_t$, $\nabla \log q(x_t)$ and $\bar\alpha_t$. Write it. Shapes are as in task 2.
+# If you know the score of the noisy density, you know the best guess of the clean image: $\mathbb E[x_0 \mid x_t]$ is a function of $x_t$, $\nabla \log q(x_t)$ and $\bar\alpha_t$. Write this function. Shapes are as in task 2.
 #
-# *Hint.* Replace $\epsilon$ in $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$ by what task 2 gives, and solve for $x_0$.
+# *Hint.* In $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$, replace $\epsilon$ by what task 2 gives, and solve for $x_0$.
 
 
 # %% solution="tweedie"
@@ -220,11 +220,11 @@ checks.average(posterior, expected_score)
 # %% [markdown]
 # ## Task 7: denoising score matching (●●○, 10 minutes)
 #
-# The average of task 6 is also what a regression finds. Denoising score matching asks a function $s$ to hit the target $\nabla \log q(x_t \mid x_0)$, which we know since we made the noise:
+# The average of task 6 is also what a regression finds. Denoising score matching asks a function $s$ to hit the target $\nabla \log q(x_t \mid x_0)$, which we know because we made the noise:
 #
 # $$L(s) = \mathbb E\,\big\| s(x_t) - \nabla \log q(x_t \mid x_0) \big\|^2 .$$
 #
-# Write it: make $x_t$ from `x0` and `noise` (both `(B, D)`), and return the mean over the batch of the squared distance (summed over the $D$ coordinates). `score` is a function from `(B, D)` to `(B, D)`.
+# Write this loss: make $x_t$ from `x0` and `noise` (both `(B, D)`), and return the mean over the batch of the squared distance (summed over the $D$ coordinates). `score` is a function from `(B, D)` to `(B, D)`.
 
 
 # %% solution="matching"
@@ -267,7 +267,7 @@ checks.fit(fit_score)
 # Hidden tests of fit_score run here when your notebook is graded.
 
 # %% [markdown]
-# Look at what you have shown. The line is the true score of a noisy mixture, by tasks 4 and 5. The dots are the fit of task 8, which saw noisy samples and nothing else. Where the samples are rare, the fit is poor: remember this when you meet a network that was asked about images unlike its data.
+# Look at what you have shown. The line is the true score of a noisy mixture, by tasks 4 and 5. The dots are the fit of task 8, which saw noisy samples and nothing else. Where the samples are rare, the fit is poor: remember this when you meet a network that is asked about images unlike its data.
 
 # %% check="picture"
 checks.picture(plt, noisy, mixture_score, fit_score)

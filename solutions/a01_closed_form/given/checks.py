@@ -29,7 +29,7 @@ def lines(found, names):
 
 
 def symbols(function, count):
-    """Say where a function does not take symbols, which is no mistake, but then its formula cannot be looked at."""
+    """Say if a function does not take symbols, which is no mistake; but then you cannot look at its formula."""
     try:
         function(*sp.symbols(f"a:{count}", positive=True))
     except Exception:
@@ -125,7 +125,7 @@ def snr(ratio, logarithm, back):
     near(
         logarithm(0.75, 0.5),
         0,
-        "at alpha_bar = 0.75 with an extra variance of 0.5 they are so too, and the logarithm of 1 is 0",
+        "at alpha_bar = 0.75 with an extra variance of 0.5 they are equally strong, too, and the logarithm of 1 is 0",
     )
     near(back(logarithm(0.3, 0.2), 0.2), 0.3, "alpha_bar_of should undo log_snr")
     symbols(ratio, 2)
@@ -165,7 +165,7 @@ def q_sample(function):
         "from s = 0 the noise has the variance 1 - alpha_bar[t] + extra[t], here 0.84",
     )
     ok(
-        "each image has its own start and its own end; whether the noise is right from a later start, the hidden tests see"
+        "each image has its own start and its own end; the hidden tests see whether the noise is right from a later start"
     )
 
 

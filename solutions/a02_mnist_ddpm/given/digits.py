@@ -19,7 +19,7 @@ def written(images, name):
 
 
 def read(images, name):
-    """What stands there: digits in your ink as digits in black and white, in [-1, 1]."""
+    """Digits in your ink, turned back into digits in black and white, in [-1, 1]."""
     return ink.read(images, ink.ink(name, 28, grain=10))
 
 
@@ -45,7 +45,7 @@ class NoiseNet(nn.Module):
 def train(
     alpha_bar, loss, name, steps=1500, make_network=NoiseNet, batch_size=64, seed=0, state="training.safetensors"
 ):
-    """The averaged network after training on MNIST in your ink; where it was interrupted, it goes on from the file `state`."""
+    """The averaged network after training on MNIST in your ink; if training was interrupted, it goes on from the file `state`."""
     torch.manual_seed(seed)
     state, images = Path(state), sets.load("mnist", "train")[0]
 

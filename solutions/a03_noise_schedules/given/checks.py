@@ -97,7 +97,7 @@ def mine(function):
         apart = (level - torch.tensor(other, dtype=torch.float64)).abs().max()
         assert apart >= 0.5, (
             f"for T = 1000 the log-SNR of my_schedule lies at most {float(apart):.2f} from that of the {name} schedule, at the "
-            "times 100, 200, ..., 900; somewhere it has to be 0.5 or more"
+            "times 100, 200, ..., 900; it has to be 0.5 or more at one of them"
         )
     ok("your schedule is one, for every T, and neither of the other two")
 

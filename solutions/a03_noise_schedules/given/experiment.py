@@ -99,7 +99,7 @@ def table(results, name):
 
 
 def picture(plt, results, name):
-    """The training curves, and digits drawn in 10 and in 100 steps, read off your ink."""
+    """The training curves, and digits drawn in 10 and in 100 steps, turned back into black and white."""
     figure, axes = plt.subplots(1, 1 + len(results), figsize=(10, 3), width_ratios=[2] + [1] * len(results))
     for (which, found), panel in zip(results.items(), axes[1:], strict=True):
         axes[0].plot(WINDOW * torch.arange(1, len(found["losses"]) + 1), found["losses"], label=which)

@@ -21,7 +21,7 @@ def near(got, right, message, tolerance=1e-5):
 
 
 def call(function, *args):
-    """What a function gives. Stops where it changes a tensor that it is given."""
+    """What a function gives. Stop where it changes a tensor that it was given."""
     before = [arg.clone() if torch.is_tensor(arg) else arg for arg in args]
     found = function(*args)
     for arg, old in zip(args, before, strict=True):
@@ -35,7 +35,7 @@ def call(function, *args):
 def name(given):
     """Your name."""
     assert isinstance(given, str) and given.strip(), "NAME is a text, such as 'ada': the name under which you hand in"
-    ok(f"your noise is made of {given.strip()!r}: this has to be the name under which you hand in")
+    ok(f"your noise is made from {given.strip()!r}: this has to be the name under which you hand in")
 
 
 @check
@@ -76,7 +76,7 @@ def formulas(by_scale, by_weight, scale_of, weight_of):
     near(call(by_weight, with_class, without, torch.tensor([-1.0, 0.0])), each, ends)
     near(weight_of(scale_of(0.3)), 0.3, "weight_of should undo scale_of")
     near(weight_of(scale_of(0.3, 2.0), 2.0), 0.3, "weight_of should undo scale_of, with the same r")
-    near(scale_of(0.0, 2.0), 2.0, "an answer that is guided with r = 2, and with w = 0 not once more, has the scale 2")
+    near(scale_of(0.0, 2.0), 2.0, "an answer guided with r = 2, and not once more (w = 0), has the scale 2")
     ok("both conventions have their ends right")
 
 
@@ -89,10 +89,12 @@ def guided(function):
         return x + y.reshape(-1, 1, 1, 1).float()
 
     found = call(function, network, x, t, labels, 1.0, 10)
-    near(found[:, 0, 0, 0], [3.0, 7.0], "at s = 1 the answer is that for the labels")
+    near(found[:, 0, 0, 0], [3.0, 7.0], "at s = 1 the answer is the one for the labels")
     found = call(function, network, x, t, labels, torch.tensor([0.0, 1.0]), torch.tensor([4, 5]))
     near(
-        found[:, 0, 0, 0], [4.0, 7.0], "at s = 0 the answer is that for null, which may be another class for each image"
+        found[:, 0, 0, 0],
+        [4.0, 7.0],
+        "at s = 0 the answer is the one for null, which may be another class for each image",
     )
     ok("the class is heard")
 

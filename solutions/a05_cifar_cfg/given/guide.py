@@ -35,7 +35,7 @@ def times():
 def noise_network(weights=None):
     """The given network as a function (x_t, t, labels) to the noise; it was trained to predict v, from which the noise follows.
 
-    With `weights` (tensors by name), the same network with other weights. Raises ValueError where they do not fit into it.
+    With `weights` (tensors by name), the same network with other weights. Raises ValueError if they do not fit into it.
     """
     network, card = store.load("cifar10-cfg")
     alpha_bar = card.build_schedule().alpha_bar.float()
@@ -68,7 +68,7 @@ def own_weights(run, file):
 
 
 def start(name):
-    """The noise (N, 3, 32, 32) that is made of your name, and the labels (N,): what the sampler begins with."""
+    """The noise (N, 3, 32, 32) that is made from your name, and the labels (N,): what the sampler begins with."""
     return torch.randn(N, 3, 32, 32, generator=torch.Generator().manual_seed(ink.seed(name))), torch.arange(N) % 10
 
 
@@ -83,7 +83,7 @@ def spread(vectors, labels):
 
 @cache
 def judge():
-    """The course's classifier of CIFAR-10, what it sees in real images, and the `spread` of as many real test images as are drawn."""
+    """The course's classifier of CIFAR-10, what it sees in real images, and the `spread` of the same number of real test images."""
     reference = load_reference("cifar10")
     labels = reference.test.log_probs.argmax(1)
     rows = torch.cat([(labels == label).nonzero()[: N // 10, 0] for label in range(10)])
@@ -102,7 +102,7 @@ def point(images, labels):
 
 
 def measure(guided_sample, name, scales, weights=None):
-    """For each scale, in their order, the images that are drawn from your noise and what is measured of them.
+    """For each scale, in increasing order, the images that are drawn from your noise and what is measured on them.
 
     With the given network, or with your own weights. Raises ValueError for scales beyond 20, and for more than 12 of them.
     """
@@ -117,7 +117,7 @@ def measure(guided_sample, name, scales, weights=None):
 
 
 def save(file, rows):
-    """Write what is handed in: the scales and the images. What is measured of them is measured again when they are graded."""
+    """Write what is handed in: the scales and the images. The measurements are made again when your work is graded."""
     scales = torch.tensor([row["scale"] for row in rows], dtype=torch.float64)
     save_file({"scales": scales, "images": torch.stack([row["images"] for row in rows])}, file)
 
