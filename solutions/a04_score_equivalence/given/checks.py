@@ -68,7 +68,9 @@ def derivation(function):
     missing = [name for name in ("log_q", "score", "eps", "ratio") if name not in found]
     assert not missing, f"the dict lacks {', '.join(missing)}"
     lines = {name: sp.sympify(found[name]) for name in ("log_q", "score", "eps", "ratio")}
-    assert same(sp.diff(lines["log_q"], x), lines["score"], symbols), "score is not the derivative of log_q by x"
+    assert same(sp.diff(lines["log_q"], x), lines["score"], symbols), (
+        "score is not the derivative of log_q with respect to x"
+    )
     assert same(lines["ratio"] * lines["score"], lines["eps"], symbols), "ratio times score should be eps"
     left = {str(symbol) for symbol in lines["ratio"].free_symbols} - {"a"}
     assert not left, f"ratio should hold alpha_bar alone; it still holds {', '.join(sorted(left))}"
