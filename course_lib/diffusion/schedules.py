@@ -133,6 +133,14 @@ def scaled_linear(T: int = 1000, beta_min: float = 0.00085, beta_max: float = 0.
     return from_betas(torch.linspace(low, high, check_steps(T), dtype=torch.float64) ** 2)
 
 
+def erasing(T: int = 1000) -> TableSchedule:
+    """beta_t = 1 / (T - t + 1): each step erases the same share 1 / T of what the data began with (Sohl-Dickstein et al., 2015, 2.4.1).
+
+    alpha_bar falls on a straight line from 1 to 0, so nothing of the data is left at T.
+    """
+    return TableSchedule(torch.linspace(1, 0, check_steps(T) + 1, dtype=torch.float64))
+
+
 def zero_terminal_snr(schedule: TableSchedule) -> TableSchedule:
     """The schedule, shifted and stretched so that no signal is left at T (Lin et al., 2024, algorithm 1).
 

@@ -15,17 +15,24 @@ from course_lib.files import read_json, write_atomically
 from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.mlp import MLP
+from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.transformers import DiT
 from course_lib.nets.unet import BasicUNet, UNet
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     architecture.__name__: architecture
-    for architecture in (MLP, BasicUNet, UNet, DiT, Hybrid, Classifier, ConvClassifier)
+    for architecture in (MLP, MultiScale, BasicUNet, UNet, DiT, Hybrid, Classifier, ConvClassifier)
 }
 
 
-SCHEDULES = {"linear": schedules.linear, "cosine": schedules.cosine, "sigmoid": schedules.sigmoid}
+SCHEDULES = {
+    "linear": schedules.linear,
+    "cosine": schedules.cosine,
+    "sigmoid": schedules.sigmoid,
+    "erasing": schedules.erasing,
+}
 CLASS = "class"  # what a classifier predicts
+BITS = "bits"  # what a model of bits predicts: the log-odds that each of x_0 is 1
 Built = TypeVar("Built")
 
 
@@ -37,7 +44,7 @@ class ModelCard:
     architecture: str  # a key of ARCHITECTURES
     config: dict[str, Any]  # the constructor's arguments
     parameters: int
-    prediction: str  # a key of predictions.PREDICTIONS, or CLASS for a classifier
+    prediction: str  # a key of predictions.PREDICTIONS, BITS for a model of bits, or CLASS for a classifier
     schedule: dict[str, Any]  # {"name": a key of SCHEDULES, ...its arguments}; {} for a classifier of clean images
     image_shape: list[int]  # (C, H, W) of what the model draws or reads
     dataset: str  # the name of the set that it was trained on
@@ -115,7 +122,7 @@ def wrong_value(card: Mapping[str, Any], unknown: set[str]) -> str:
     """What is wrong with the values of a card whose fields are of the right kinds; "" where nothing is."""
     if unknown:
         return f"it has the unknown entries {', '.join(sorted(unknown))}"
-    shape, predictions = card["image_shape"], [*PREDICTIONS, CLASS]
+    shape, predictions = card["image_shape"], [*PREDICTIONS, BITS, CLASS]
     if not shape or not all(type(size) is int and size > 0 for size in shape):
         return f"its image_shape must list whole numbers above 0; got {shape}"
     if card["prediction"] not in predictions:

@@ -12,7 +12,7 @@ from torch import nn
 
 from course_lib.data.sets import data_dir
 from course_lib.diffusion.predictions import PREDICTIONS
-from course_lib.models.cards import ModelCard, load_card, save_card
+from course_lib.models.cards import BITS, ModelCard, load_card, save_card
 from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.sampling.generate import Denoising
 
@@ -61,7 +61,9 @@ def load_denoising(path: Path | str, device: torch.device | str = "cpu") -> tupl
 
 
 def denoising(network: nn.Module, card: ModelCard) -> Denoising:
-    """A network ready for `sampling.generate`; raises ValueError where its card says that it is a classifier."""
+    """A network ready for `sampling.generate`; raises ValueError where its card says that it is a classifier, or draws bits."""
+    if card.prediction == BITS:
+        raise ValueError(f"{card.name} draws bits, not images: take `sampling.steps.reverse` with a BinomialDiffusion")
     if card.prediction not in PREDICTIONS:
         raise ValueError(f"{card.name} is a classifier, which draws nothing: choose a diffusion model")
     return Denoising(network, PREDICTIONS[card.prediction], card.build_schedule(), tuple(card.image_shape))

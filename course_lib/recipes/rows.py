@@ -11,9 +11,18 @@ from course_lib.data import sets
 from course_lib.data.images import dequantised, flipped, shifted, to_bytes
 from course_lib.diffusion.predictions import EPS, V
 from course_lib.nets.classifier import Classifier, ConvClassifier
+from course_lib.nets.mlp import MLP
+from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.unet import UNet
 from course_lib.recipes.classification import Classify, mirrored_and_moved
 from course_lib.recipes.diffusion import Denoise
+from course_lib.recipes.nonequilibrium import (
+    DenoisePoints,
+    Restore,
+    all_heartbeats,
+    heap_of_leaves,
+    points_of_the_roll,
+)
 from course_lib.training.loop import Batch, Loss
 
 
@@ -62,6 +71,9 @@ def digits() -> Batch:
 TRAINING: dict[str, Callable[[], Batch]] = {
     **{name: partial(sets.load, name, "train") for name in sets.SHAPES},
     "digits": digits,
+    "heartbeat": all_heartbeats,
+    "swiss_roll": points_of_the_roll,
+    "leaves": heap_of_leaves,
 }
 
 # At equal FLOPs, 2 x 2 patches make a step faster.
@@ -167,6 +179,51 @@ ROWS = (
         batch_size=256,
         learning_rate=2e-3,
         weight_decay=0.05,
+    ),
+    # The models of 2015 (Sohl-Dickstein et al.), of which one makes bits.
+    Recipe(
+        name="heartbeat",
+        dataset="heartbeat",
+        data="the five sequences of 20 bits with a beat at every fifth place",
+        architecture=MLP,
+        config={"dim": 20, "width": 64, "depth": 3, "time_scale": 2.0},
+        objective=Restore({"name": "erasing", "T": 500}, rate=0.2),
+        steps=6000,
+        batch_size=250,
+        learning_rate=2e-3,
+    ),
+    Recipe(
+        name="swiss-roll",
+        dataset="swiss_roll",
+        data="20,000 generated points of a Swiss roll",
+        architecture=MLP,
+        config={"dim": 2, "width": 128, "depth": 3},
+        objective=DenoisePoints(V, COSINE),
+        steps=8000,
+        batch_size=500,
+        learning_rate=2e-3,
+    ),
+    Recipe(
+        name="leaves",
+        dataset="leaves",
+        data="2,048 generated pictures of dead leaves, dequantised",
+        architecture=MultiScale,
+        config={"channels": 1, "width": 48, "scales": 4, "hidden": 64},
+        objective=Denoise(V, COSINE, augment=dequantised),
+        steps=2000,
+        batch_size=32,
+        learning_rate=2e-3,
+    ),
+    Recipe(
+        name="mnist-multiscale",
+        dataset="mnist",
+        data="MNIST, 60,000 training images",
+        architecture=MultiScale,
+        config={"channels": 1, "width": 40, "scales": 3},
+        objective=Denoise(V, COSINE),
+        steps=1000,
+        batch_size=64,
+        learning_rate=2e-3,
     ),
     # 20 epochs.
     Recipe(

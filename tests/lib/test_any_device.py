@@ -22,11 +22,22 @@ from torch.utils import _pytree as pytree
 import course_lib
 from course_lib import draws, types
 from course_lib.data import images, ink, toys
-from course_lib.diffusion import bound, continuous, exact, gaussian, losses, predictions, schedules
+from course_lib.diffusion import binomial, bound, continuous, exact, gaussian, losses, predictions, schedules
 from course_lib.evaluation import classes, evaluate, features, frechet, inception, intervals, kernel, neighbours
 from course_lib.evaluation.reference import Reference
 from course_lib.models import asking, store, tensors
-from course_lib.nets import blocks, classifier, conditions, embeddings, hybrid, mlp, norms, transformers, unet
+from course_lib.nets import (
+    blocks,
+    classifier,
+    conditions,
+    embeddings,
+    hybrid,
+    mlp,
+    multiscale,
+    norms,
+    transformers,
+    unet,
+)
 from course_lib.pages import plotting
 from course_lib.recipes import classification
 from course_lib.recipes import diffusion as diffusion_recipes
@@ -70,6 +81,7 @@ def weighted(network: nn.Module) -> nn.Module:
 
 COSINE, VP = schedules.cosine(20), continuous.VP()
 PROCESS = gaussian.GaussianDiffusion(COSINE)
+FLIPS = binomial.BinomialDiffusion(schedules.erasing(20), 0.3)
 FLAT = normal(4, 2, seed=1)  # points, float64
 OTHER = normal(4, 2, seed=2)
 PLANE = normal(4, 8, 4, 4, seed=3).float()  # (B, C, H, W) inside a network
@@ -87,6 +99,7 @@ ROWS, MORE_ROWS = normal(12, 3, seed=7), normal(10, 3, seed=8)
 LOGS = normal(10, 3, seed=9).log_softmax(-1)
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 COUNTS = torch.tensor([2.0, 0, 1, 1, 1, 1, 0, 2, 1, 1], dtype=torch.float64)
+BITS, OTHER_BITS = (FLAT > 0).double(), (OTHER > 0).double()
 POINTS = weighted(mlp.MLP(width=16, depth=1, classes=3)).double()
 SMALL = weighted(unet.UNet(width=8, multipliers=(1, 2), attention=(1,), classes=3))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
@@ -228,6 +241,27 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "data.ink.written": lambda at: ink.written(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
     "data.ink.read": lambda at: ink.read(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
     **{f"data.toys.{name}": lambda at, toy=toy: toy(8, at.generator) for name, toy in toys.TOY_SETS.items()},
+    # diffusion.binomial
+    "diffusion.binomial.BinomialDiffusion.prior": lambda at: FLIPS.prior((4, 2), at.generator, device=at.device),
+    "diffusion.binomial.BinomialDiffusion.forward": lambda at: FLIPS.forward(at(BITS), at(STEPS), at.generator),
+    "diffusion.binomial.BinomialDiffusion.backward": lambda at: FLIPS.backward(
+        at(BITS), at(OTHER_BITS), T, S, at.generator
+    ),
+    "diffusion.binomial.BinomialDiffusion.transition": lambda at: FLIPS.transition(at(BITS), at(STEPS) - 1, at(STEPS)),
+    "diffusion.binomial.BinomialDiffusion.posterior": lambda at: FLIPS.posterior(
+        at(BITS), at(OTHER_BITS), at(STEPS), at(STEPS) - 1
+    ),
+    "diffusion.binomial.BinomialDiffusion.divergence": lambda at: FLIPS.divergence(
+        at(BITS), at(FLAT.sigmoid()), at(OTHER_BITS), T, S
+    ),
+    "diffusion.binomial.bit_denoiser": lambda at: binomial.bit_denoiser(at(POINTS))(at(BITS), T).detach(),
+    "diffusion.binomial.drawn": lambda at: binomial.drawn(at(FLAT.sigmoid()), at.generator),
+    "diffusion.binomial.likelihood": lambda at: binomial.likelihood(at(BITS), at(FLAT.sigmoid())),
+    "diffusion.binomial.bernoulli_kl": lambda at: binomial.bernoulli_kl(at(FLAT.sigmoid()), at(OTHER.sigmoid())),
+    "diffusion.binomial.bernoulli_entropy": lambda at: binomial.bernoulli_entropy(at(FLAT.sigmoid())),
+    "diffusion.binomial.binomial_bound": lambda at: list(
+        binomial.binomial_bound(lambda x, t: (x + 1) / 3, at(BITS), FLIPS, at.generator, GRID)
+    ),
     # diffusion.bound
     "diffusion.bound.Bound.total": lambda at: bound.Bound(*at((WIDE[0], WIDE, WIDE[1]))).total,
     "diffusion.bound.Bound.bits_per_dimension": lambda at: bound.Bound(
@@ -441,6 +475,13 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(IMAGES[:4]), at(STEPS)
     ),
     "nets.mlp.MLP": lambda at: at(POINTS)(at(FLAT), at(STEPS), at(LABELS[:4])),
+    "nets.multiscale.MultiScale": lambda at: at(weighted(multiscale.MultiScale(width=4, depth=2, hidden=4)))(
+        at(IMAGES[:4]), at(STEPS)
+    ),
+    "nets.multiscale.MultiScaleConvolution": lambda at: at(weighted(multiscale.MultiScaleConvolution(8, 4, 2)))(
+        at(PLANE)
+    ),
+    "nets.multiscale.bump_weights": lambda at: multiscale.bump_weights(at(REAL), at(torch.linspace(0, 1, 5))),
     "nets.norms.ChannelNorm": lambda at: norms.ChannelNorm()(at(PLANE)),
     "nets.norms.RMSNorm": lambda at: norms.RMSNorm()(at(PLANE)),
     "nets.norms.group_norm": lambda at: norms.group_norm(8)(at(PLANE)),
@@ -659,6 +700,7 @@ MEASURES = "it measures shipped models with data from files, on the CPU; its par
 BUILDERS = (
     "linear",
     "scaled_linear",
+    "erasing",
     "cosine",
     "sigmoid",
     "zero_terminal_snr",
@@ -672,10 +714,13 @@ RECIPES = (
     "classification.accuracy_score",
     "classification.prepare",
     "diffusion.Denoise",
+    "nonequilibrium",
     "rows",
     "train",
 )
 NOT_CALLED: dict[str, str] = {
+    "data.bits": "a set is on the CPU",
+    "data.leaves": "a set is on the CPU",
     "data.download": "it reads files, and no tensors",
     "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
     "data.ink.seed": "it reads a name, and no tensors",
