@@ -4,7 +4,8 @@
 batch k of every setting begins with the same noise, so that settings can be compared by paired differences. It takes the settings in
 turn: a sweep that was stopped early holds equally many images of each. `measure` reads what was drawn and writes the entry of the
 ledger, results/sweep-NAME.json: the metrics of each setting of which n images were drawn, and the differences of the sweep's pairs of
-settings, from as many images as both have.
+settings, from as many images as both have. It keeps each metric and its value without each fiftieth of the images in
+results/parts/sweep-NAME.json, so that a sweep can be drawn on several machines, some settings on each.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from course_lib.evaluation.evaluate import alike, entry, floors, measure, with_f
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.intervals import Measured, cut, measured
 from course_lib.evaluation.reference import CLASSIFIERS, Reference, load_reference
+from course_lib.files import write_atomically
 from course_lib.hardware import bf16_is_fast
 from course_lib.models import store
 from course_lib.models.tensors import load_tensors, save_tensors
@@ -40,6 +42,10 @@ from course_lib.training.loop import generator_for
 from course_lib.types import Denoiser
 
 BATCH = 100  # images drawn at once, ten of each class where classes are asked for
+SIZES = (
+    1000,
+    5000,
+)  # numbers of images at which settings are measured as well where more were drawn, to be compared with fewer
 DRAWN = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "sweeps"
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]  # (classes of a batch, generator) -> its images
@@ -49,6 +55,7 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]  # (classes of a batch, gener
 class Sweep:
     """One model at several settings."""
 
+    models: tuple[str, ...]  # the shipped networks that draw
     dataset: str
     balanced: bool  # whether each class is asked for equally often; else the model draws what it likes
     settings: dict[str, Draw]
@@ -56,8 +63,15 @@ class Sweep:
 
 
 def samplers() -> Sweep:
-    """Four samplers at the same number of network evaluations, on mnist-ddpm (chapter 3)."""
+    """Four samplers at the same number of network evaluations, and one of them in single precision, on mnist-ddpm (chapter 3)."""
     model, _ = store.load_denoising("mnist-ddpm")
+    process = GaussianDiffusion(model.schedule)
+    denoise = denoiser(model.network, model.prediction, model.schedule, clip=1.0)
+
+    @torch.no_grad()
+    def float32(labels: Tensor, generator: torch.Generator) -> Tensor:
+        x = process.prior((len(labels), *model.shape), generator)
+        return last(sample(ddim(denoise, process), x, model.schedule.grid(50)))
 
     def setting(sampler: str, steps: int) -> Draw:
         return lambda labels, generator: draw(model, len(labels), steps, sampler, generator)
@@ -76,7 +90,9 @@ def samplers() -> Sweep:
         pairs.append((name, slow["ddpm" if name.startswith("ddpm") else "ddim"]))
         if not name.startswith("ddim"):
             pairs.append((name, f"ddim{name[name.index(',') :]}"))
-    return Sweep("mnist", balanced=False, settings=settings, pairs=sorted(pairs))
+    settings["ddim in float32, 50 evaluations"] = float32
+    pairs.append(("ddim in float32, 50 evaluations", "ddim, 50 evaluations"))
+    return Sweep(("mnist-ddpm",), "mnist", balanced=False, settings=settings, pairs=sorted(pairs))
 
 
 def classifier() -> Sweep:
@@ -93,7 +109,13 @@ def classifier() -> Sweep:
             return last(sample(step, x, schedule.grid(25)))
 
     settings: dict[str, Draw] = {f"scale {s:g}": partial(drawn, scale=s) for s in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)}
-    return Sweep("mnist", balanced=True, settings=settings, pairs=steps_and_from_one(settings))
+    return Sweep(
+        ("mnist-ddpm", "mnist-noisy-classifier"),
+        "mnist",
+        balanced=True,
+        settings=settings,
+        pairs=steps_and_from_one(settings),
+    )
 
 
 def steps_and_from_one(settings: Iterable[str]) -> list[tuple[str, str]]:
@@ -113,7 +135,7 @@ def free_scales(model: str, steps: int) -> Sweep:
 
     scales = (0.0, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 3.0, 5.0, 8.0)
     settings: dict[str, Draw] = {f"scale {s:g}": partial(drawn, scale=s) for s in scales}
-    return Sweep(card.dataset, balanced=True, settings=settings, pairs=steps_and_from_one(settings))
+    return Sweep((model,), card.dataset, balanced=True, settings=settings, pairs=steps_and_from_one(settings))
 
 
 def remedies() -> Sweep:
@@ -147,7 +169,8 @@ def remedies() -> Sweep:
 
     settings: dict[str, Draw] = {way: partial(drawn, way=way) for way in ways} | {"real test images": real}
     strong = "scale 8, clipped"
-    return Sweep("cifar10", balanced=True, settings=settings, pairs=[(way, strong) for way in ways if way != strong])
+    pairs = [(way, strong) for way in ways if way != strong]
+    return Sweep(("cifar10-cfg",), "cifar10", balanced=True, settings=settings, pairs=pairs)
 
 
 SWEEPS: dict[str, Callable[[], Sweep]] = {
@@ -211,37 +234,78 @@ def measure_setting(drawn: Drawn, reference: Reference) -> dict[str, Measured]:
     return measure(reference, drawn.found, drawn.labels) | {"saturated": share}
 
 
-def measure_sweep(sweep: Sweep, folder: Path, n: int) -> dict[str, Any]:
-    """Metrics and differences of what was drawn of a sweep, as the ledger holds them, and the seconds that the drawing took."""
-    reference, wanted = load_reference(sweep.dataset), n // BATCH
-    have = {name: min(wanted, batches_of(folder, name)) for name in sweep.settings}
-    kept: dict[tuple[str, int], dict[str, Measured]] = {}
-    seconds: dict[str, float] = {}
+class Kept(NamedTuple):
+    """A setting measured: every metric by its number of images, and the seconds that the drawing took."""
 
-    def of(name: str, batches: int) -> dict[str, Measured]:
-        if (name, batches) not in kept:
-            drawn = read(folder, name, batches)
-            seconds[name] = max(drawn.seconds, seconds.get(name, 0))
-            kept[name, batches] = measure_setting(drawn, reference)
-        return kept[name, batches]
+    seconds: float
+    metrics: dict[int, dict[str, Measured]]
 
-    labels = torch.arange(n) % sets.CLASSES if sweep.balanced else None
-    floor = floors(reference, n, labels)
-    metrics: dict[str, Any] = {}
+
+def measure_settings(sweep: Sweep, folder: Path, n: int, kept: dict[str, Kept]) -> dict[str, Kept]:
+    """What is `kept` of each setting, with that measured anew of which at least as many images lie here, up to n."""
+    reference, found = load_reference(sweep.dataset), dict(kept)
     for name in sweep.settings:
-        if have[name] == wanted:
-            for key, found in of(name, wanted).items():
-                metrics[f"{name}: {key}"] = with_floor(key, found, floor.get(key), n)
-            print(f"{name}: {metrics[f'{name}: frechet distance']}", flush=True)
+        have = min(n, BATCH * batches_of(folder, name))
+        if have and have >= max(kept[name].metrics if name in kept else [0]):
+            sizes = sorted({*(size for size in SIZES if size < have), have})
+            drawn = {size: read(folder, name, size // BATCH) for size in sizes}
+            metrics = {size: measure_setting(of, reference) for size, of in drawn.items()}
+            found[name] = Kept(round(drawn[have].seconds, 1), metrics)
+            print(f"{name}: {metrics[have]['frechet distance'].interval(0)}, {have} images", flush=True)
+    return {name: found[name] for name in sweep.settings if name in found}
+
+
+def ledger_of(sweep: Sweep, kept: dict[str, Kept], n: int) -> dict[str, dict[str, Any]]:
+    """Metrics and differences as the ledger holds them."""
+    labels = torch.arange(n) % sets.CLASSES if sweep.balanced else None
+    floor = floors(load_reference(sweep.dataset), n, labels)
+    metrics = {
+        f"{name}: {key}": with_floor(key, found, floor.get(key), n)
+        for name, of in kept.items()
+        for key, found in of.metrics.get(n, {}).items()
+    }
     differences: dict[str, Any] = {}
     for one, other in sweep.pairs:
-        batches = min(have[one], have[other])
-        if batches:
-            for key, found in of(one, batches).items():
-                change = found.minus(of(other, batches)[key])
+        if both := kept[one].metrics.keys() & kept[other].metrics.keys() if {one, other} <= kept.keys() else set():
+            for key, found in kept[one].metrics[max(both)].items():
+                change = found.minus(kept[other].metrics[max(both)][key])
                 if change.error > 0:  # else leaving out shows no difference, and says nothing of how large it may be
-                    differences[f"{one} - {other}: {key}"] = {**entry(change.interval()), "n": batches * BATCH}
-    return {"metrics": metrics, "differences": differences, "seconds": sum(seconds.values())}
+                    differences[f"{one} - {other}: {key}"] = {**entry(change.interval()), "n": max(both)}
+    return {"metrics": metrics, "differences": differences}
+
+
+def to_json(kept: dict[str, Kept]) -> dict[str, Any]:
+    """The settings as they stand in a file: of each metric the value, and after it those without each part."""
+
+    def numbers(found: Measured) -> list[float]:
+        return [float(f"{x:.7g}") for x in (found.value, *found.without.tolist())]
+
+    return {
+        name: {
+            "seconds": of.seconds,
+            "metrics": {
+                str(n): {key: numbers(found) for key, found in table.items()} for n, table in of.metrics.items()
+            },
+        }
+        for name, of in kept.items()
+    }
+
+
+def read_parts(file: Path, weights: dict[str, str]) -> dict[str, Kept]:
+    """The settings that an earlier run kept; none where it drew with other weights, or never was."""
+    if not file.exists() or (found := json.loads(file.read_text()))["weights"] != weights:
+        return {}
+
+    def one(numbers: list[float]) -> Measured:
+        return Measured(numbers[0], torch.tensor(numbers[1:], dtype=torch.float64))
+
+    return {
+        name: Kept(
+            of["seconds"],
+            {int(n): {key: one(found) for key, found in table.items()} for n, table in of["metrics"].items()},
+        )
+        for name, of in found["settings"].items()
+    }
 
 
 def batches_of(folder: Path, setting: str) -> int:
@@ -266,10 +330,19 @@ def main() -> None:
         for line in draw_sweep(sweep, folder, arguments.n, arguments.only):
             print(line, flush=True)
         return
-    found = measure_sweep(sweep, folder, arguments.n)
+    parts = arguments.out / "parts" / f"sweep-{arguments.sweep}.json"
+    weights = {model: store.load(model)[1].sha256 for model in sweep.models}
+    kept = measure_settings(sweep, folder, arguments.n, read_parts(parts, weights))
+    text = (
+        json.dumps({"weights": weights, "settings": to_json(kept)})
+        .replace('"metrics"', '\n"metrics"')
+        .replace("], ", "],\n")
+    )
+    write_atomically(parts, text.encode() + b"\n")
     options = {"n": arguments.n, "seed": 0, "bf16": bf16_is_fast(torch.device("cpu")), **machine()}
-    started -= found["seconds"]
+    started -= sum(of.seconds for of in kept.values())
     path = arguments.out / f"sweep-{arguments.sweep}.json"
+    found = ledger_of(sweep, kept, arguments.n)
     write(path, f"sweep: {arguments.sweep}", options, found["metrics"], started, differences=found["differences"])
 
 

@@ -148,7 +148,8 @@ def sweep(metrics: Mapping[str, Any]) -> dict[str, dict[int, Mapping[str, float]
     found: dict[str, dict[int, Mapping[str, float]]] = {name: {} for name in SAMPLERS.values()}
     for setting, measured in by_setting(metrics).items():
         sampler, evaluations = setting.removesuffix(" evaluations").split(", ")
-        found[SAMPLERS[sampler]][int(evaluations)] = measured["frechet distance"]
+        if sampler in SAMPLERS:
+            found[SAMPLERS[sampler]][int(evaluations)] = measured["frechet distance"]
     return found
 
 

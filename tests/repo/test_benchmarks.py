@@ -116,7 +116,7 @@ def small_sweep(asked: list[str], stop_once: str = "") -> sweeps.Sweep:
 
         return draw
 
-    return sweeps.Sweep("mnist", True, {name: setting(name) for name in ("one", "two")}, [("two", "one")])
+    return sweeps.Sweep((), "mnist", True, {name: setting(name) for name in ("one", "two")}, [("two", "one")])
 
 
 def test_a_sweep_goes_on_where_it_was_stopped_and_draws_the_same(
@@ -148,13 +148,48 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_draws_the_same(
     assert difference["high"] - difference["low"] < 0.7 * (two["high"] - two["low"])
 
 
-def test_a_setting_that_was_drawn_less_often_is_compared_at_its_own_number(tmp_path: Path) -> None:
+def test_a_setting_that_was_drawn_less_often_is_compared_at_its_own_number(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     sweep = small_sweep([])
+    monkeypatch.setattr(sweeps, "SIZES", (100,))
     list(sweeps.draw_sweep(sweep, tmp_path, 100))
     list(sweeps.draw_sweep(sweep, tmp_path, 200, only="one"))
-    found = sweeps.measure_sweep(sweep, tmp_path, 200)
+    found = sweeps.ledger_of(sweep, sweeps.measure_settings(sweep, tmp_path, 200, {}), 200)
     assert {key.partition(":")[0] for key in found["metrics"]} == {"one"}
     assert found["differences"]["two - one: frechet distance"]["n"] == 100
+
+
+def test_a_sweep_is_put_together_from_the_settings_of_several_machines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sweeps.SWEEPS, "samplers", lambda: small_sweep([]))
+
+    def run(task: str, drawer: str, *more: str, n: int = 100) -> dict:
+        options = ["--n", str(n), "--drawn", str(tmp_path / drawer), "--out", str(tmp_path), *more]
+        monkeypatch.setattr(sys, "argv", ["sweeps", task, "samplers", *options])
+        sweeps.main()
+        return json.loads((tmp_path / "sweep-samplers.json").read_text()) if task == "measure" else {}
+
+    for drawer in ("first", "second", "both"):
+        run("draw", drawer, "--only", {"first": "one", "second": "two", "both": ""}[drawer])
+    alone = run("measure", "first")
+    assert {key.partition(":")[0] for key in alone["metrics"]} == {"one"} and not alone["differences"]
+    together, parts = run("measure", "second"), tmp_path / "parts" / "sweep-samplers.json"
+    parts.rename(tmp_path / "of two machines.json")
+    whole = run("measure", "both")
+    for what in ("metrics", "differences"):
+        assert together[what].keys() == whole[what].keys()
+        for key, found in whole[what].items():
+            assert together[what][key] == pytest.approx(found, abs=1.1e-5), key
+    # fewer images than were measured before change nothing; other weights make all of it void
+    (tmp_path / "of two machines.json").rename(parts)
+    run("draw", "third", n=200), run("measure", "third", n=200)
+    after = run("measure", "both")
+    kept = json.loads(parts.read_text())
+    assert {*kept["settings"]["one"]["metrics"]} == {"200"} and not after["metrics"]
+    parts.write_text(json.dumps(kept | {"weights": {"another": "0"}}))
+    assert {key.partition(":")[0] for key in run("measure", "first")["metrics"]} == {"one"}
 
 
 def test_measurements_are_medians_with_their_ends() -> None:
