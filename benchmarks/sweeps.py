@@ -244,11 +244,12 @@ class Kept(NamedTuple):
 def measure_settings(sweep: Sweep, folder: Path, n: int, kept: dict[str, Kept]) -> dict[str, Kept]:
     """What is `kept` of each setting, with that measured anew of which at least as many images lie here, up to n."""
     reference, found = load_reference(sweep.dataset), dict(kept)
-    for name in sweep.settings:
-        have = min(n, BATCH * batches_of(folder, name))
+    here = {name: min(n, BATCH * batches_of(folder, name)) for name in sweep.settings}
+    for name, have in here.items():
         if have and have >= max(kept[name].metrics if name in kept else [0]):
-            sizes = sorted({*(size for size in SIZES if size < have), have})
-            drawn = {size: read(folder, name, size // BATCH) for size in sizes}
+            partners = {other for pair in sweep.pairs if name in pair for other in pair}
+            sizes = {have, *(size for size in (*SIZES, *(here[other] for other in partners)) if 0 < size < have)}
+            drawn = {size: read(folder, name, size // BATCH) for size in sorted(sizes)}
             metrics = {size: measure_setting(of, reference) for size, of in drawn.items()}
             found[name] = Kept(round(drawn[have].seconds, 1), metrics)
             print(f"{name}: {metrics[have]['frechet distance'].interval(0)}, {have} images", flush=True)

@@ -148,11 +148,8 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_draws_the_same(
     assert difference["high"] - difference["low"] < 0.7 * (two["high"] - two["low"])
 
 
-def test_a_setting_that_was_drawn_less_often_is_compared_at_its_own_number(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_setting_that_was_drawn_less_often_is_compared_at_its_own_number(tmp_path: Path) -> None:
     sweep = small_sweep([])
-    monkeypatch.setattr(sweeps, "SIZES", (100,))
     list(sweeps.draw_sweep(sweep, tmp_path, 100))
     list(sweeps.draw_sweep(sweep, tmp_path, 200, only="one"))
     found = sweeps.ledger_of(sweep, sweeps.measure_settings(sweep, tmp_path, 200, {}), 200)
