@@ -14,7 +14,8 @@ Steps = Annotated[int, typer.Option(min=1, help="sampler steps")]
 Sampler = Annotated[
     str,
     typer.Option(
-        help="ddim, heun or dpm-solver (deterministic), or ddpm (ancestral); heun asks the network twice a step"
+        help="ddim, heun or dpm-solver (deterministic), ddpm (ancestral), or analytic-ddim and analytic-ddpm, for a model whose "
+        "score was measured, such as mnist-ddpm; heun asks the network twice a step"
     ),
 ]
 Scale = Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")]
@@ -110,7 +111,7 @@ def evaluate(
     model: Model,
     n: Annotated[int | None, typer.Option(min=1, help="how many images to draw (5000)")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="sampler steps (50)")] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm-solver or ddpm (ddim)")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm-solver, ddpm, analytic-ddim or analytic-ddpm (ddim)")] = None,
     scale: Annotated[float | None, typer.Option(help="guidance scale (1, the conditional model)")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=LARGEST, help="seed of all noise (0)")] = None,
     out: Annotated[

@@ -92,6 +92,17 @@ class GaussianDiffusion:
         eps = (x_t - per_sample(self.schedule.signal(t), x_t) * x0) / per_sample(noise_t, x_t)
         return per_sample(self.schedule.signal(s), x_t) * x0 + per_sample(direction, x_t) * eps, variance
 
+    def bridge_weight(self, t: Tensor, s: Tensor, eta: float = 1.0) -> Tensor:
+        """How far the mean of `bridge` moves with x_0, `()` or `(B,)`: at eta = 1 the first of the `posterior_weights`.
+
+        At eta = 0 it is signal(s) - noise(s) signal(t) / noise(t).
+        """
+        s, t = torch.as_tensor(s), torch.as_tensor(t)
+        _, step_variance = self.transition(s, t)
+        noise_s, noise_t = self.schedule.noise(s), self.schedule.noise(t)
+        direction = (noise_s**2 - (eta * noise_s / noise_t) ** 2 * step_variance).clamp(min=0).sqrt()
+        return self.schedule.signal(s) - direction * self.schedule.signal(t) / noise_t
+
 
 def widened(variance: Tensor, weight_x0: Tensor, spread: Tensor, x: Tensor) -> Tensor:
     """A reverse variance `()` or `(B,)` plus weight_x0^2 times x_0's own variance, `()`, `(B,)` or of the shape of x `(B, ...)`.

@@ -57,7 +57,8 @@ def evaluate(
         measured = on_test_set(network, card)
     else:
         options = DRAWING | options
-        measured = on_samples(store.denoising(network, card), card, **options)
+        drawing = store.denoising(network, card, store.load_gamma(model, card))
+        measured = on_samples(drawing, card, **options)
     return {
         "model": card.name,
         "sha256": card.sha256,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from requests import RequestException
-from torch import nn
+from torch import Tensor, nn
 
 from course_lib.data.sets import data_dir
 from course_lib.diffusion.predictions import PREDICTIONS
@@ -19,6 +19,7 @@ from course_lib.sampling.generate import Denoising
 RELEASE = "https://github.com/learning-to-denoise/learning-to-denoise/releases/download/v{version}/"
 SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
 CHECKSUMS = Path(__file__).parent / "weights.json"
+GAMMA = "{}-gamma.safetensors"  # the norms of a model's score lie beside its weights
 
 
 def save(path: Path | str, network: nn.Module, card: ModelCard, dtype: torch.dtype | None = None) -> ModelCard:
@@ -57,16 +58,44 @@ def load_denoising(path: Path | str, device: torch.device | str = "cpu") -> tupl
     Raises ValueError where `load` does, and where the model is a classifier.
     """
     network, card = load(path, device)
-    return denoising(network, card), card
+    return denoising(network, card, load_gamma(path, card)), card
 
 
-def denoising(network: nn.Module, card: ModelCard) -> Denoising:
-    """A network ready for `sampling.generate`; raises ValueError where its card says that it is a classifier, or draws bits."""
+def denoising(network: nn.Module, card: ModelCard, gamma: Tensor | None = None) -> Denoising:
+    """A network ready for `sampling.generate`; raises ValueError where its card says that it is a classifier, or draws bits.
+
+    `gamma` `(T + 1,)` are the norms of its score, where they were measured.
+    """
     if card.prediction == BITS:
         raise ValueError(f"{card.name} draws bits, not images: take `sampling.steps.reverse` with a BinomialDiffusion")
     if card.prediction not in PREDICTIONS:
         raise ValueError(f"{card.name} is a classifier, which draws nothing: choose a diffusion model")
-    return Denoising(network, PREDICTIONS[card.prediction], card.build_schedule(), tuple(card.image_shape))
+    return Denoising(network, PREDICTIONS[card.prediction], card.build_schedule(), tuple(card.image_shape), gamma)
+
+
+def save_gamma(path: Path | str, gamma: Tensor) -> Path:
+    """Write the norms of a model's score `(T + 1,)` beside its weights; returns the file, which names the weights it belongs to."""
+    weights = locate(path)
+    file = weights.with_name(GAMMA.format(weights.stem))
+    save_tensors(file, {"gamma": gamma}, {"weights": load_card(weights.with_suffix(".json")).sha256})
+    return file
+
+
+def load_gamma(path: Path | str, card: ModelCard) -> Tensor | None:
+    """The norms of a model's score `(T + 1,)`, from the file beside its weights, or None where there is none; the path is as for `load`.
+
+    Raises ValueError where the file is damaged, or was made with other weights.
+    """
+    weights = locate(path)
+    file = weights.with_name(GAMMA.format(weights.stem))
+    if str(path) == weights.stem and file.name in checksums():
+        file = shipped(file.name)
+    if not file.exists():
+        return None
+    tensors, metadata = load_tensors(file)
+    if metadata.get("weights") != card.sha256 or "gamma" not in tensors:
+        raise ValueError(f"{file} was measured with other weights than those beside it: measure it again, or delete it")
+    return tensors["gamma"]
 
 
 def locate(path: Path | str) -> Path:

@@ -11,13 +11,22 @@ from course_lib.types import Cond
 
 
 class MLP(nn.Module):
-    """A residual MLP on points `(B, dim)`, told time and class at every layer."""
+    """A residual MLP on points `(B, dim)`, told time and class at every layer.
+
+    `outputs` (None: `dim`) is the length of the output; twice the input's says the variance of each coordinate, too.
+    """
 
     config: dict[str, Any]
 
     @recorded
     def __init__(
-        self, dim: int = 2, width: int = 128, depth: int = 3, classes: int | None = None, time_scale: float = 1.0
+        self,
+        dim: int = 2,
+        width: int = 128,
+        depth: int = 3,
+        classes: int | None = None,
+        time_scale: float = 1.0,
+        outputs: int | None = None,
     ):
         super().__init__()
         self.takes = None if classes is None else Labels(classes)
@@ -27,10 +36,11 @@ class MLP(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(depth)
         )
-        self.last = nn.Linear(width, dim)
+        self.outputs = dim if outputs is None else outputs
+        self.last = nn.Linear(width, self.outputs)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
-        """x `(B, dim)`, t `(B,)`, cond `(B,)` or None, to `(B, dim)`."""
+        """x `(B, dim)`, t `(B,)`, cond `(B,)` or None, to `(B, outputs)`."""
         condition = self.condition(t, cond)
         h = self.first(x)
         for layer in self.layers:

@@ -108,8 +108,8 @@ class UNet(nn.Module):
                 self.up.append(Upsample(size, sizes[level - 1]))
 
         self.last_norm = build_norm(norm, sizes[0])
-        outputs = channels if outputs is None else outputs
-        self.last = zero_initialised(nn.Conv2d(sizes[0], outputs * patch**2, 3, padding=1))
+        self.outputs = channels if outputs is None else outputs
+        self.last = zero_initialised(nn.Conv2d(sizes[0], self.outputs * patch**2, 3, padding=1))
         self.input_gain = zero_initialised(nn.Linear(condition_width, 1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:

@@ -23,6 +23,7 @@ from course_lib.recipes.nonequilibrium import (
     heap_of_leaves,
     points_of_the_roll,
 )
+from course_lib.recipes.variance import DenoiseWithVariance, from_mnist_ddpm
 from course_lib.training.loop import Batch, Loss
 
 
@@ -95,6 +96,18 @@ ROWS = (
         steps=16_000,
         batch_size=64,
         learning_rate=1.5e-3,
+    ),
+    # It goes on from mnist-ddpm's weights: what is new to learn is the variance (Nichol and Dhariwal, 2021).
+    Recipe(
+        name="mnist-iddpm",
+        dataset="mnist",
+        data="MNIST, 60,000 training images; training went on from the weights of mnist-ddpm",
+        architecture=from_mnist_ddpm,
+        config={},
+        objective=DenoiseWithVariance(V, COSINE),
+        steps=1000,
+        batch_size=64,
+        learning_rate=3e-4,
     ),
     # The same with classes, a tenth of them dropped, for classifier-free guidance (Ho and Salimans, 2022).
     Recipe(

@@ -15,14 +15,38 @@ from course_lib.nets.conditions import Labels, Takes, check_condition, moved, nu
 from course_lib.sampling.guidance import classifier_free
 from course_lib.sampling.ode import angle_heun, dpm_solver
 from course_lib.sampling.steps import ancestral, ddim, last, sample
-from course_lib.types import Cond, Denoiser, Schedule, Step, check_name
+from course_lib.sampling.variance import analytic_variance, learned_variance
+from course_lib.types import Cond, Denoiser, Schedule, Step, Variance, check_name
+
+
+class Given(NamedTuple):
+    """What a sampler is made of."""
+
+    denoise: Denoiser
+    process: GaussianDiffusion
+    noise: NoiseSource
+    learned: Variance | None  # Var[x_0 | x_t], where the network says it
+    gamma: Tensor | None  # see `Denoising`
+
+    @property
+    def analytic(self) -> Variance:
+        """Var[x_0 | x_t] as Bao et al. (2022) compute it; raises ValueError where the model has no gamma."""
+        if self.gamma is None:
+            raise ValueError(
+                "this model comes without the norms of its score (gamma), from which the analytic variance is computed: "
+                "choose another sampler, or measure them with course_lib.sampling.variance.score_norms"
+            )
+        return analytic_variance(self.gamma, self.process.schedule)
+
 
 # Heun's method asks the network twice a step, but for the last; the others once.
-SAMPLERS: dict[str, Callable[[Denoiser, GaussianDiffusion, NoiseSource], Step]] = {
-    "ddim": lambda denoise, process, noise: ddim(denoise, process),
-    "ddpm": lambda denoise, process, noise: ancestral(denoise, process, noise=noise),
-    "heun": lambda denoise, process, noise: angle_heun(denoise, process.schedule),
-    "dpm-solver": lambda denoise, process, noise: dpm_solver(denoise, process.schedule),
+SAMPLERS: dict[str, Callable[[Given], Step]] = {
+    "ddim": lambda given: ddim(given.denoise, given.process),
+    "ddpm": lambda given: ancestral(given.denoise, given.process, given.learned, noise=given.noise),
+    "heun": lambda given: angle_heun(given.denoise, given.process.schedule),
+    "dpm-solver": lambda given: dpm_solver(given.denoise, given.process.schedule),
+    "analytic-ddim": lambda given: ddim(given.denoise, given.process, noise=given.noise, x0_variance=given.analytic),
+    "analytic-ddpm": lambda given: ancestral(given.denoise, given.process, given.analytic, noise=given.noise),
 }
 
 
@@ -33,6 +57,12 @@ class Denoising(NamedTuple):
     prediction: Prediction
     schedule: Schedule
     shape: tuple[int, ...]  # (C, H, W) for images
+    gamma: Tensor | None = None  # (T + 1,), of `sampling.variance.score_norms`, where it was measured
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network says a variance beside its prediction: its output has twice the channels of a sample."""
+        return getattr(self.network, "outputs", self.shape[0]) == 2 * self.shape[0]
 
     @property
     def takes(self) -> Takes:
@@ -58,22 +88,29 @@ def draw(
     """n samples `(n, *shape)`, in [-1, 1], on the network's device, from fresh noise, in `steps` steps; all noise comes from `generator`.
 
     With a condition of n rows the network is guided to it without a classifier, at `scale` (1 is the conditional model).
+    DDPM's reverse steps have the variance that the network has learned, where it has, and else beta-tilde.
     The network runs in bf16 where the hardware is fast at it; the samples stay in float32.
-    Raises ValueError for an unknown sampler, or a condition that the network does not take.
+    Raises ValueError for an unknown sampler, for an analytic one where the model has no gamma, and for a condition that the network
+    does not take.
     """
     check_name("sampler", sampler, SAMPLERS)
     check_condition(model.takes, cond, n)
     process, device = GaussianDiffusion(model.schedule), model.device
     x = process.prior((n, *model.shape), generator, device=device)
-    if cond is None:
+    times, learned = model.schedule.grid(steps), None
+    if model.learns_variance:
+        if cond is not None and scale != 1:
+            raise ValueError(f"a network that learns its variance is not guided here: scale must be 1; got {scale:g}")
+        denoise, learned = learned_variance(model.network, model.prediction, process, moved(cond, device), 1.0, times)
+    elif cond is None:
         denoise = denoiser(model.network, model.prediction, model.schedule, clip=1.0)
     else:
         wanted, nothing = moved(cond, device), moved(null_of(model.takes, n), device)
         assert wanted is not None and nothing is not None  # what takes a condition has a null
         denoise = classifier_free(model.network, model.prediction, model.schedule, wanted, nothing, scale, clip=1.0)
-    step = SAMPLERS[sampler](denoise, process, standard_normal(generator))
+    step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), learned, model.gamma))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
-        return last(sample(step, x, model.schedule.grid(steps)))
+        return last(sample(step, x, times))
 
 
 def draw_batches(

@@ -84,12 +84,20 @@ def ddim(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
     noise: NoiseSource | None = None,
+    x0_variance: Variance | None = None,
 ) -> Step:
-    """Equation 12 of Song et al. (2021, DDIM): deterministic at eta = 0, DDPM's sampler at eta = 1."""
+    """Equation 12 of Song et al. (2021, DDIM): deterministic at eta = 0, DDPM's sampler at eta = 1.
+
+    `x0_variance` adds the share of x_0's own uncertainty, as in `ancestral`: Analytic-DDIM of Bao et al. (2022), where it is theirs.
+    """
     noise = noise or standard_normal(generator)
 
     def step(x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         mean, variance = process.bridge(denoise(x_t, t), x_t, t, s, eta)
-        return mean if eta == 0 or is_end(s) else mean + per_sample(variance.sqrt(), x_t) * noise(x_t)
+        if x0_variance is not None:
+            variance = widened(variance, process.bridge_weight(t, s, eta), x0_variance(x_t, t), x_t)
+        elif eta == 0:
+            return mean
+        return mean if is_end(s) else mean + per_entry(variance.sqrt(), x_t) * noise(x_t)
 
     return step

@@ -64,3 +64,24 @@ def karras_times(schedule: Interpolated, steps: int, rho: float = 7.0) -> Tensor
     times = schedule.time_at(levels)
     times[0], times[-2] = schedule.T, 1.0  # exactly
     return times
+
+
+def cheapest_grid(costs: Tensor, steps: int) -> Tensor:
+    """The times `(steps + 1,)` from T to 1 and then 0 whose steps cost least together, by dynamic programming (Watson et al., 2021).
+
+    Row s, column t of `costs` `(T + 1, T + 1)` is what the step from t to s costs, infinite where there is none; the last step, from 1
+    to 0, is in every such grid and its cost is left out. Raises ValueError where the table has fewer steps, or steps below 2.
+    """
+    T = len(costs) - 1
+    if not 2 <= steps <= T:
+        raise ValueError(f"steps must lie in [2, {T}], the number of steps in the table; got {steps}")
+    least = torch.full((T + 1,), torch.inf, dtype=costs.dtype)
+    least[1] = 0
+    befores: list[Tensor] = []
+    for _ in range(steps - 1):
+        least, before = (least[:, None] + costs).min(0)  # at each t, over the s before it
+        befores.append(before)
+    times = [T]
+    for before in reversed(befores):
+        times.append(int(before[times[-1]]))
+    return torch.tensor([*times, 0])

@@ -41,6 +41,7 @@ from course_lib.nets import (
 from course_lib.pages import plotting
 from course_lib.recipes import classification
 from course_lib.recipes import diffusion as diffusion_recipes
+from course_lib.recipes import variance as variance_recipes
 from course_lib.sampling import generate, guidance, inversion, langevin, likelihood, ode, sde, steps, variance
 from course_lib.training import distributed, loop
 from tests.lib.pretended import DEVICE, generator, move, pretend, waits
@@ -103,6 +104,7 @@ BITS, OTHER_BITS = (FLAT > 0).double(), (OTHER > 0).double()
 POINTS = weighted(mlp.MLP(width=16, depth=1, classes=3)).double()
 SMALL = weighted(unet.UNet(width=8, multipliers=(1, 2), attention=(1,), classes=3))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
+WIDE = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
 
@@ -128,7 +130,7 @@ def oracle() -> exact.ExactDiffusion:
 
 
 def drawing(at: Place) -> generate.Denoising:
-    return generate.Denoising(at(LINES), predictions.V, COSINE, (2,))
+    return generate.Denoising(at(LINES), predictions.V, COSINE, (2,), torch.linspace(0, 1, 21, dtype=torch.float64))
 
 
 def telling(at: Place) -> Callable[[Tensor, Tensor], Tensor]:
@@ -328,6 +330,9 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "diffusion.gaussian.GaussianDiffusion.bridge": lambda at: PROCESS.bridge(
         at(FLAT), at(OTHER), at(STEPS), at(STEPS) - 1, 0.5
     ),
+    "diffusion.gaussian.GaussianDiffusion.bridge_weight": lambda at: PROCESS.bridge_weight(
+        at(STEPS), at(STEPS) - 1, 0.5
+    ),
     "diffusion.gaussian.widened": lambda at: gaussian.widened(T1, S1, at(FLAT), at(FLAT)),
     "diffusion.gaussian.check_order": lambda at: gaussian.check_order(at(STEPS) - 1, at(STEPS)),
     "diffusion.gaussian.is_end": lambda at: gaussian.is_end(S),
@@ -522,6 +527,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "recipes.diffusion.drop_labels": lambda at: diffusion_recipes.drop_labels(at(LABELS), 3, 0.5, at.generator),
     # sampling
     "sampling.generate.Denoising.takes": lambda at: drawing(at).takes,
+    "sampling.generate.Denoising.learns_variance": lambda at: drawing(at).learns_variance,
+    "sampling.generate.Given.analytic": lambda at: generate.Given(
+        model(at), PROCESS, torch.zeros_like, None, torch.ones(21, dtype=torch.float64)
+    ).analytic(at(FLAT), at(STEPS)),
     "sampling.generate.Denoising.device": lambda at: drawing(at).device == at.device,
     **{
         f"sampling.generate.draw: {name}": lambda at, name=name: generate.draw(
@@ -600,6 +609,20 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "sampling.variance.split_output": lambda at: variance.split_output(at(PLANE), at(PLANE[:, :4])),
     "sampling.variance.interpolated_variance": lambda at: variance.interpolated_variance(at(REAL), T1, at(FLAT)),
     "sampling.variance.learned_variance": lambda at: [f(at(FLAT), T) for f in learned(at)],
+    "sampling.variance.learned_variance: times on the device": lambda at: [f(at(FLAT), at(STEPS)) for f in learned(at)],
+    "sampling.variance.score_norms": lambda at: variance.score_norms(model(at), at(FLAT), PROCESS, 3, at.generator),
+    "sampling.variance.analytic_variance": lambda at: variance.analytic_variance(
+        torch.ones(21, dtype=torch.float64), COSINE
+    )(at(FLAT), at(STEPS)),
+    "recipes.variance.bound_terms": lambda at: variance_recipes.bound_terms(
+        at(FLAT), at(OTHER), at(FLAT), at(OTHER), at(STEPS), PROCESS, predictions.EPS
+    ),
+    "recipes.variance.hybrid_loss": lambda at: variance_recipes.hybrid_loss(PROCESS, predictions.EPS)(
+        at(WIDE), (at(torch.full((4, 2), 99.0)),), at.generator
+    ).detach(),
+    "recipes.variance.bound_loss": lambda at: variance_recipes.bound_loss(
+        PROCESS, predictions.EPS, variance_recipes.ImportantTimes(20)
+    )(at(WIDE), (at(torch.full((4, 2), 99.0)),), at.generator).detach(),
     # training
     "training.distributed.shared": lambda at: [p.detach() for p in distributed.shared(at(POINTS)).parameters()],
     "training.distributed.mean": lambda at: distributed.mean(at(FLAT)),
@@ -644,6 +667,11 @@ WAITS: dict[str, str] = {
     },
     "types.check_decreasing": CHECKED,
     "draws.categories": FROM_THE_CPU,
+    **{
+        f"recipes.variance.{name}": "a time of 1 has another term: whether there is one is asked"
+        for name in ("bound_terms", "hybrid_loss", "bound_loss")
+    },
+    "sampling.variance.score_norms": NUMBER,
     "diffusion.exact.Mixture": CHECKED,
     "diffusion.exact.ExactDiffusion": "the mixture comes to the device, where its values are checked, once",
     "diffusion.schedules.TableSchedule.alpha": CHECKED,
@@ -694,6 +722,7 @@ BESIDE: dict[str, str] = {
     "nets.conditions.Vectors.null": NULL,
     "nets.conditions.null_of": NULL,
     "sampling.generate.draw_batches": "the samples are kept on the CPU",
+    "sampling.variance.score_norms": "one number for each time, kept on the CPU",
     "sampling.generate.balanced_classes": NULL,
 }
 MEASURES = "it measures shipped models with data from files, on the CPU; its parts are called here"
@@ -708,7 +737,16 @@ BUILDERS = (
     "check_beta",
     "check_steps",
 )
-FILES = ("denoising", "locate", "shipped_models", "checksums", "shipped", "download_weights")
+FILES = (
+    "denoising",
+    "locate",
+    "save_gamma",
+    "load_gamma",
+    "shipped_models",
+    "checksums",
+    "shipped",
+    "download_weights",
+)
 RECIPES = (
     "classification.Classify",
     "classification.accuracy_score",
@@ -717,6 +755,8 @@ RECIPES = (
     "nonequilibrium",
     "rows",
     "train",
+    "variance.ImportantTimes",
+    "variance.with_variance",
 )
 NOT_CALLED: dict[str, str] = {
     "data.bits": "a set is on the CPU",
@@ -754,6 +794,7 @@ NOT_CALLED: dict[str, str] = {
         for name in RECIPES
     },
     "sampling.times": TIMES,
+    "sampling.variance.step_costs": TABLE,
     "training.distributed": "it takes no tensors",
     "training.loop.batch_rows": "rows are shuffled on the CPU, the same for every device",
     **{f"training.loop.{name}": "it takes no tensors" for name in ("rate", "check_keywords", "check_finite")},
