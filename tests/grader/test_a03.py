@@ -185,9 +185,10 @@ def test_a_network_that_stopped_early_is_worse_than_a_straight_line(box: Sandbox
     student: dict[str, Any] = {"torch": torch}
     exec(mutants.cell_named(A03.solved(), "loss").source, student)
     alpha_bar = schedules.linear(1000).alpha_bar
-    network, losses = experiment.train(student["loss"], alpha_bar, mutants.STUDENT, steps=300)
+    # It knows its ink by then (0.52 of the loss in others; 0.6 is the bound), and is 1.28 times as far off as a straight line (1.1).
+    network, losses = experiment.train(student["loss"], alpha_bar, mutants.STUDENT, steps=500)
     file |= {f"linear.network.{name}": value.detach().clone() for name, value in network.state_dict().items()}
-    file |= {"linear.losses": losses.repeat(10)}
+    file |= {"linear.losses": losses.repeat(6)}
     result = mutants.grade_notebook(A03, A03.solved(), box, {"experiment.safetensors": save(file)}, EXPERIMENT[:1])
     assert "the network of linear misses the noise by" in failed(result)[EXPERIMENT[0]]
 
