@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from course_lib.data import images, sets
+from course_lib.data.bits import phases
 from course_lib.data.images import shifted, to_unit
+from course_lib.diffusion.binomial import BinomialDiffusion, bit_denoiser
 from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.diffusion.predictions import V
+from course_lib.diffusion.predictions import PREDICTIONS, V
 from course_lib.diffusion.schedules import cosine
 from course_lib.models import store
+from course_lib.models.cards import load_card
 from course_lib.nets.conditions import Labels
 from course_lib.recipes import diffusion
 from course_lib.recipes.classification import accuracy_score, classification_loss
@@ -20,6 +23,7 @@ from course_lib.recipes.diffusion import diffusion_loss, drop_labels
 from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.train import train
 from course_lib.sampling.generate import balanced_classes, draw, draw_batches
+from course_lib.sampling.steps import last, reverse, sample
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -125,7 +129,9 @@ def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
         assert (tmp_path / "run/samples-000001.png").exists()
 
 
-@pytest.mark.parametrize("name", [n for n in store.shipped_models() if "classifier" not in n])
+@pytest.mark.parametrize(
+    "name", [n for n in store.shipped_models() if load_card(store.SHIPPED / f"{n}.json").prediction in PREDICTIONS]
+)
 def test_every_shipped_model_draws_each_class_as_often(name: str) -> None:
     model, card = store.load_denoising(name)
     cond = balanced_classes(model.takes, 10)
@@ -147,3 +153,16 @@ def test_the_accuracy_score_is_that_of_a_classifier_which_saw_only_the_drawn_ima
     assert swapped.value == swapped.low == 0 and swapped.high == pytest.approx(1 - learned.low)
     with pytest.raises(ValueError, match="batch_size"):
         accuracy_score(images[:10], labels[:10], (images, labels), batch_size=20)
+
+
+def test_a_model_of_bits_is_no_model_of_images_and_says_what_to_take() -> None:
+    with pytest.raises(ValueError, match="draws bits, not images: take `sampling.steps.reverse`"):
+        store.load_denoising("heartbeat")
+
+
+def test_the_shipped_heartbeat_beats() -> None:
+    network, card = store.load("heartbeat")
+    process = BinomialDiffusion(card.build_schedule(), 0.2)
+    step = reverse(bit_denoiser(network), process, generator())
+    bits = last(sample(step, process.prior((200, 20), generator(1)), process.schedule.grid()))
+    assert (phases(bits) >= 0).double().mean() > 0.97 and len(phases(bits).unique()) >= 5
