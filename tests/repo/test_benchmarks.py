@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -14,7 +15,7 @@ from benchmarks import accuracy_score, cluster, speed, sweeps
 from benchmarks.contestants import contestants, gflop, parameters
 from benchmarks.grading import A01, named, plain, submission
 from benchmarks.record import machine, measured
-from course_lib.evaluation.ledger import by_setting, ledger
+from course_lib.evaluation.ledger import by_scale, by_setting, ledger
 from course_lib.models.tensors import load_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
     assert {"operators", "networks", "keywords", "speed", "sampling", "quality"} == set(recipe)
     graders = set((ROOT / "Makefile").read_text().partition("for part in assignments")[2].partition(";")[0].split())
     assert graders == {"grading", "cluster"}
-    for part in (*recipe, "gpu", "assignments", "grading", "cluster", "accuracy_score", "intervals"):
+    for part in (*recipe, "gpu", "assignments", "grading", "cluster", "accuracy_score", "intervals", "thermodynamics"):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
             importlib.import_module(f"benchmarks.{part}").main()
@@ -95,6 +96,25 @@ def test_every_sweep_is_made_and_its_results_are_whole() -> None:
             assert entry["metrics"][f"{setting}: recall"]["low"] >= 0
         for found in entry["differences"].values():
             assert found["low"] <= found["value"] <= found["high"] and found["n"] >= 100
+
+
+def shown(entry: dict, pair: str, metric: str) -> int:
+    """What a paired difference shows: 1 a rise, -1 a fall, 0 neither."""
+    found = entry["differences"][f"{pair}: {metric}"]
+    return (found["low"] > 0) - (found["high"] < 0)
+
+
+def test_what_chapter_5_says_of_its_scales_is_what_was_measured() -> None:
+    entry = ENTRIES["sweep: classifier"]
+    steps = {"1": "0.5", "2": "1", "4": "2", "8": "4", "16": "8"}
+    found = {after: partial(shown, entry, f"scale {after} - scale {before}") for after, before in steps.items()}
+    assert found["2"]("accuracy") == found["2"]("precision") == 1 and found["2"]("frechet distance") == -1
+    assert found["2"]("recall") == 0 and found["4"]("frechet distance") == 0
+    assert found["8"]("frechet distance") == found["16"]("frechet distance") == 1 and found["8"]("recall") == -1
+    half = partial(shown, entry, "scale 0.5 - scale 0")
+    assert half("accuracy") == half("frechet distance") == 1 and half("precision") == -1
+    swept = by_scale(entry["metrics"])
+    assert min(swept, key=lambda scale: swept[scale]["frechet distance"]["value"]) in (2, 4)
 
 
 def test_the_accuracy_score_was_measured_at_every_scale_and_real_digits_are_the_best_teachers() -> None:
