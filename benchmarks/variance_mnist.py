@@ -6,8 +6,10 @@ done, so that it may be stopped at any moment. `measure` writes results/variance
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ from course_lib.training.loop import generator_for
 from course_lib.types import Cond, Denoiser, Variance
 
 MODELS = ("mnist-ddpm", "mnist-iddpm")
-COUNTS, IMAGES = (10, 25, 50, 100, 1000), {1000: 40}  # test digits for the bound: 200, but for a thousand steps
+COUNTS, IMAGES = (10, 25, 50), 100  # steps and test digits for the bound
+STEPS = (10, 20)  # for samples
 BATCH = 100
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "variance-mnist"
 
@@ -90,11 +93,11 @@ def bits(kept: Path) -> Iterator[str]:
     images = to_unit(sets.load("mnist", "test")[0])
     for steps in COUNTS:
         for name in MODELS:
-            model, _ = store.load_denoising(name)
             file, started = kept / f"bits-{name}-{steps}.safetensors", time.monotonic()
             if file.exists():
                 continue
-            x0, times = images[: IMAGES.get(steps, 200)], model.schedule.grid(steps)
+            model = model_of(name)
+            x0, times = images[:IMAGES], model.schedule.grid(steps)
             asked, found = Remembered(model.network), {}
             with fast():
                 for way, (denoise, spread) in ways(model, asked, times).items():
@@ -106,44 +109,50 @@ def bits(kept: Path) -> Iterator[str]:
             yield f"{name}, {steps} steps: { {way: round(float(values.mean()), 3) for way, values in found.items()} }"
 
 
+@functools.cache
+def model_of(name: str) -> Denoising:
+    """A model that draws, loaded once."""
+    return store.load_denoising(name)[0]
+
+
+def by_sampler(name: str, sampler: str, steps: int, generator: torch.Generator) -> Tensor:
+    """A batch of samples by one of the command's samplers."""
+    return draw(model_of(name), BATCH, steps, sampler, generator)
+
+
+@torch.no_grad()
+def with_beta(steps: int, generator: torch.Generator) -> Tensor:
+    """A batch of samples by DDPM with the larger variance."""
+    model = model_of("mnist-ddpm")
+    process = GaussianDiffusion(model.schedule)
+    x = process.prior((BATCH, *model.shape), generator)
+    step = ancestral(plain(model, clip=1.0), process, unit_variance(model.schedule), generator)
+    with fast():
+        return last(sample(step, x, model.schedule.grid(steps)))
+
+
 def settings() -> dict[str, Callable[[torch.Generator], Tensor]]:
     """How samples are drawn: a batch from a generator."""
-    first, second = (store.load_denoising(name)[0] for name in MODELS)
-    process = GaussianDiffusion(first.schedule)
-
-    def of(model: Denoising, sampler: str, steps: int) -> Callable[[torch.Generator], Tensor]:
-        return lambda generator: draw(model, BATCH, steps, sampler, generator)
-
-    def large(steps: int) -> Callable[[torch.Generator], Tensor]:
-        @torch.no_grad()
-        def drawn(generator: torch.Generator) -> Tensor:
-            x = process.prior((BATCH, *first.shape), generator)
-            step = ancestral(plain(first, clip=1.0), process, unit_variance(first.schedule), generator)
-            with fast():
-                return last(sample(step, x, first.schedule.grid(steps)))
-
-        return drawn
-
-    found: dict[str, Callable[[torch.Generator], Tensor]] = {"DDPM, beta-tilde, 1000": of(first, "ddpm", 1000)}
-    for steps in (10, 20, 50):
+    found: dict[str, Callable[[torch.Generator], Tensor]] = {}
+    for steps in STEPS:
         found |= {
-            f"DDPM, beta-tilde, {steps}": of(first, "ddpm", steps),
-            f"DDPM, beta, {steps}": large(steps),
-            f"Analytic-DDPM, {steps}": of(first, "analytic-ddpm", steps),
-            f"DDPM, learned, {steps}": of(second, "ddpm", steps),
-            f"DDIM, {steps}": of(first, "ddim", steps),
-            f"Analytic-DDIM, {steps}": of(first, "analytic-ddim", steps),
+            f"DDPM, beta-tilde, {steps}": partial(by_sampler, "mnist-ddpm", "ddpm", steps),
+            f"DDPM, beta, {steps}": partial(with_beta, steps),
+            f"Analytic-DDPM, {steps}": partial(by_sampler, "mnist-ddpm", "analytic-ddpm", steps),
+            f"DDIM, {steps}": partial(by_sampler, "mnist-ddpm", "ddim", steps),
+            f"Analytic-DDIM, {steps}": partial(by_sampler, "mnist-ddpm", "analytic-ddim", steps),
+            f"DDPM, learned, {steps}": partial(by_sampler, "mnist-iddpm", "ddpm", steps),
         }
     return found
 
 
-def draw_all(kept: Path, n: int) -> Iterator[str]:
-    """Draw what is missing of n samples a setting; batch k of every setting begins with the same noise."""
+def draw_all(kept: Path, n: int, only: str) -> Iterator[str]:
+    """Draw what is missing of n samples of the settings with `only` in their names; batch k of every setting begins with the same noise."""
     classifier, _ = store.load(CLASSIFIERS["mnist"])
     for number in range(n // BATCH):
         for name, drawn in settings().items():
             file, started = kept / "drawn" / name.replace(" ", "") / f"{number:03d}.safetensors", time.monotonic()
-            if not file.exists():
+            if only in name and not file.exists():
                 found = features(classifier, drawn(generator_for(0, number, torch.device("cpu"))))  # type: ignore[arg-type]
                 seconds = time.monotonic() - started
                 save_tensors(file, {"vectors": found.vectors.float()}, {"seconds": f"{seconds:.1f}"})
@@ -193,7 +202,7 @@ def measure(kept: Path) -> dict[str, Any]:
             **{f"floor{end}": round(x, 5) for end, x in zip(("", "_low", "_high"), real, strict=True)},
         }
         for other in found:
-            if name != other and (name.split(", ")[-1] == other.split(", ")[-1] or other.endswith("1000")):
+            if name != other and name.split(", ")[-1] == other.split(", ")[-1]:
                 change = one.minus(found[other])
                 differences[f"{name} - {other}: frechet distance"] = entry(*change.interval(), change.error)
     return {"metrics": metrics, "differences": differences, "n": n, "seconds": seconds + drawing}
@@ -205,7 +214,8 @@ def main() -> None:
     parser.add_argument("task", choices=("gamma", "bits", "draw", "measure"))
     parser.add_argument("--models", nargs="*", default=MODELS, help="whose gamma to measure")
     parser.add_argument("--draws", type=int, default=100, help="noisy digits at each time for gamma")
-    parser.add_argument("--n", type=int, default=500, help=f"samples a setting, a multiple of {BATCH}")
+    parser.add_argument("--only", default="", help="draw only the settings with this in their names")
+    parser.add_argument("--n", type=int, default=300, help=f"samples a setting, a multiple of {BATCH}")
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--out", type=Path, default=Path("results"))
     arguments = parser.parse_args()
@@ -214,12 +224,14 @@ def main() -> None:
             print(f"written to {gamma(name, arguments.draws)}", flush=True)
     elif arguments.task == "measure":
         found, options = measure(arguments.kept), {"seed": 0, "bf16": bf16_is_fast(torch.device("cpu")), **machine()}
-        options = {"samples": found["n"], "test digits": 200, "of these for 1000 steps": IMAGES[1000], **options}
+        options = {"samples": found["n"], "test digits": IMAGES, **options}
         started = time.monotonic() - found["seconds"]
         path = arguments.out / "variance-mnist.json"
         write(path, "variance: mnist", options, found["metrics"], started, differences=found["differences"])
     else:
-        lines = bits(arguments.kept) if arguments.task == "bits" else draw_all(arguments.kept, arguments.n)
+        lines = (
+            bits(arguments.kept) if arguments.task == "bits" else draw_all(arguments.kept, arguments.n, arguments.only)
+        )
         for line in lines:
             print(line, flush=True)
 
