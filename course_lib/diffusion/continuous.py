@@ -123,16 +123,20 @@ class EDM(Continuous):
     """Time is the noise level itself: signal 1, noise t, t in [0, sigma_max] (Karras et al., 2022, table 1).
 
     Training times are log-normal, ln t ~ N(log_mean, log_std^2), clipped at T; the defaults are the paper's for small images.
-    Raises ValueError where T or log_std is not above 0.
+    Raises ValueError where T, log_std, sigma_min or rho is not above 0.
     """
 
     T: float = 80.0  # sigma_max
     log_mean: float = -1.2
     log_std: float = 1.2
+    sigma_min: float = 0.002  # the last level above 0 of a grid
+    rho: float = 7.0  # how closely a grid's levels crowd at the data
 
     def __post_init__(self) -> None:
         if self.T <= 0 or self.log_std <= 0:
             raise ValueError(f"T (sigma_max) must be above 0; got {self.T}; and log_std, too; got {self.log_std}")
+        if self.sigma_min <= 0 or self.rho <= 0:
+            raise ValueError(f"sigma_min and rho must be above 0; got {self.sigma_min} and {self.rho}")
 
     def signal(self, t: Tensor) -> Tensor:
         """1 at every t, of the shape of t."""
@@ -145,6 +149,25 @@ class EDM(Continuous):
     def times(self, n: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
         """n noise levels `(n,)` to train at, log-normal, float32."""
         return (self.log_mean + self.log_std * normal((n,), generator, device=device)).exp().clamp(max=self.T)
+
+    def grid(self, steps: int | None = None, end: float = 0.0) -> Tensor:
+        """`(steps + 1,)` levels that fall from T to `end`, evenly spaced in level^(1/rho), float64 (Karras et al., 2022, equation 5).
+
+        Where they end at 0 the last but one is sigma_min, or with a single step T. Raises ValueError as any schedule's grid does.
+        """
+        even = super().grid(steps, end)
+        if end == 0:
+            low = min(self.sigma_min, self.T)
+            return torch.cat([self._spaced(len(even) - 1, low), even[-1:]])
+        return self._spaced(len(even), end)
+
+    def _spaced(self, count: int, low: float) -> Tensor:
+        """So many levels from T to `low`, `(count,)`."""
+        ramp = torch.linspace(0, 1, count, dtype=torch.float64)
+        top, bottom = self.T ** (1 / self.rho), low ** (1 / self.rho)
+        levels = (top + ramp * (bottom - top)) ** self.rho
+        # A root and a power do not undo each other to the last bit, and no time may lie above the schedule's last.
+        return levels.clamp(max=self.T)
 
 
 @dataclass(frozen=True)

@@ -8,28 +8,31 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from course_lib.diffusion import schedules
+from course_lib.diffusion import continuous, schedules
 from course_lib.diffusion.predictions import PREDICTIONS
-from course_lib.diffusion.schedules import TableSchedule
 from course_lib.files import read_json, write_atomically
 from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
+from course_lib.nets.preconditioned import PreconditionedUNet
 from course_lib.nets.transformers import DiT
 from course_lib.nets.unet import BasicUNet, UNet
+from course_lib.types import Schedule
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     architecture.__name__: architecture
-    for architecture in (MLP, MultiScale, BasicUNet, UNet, DiT, Hybrid, Classifier, ConvClassifier)
+    for architecture in (MLP, MultiScale, BasicUNet, UNet, PreconditionedUNet, DiT, Hybrid, Classifier, ConvClassifier)
 }
 
 
-SCHEDULES = {
+SCHEDULES: dict[str, Callable[..., Any]] = {
     "linear": schedules.linear,
     "cosine": schedules.cosine,
     "sigmoid": schedules.sigmoid,
     "erasing": schedules.erasing,
+    "straight": continuous.Straight,
+    "edm": continuous.EDM,
 }
 CLASS = "class"  # what a classifier predicts
 BITS = "bits"  # what a model of bits predicts: the log-odds that each of x_0 is 1
@@ -66,12 +69,12 @@ class ModelCard:
             )
         return built(ARCHITECTURES[self.architecture], self.config)
 
-    def build_schedule(self) -> TableSchedule:
+    def build_schedule(self) -> Schedule:
         """The schedule that the model was trained with; raises ValueError where the card describes none."""
         return build_schedule(self.schedule)
 
 
-def build_schedule(card: Mapping[str, Any]) -> TableSchedule:
+def build_schedule(card: Mapping[str, Any]) -> Schedule:
     """The schedule that a card's entry {"name": ..., its arguments} describes; raises ValueError where it describes none."""
     arguments = dict(card)
     name = arguments.pop("name", None)

@@ -11,6 +11,7 @@ from course_lib.data.images import to_unit
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import EPS, Prediction
+from course_lib.diffusion.weights import Weight
 from course_lib.draws import normal_like, uniform
 from course_lib.models.cards import build_schedule
 from course_lib.nets.conditions import Labels, Takes, dropped
@@ -23,7 +24,11 @@ COLUMNS = 6  # samples a class in a picture
 
 
 def diffusion_loss(
-    process: GaussianDiffusion, prediction: Prediction = EPS, takes: Takes = None, augment: Augment | None = None
+    process: GaussianDiffusion,
+    prediction: Prediction = EPS,
+    takes: Takes = None,
+    augment: Augment | None = None,
+    weight: Weight | None = None,
 ) -> Loss:
     """The denoising loss `()` of a batch of uint8 images: the schedule's times, standard normal noise (Algorithm 1 of Ho et al., 2020).
 
@@ -38,7 +43,7 @@ def diffusion_loss(
         t, noise = process.schedule.times(len(x0), generator, x0.device), normal_like(x0, generator)
         given = dict(zip(names, batch[1:], strict=True)) if names else batch[1] if takes is not None else None
         cond = None if given is None else dropped(takes, given, UNCONDITIONAL, generator)
-        return denoising_loss(network, x0, t, noise, process, prediction, cond).mean()
+        return denoising_loss(network, x0, t, noise, process, prediction, cond, weight).mean()
 
     return loss
 
@@ -56,11 +61,12 @@ class Denoise:
     prediction: Prediction
     schedule: Mapping[str, Any]  # as a card has it
     augment: Augment | None = None
+    loss_weight: Weight | None = None  # of each time's squared error; None weighs all alike
 
     def loss(self, network: nn.Module) -> Loss:
         """The loss to minimise; where the network takes a condition, a batch brings it."""
-        process = GaussianDiffusion(build_schedule(self.schedule))
-        return diffusion_loss(process, self.prediction, network.takes, self.augment)  # type: ignore[arg-type]
+        process, takes = GaussianDiffusion(build_schedule(self.schedule)), network.takes
+        return diffusion_loss(process, self.prediction, takes, self.augment, self.loss_weight)  # type: ignore[arg-type]
 
     def samples(self, network: nn.Module, shape: tuple[int, ...], seed: int) -> Tensor:
         """What the network draws now, `(N, *shape)`: COLUMNS samples of each class at the scale 2, or 36 without classes."""

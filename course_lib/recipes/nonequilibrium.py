@@ -15,6 +15,7 @@ from course_lib.diffusion.binomial import BinomialDiffusion, bit_denoiser
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import Prediction, denoiser
+from course_lib.diffusion.schedules import TableSchedule
 from course_lib.draws import normal_like
 from course_lib.models.cards import BITS, build_schedule
 from course_lib.sampling.steps import ancestral, last, reverse, sample
@@ -31,7 +32,9 @@ class Restore:
     @property
     def process(self) -> BinomialDiffusion:
         """What happens to the bits."""
-        return BinomialDiffusion(build_schedule(self.schedule), self.rate)
+        schedule = build_schedule(self.schedule)
+        assert isinstance(schedule, TableSchedule)  # the only kind that has whole steps
+        return BinomialDiffusion(schedule, self.rate)
 
     def loss(self, network: nn.Module) -> Loss:
         """The loss to minimise, an estimate of the bound on -log p(x_0) in nats."""

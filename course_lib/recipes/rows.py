@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from course_lib.data import sets
 from course_lib.data.images import dequantised, flipped, shifted, to_bytes
-from course_lib.diffusion.predictions import EPS, V
+from course_lib.diffusion.predictions import EPS, FLOW, X0, V
+from course_lib.diffusion.weights import edm
 from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
+from course_lib.nets.preconditioned import PreconditionedUNet
 from course_lib.nets.unet import UNet
 from course_lib.recipes.classification import Classify, mirrored_and_moved
 from course_lib.recipes.diffusion import Denoise
@@ -80,6 +82,7 @@ TRAINING: dict[str, Callable[[], Batch]] = {
 # At equal FLOPs, 2 x 2 patches make a step faster.
 SMALL: dict[str, Any] = {"width": 64, "multipliers": (1, 2), "blocks": 1, "attention": (1,), "patch": 2}
 MIDDLE = {**SMALL, "multipliers": (1, 2, 3), "attention": (1, 2)}
+SIGMA_DATA = 0.62  # the standard deviation of MNIST's pixels in [-1, 1]
 READER = {"channels": 1, "width": 64, "multipliers": (1, 2), "blocks": 2, "patch": 2}
 COSINE, LINEAR = {"name": "cosine", "T": 1000}, {"name": "linear", "T": 1000}
 
@@ -108,6 +111,30 @@ ROWS = (
         steps=1000,
         batch_size=64,
         learning_rate=3e-4,
+    ),
+    # The network and the steps of mnist-ddpm on the straight line (Lipman et al., 2023; Liu et al., 2023), and preconditioned (Karras
+    # et al., 2022): what differs is the path, the prediction, the weight and the distribution of times.
+    Recipe(
+        name="mnist-flow",
+        dataset="mnist",
+        data="MNIST, 60,000 training images",
+        architecture=UNet,
+        config={"channels": 1, **SMALL, "time_scale": 1000.0},
+        objective=Denoise(FLOW, {"name": "straight"}),
+        steps=16_000,
+        batch_size=64,
+        learning_rate=1.5e-3,
+    ),
+    Recipe(
+        name="mnist-edm",
+        dataset="mnist",
+        data="MNIST, 60,000 training images",
+        architecture=PreconditionedUNet,
+        config={"channels": 1, **SMALL, "time_scale": 250.0, "sigma_data": SIGMA_DATA},
+        objective=Denoise(X0, {"name": "edm"}, loss_weight=edm(SIGMA_DATA)),
+        steps=16_000,
+        batch_size=64,
+        learning_rate=1.5e-3,
     ),
     # The same with classes, a tenth of them dropped, for classifier-free guidance (Ho and Salimans, 2022).
     Recipe(

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import Prediction, denoiser
+from course_lib.diffusion.schedules import TableSchedule
 from course_lib.draws import NoiseSource, standard_normal
 from course_lib.hardware import bf16_is_fast
 from course_lib.nets.conditions import Labels, Takes, check_condition, moved, null_of, rows
 from course_lib.sampling.guidance import classifier_free
-from course_lib.sampling.ode import angle_heun, dpm_solver
+from course_lib.sampling.ode import angle_heun, dpm_solver, heun, velocity
 from course_lib.sampling.steps import ancestral, ddim, last, sample
 from course_lib.sampling.variance import analytic_variance, learned_variance
 from course_lib.types import Cond, Denoiser, Schedule, Step, Variance, check_name
@@ -39,11 +40,18 @@ class Given(NamedTuple):
         return analytic_variance(self.gamma, self.process.schedule)
 
 
+def second_order(denoise: Denoiser, schedule: Schedule) -> Step:
+    """Heun's method on the schedule's own clock, or, for a table, which has none between its steps, on that of the angle."""
+    if isinstance(schedule, TableSchedule):
+        return angle_heun(denoise, schedule)
+    return heun(velocity(denoise, schedule))
+
+
 # Heun's method asks the network twice a step, but for the last; the others once.
 SAMPLERS: dict[str, Callable[[Given], Step]] = {
     "ddim": lambda given: ddim(given.denoise, given.process),
     "ddpm": lambda given: ancestral(given.denoise, given.process, given.learned, noise=given.noise),
-    "heun": lambda given: angle_heun(given.denoise, given.process.schedule),
+    "heun": lambda given: second_order(given.denoise, given.process.schedule),
     "dpm-solver": lambda given: dpm_solver(given.denoise, given.process.schedule),
     "analytic-ddim": lambda given: ddim(given.denoise, given.process, noise=given.noise, x0_variance=given.analytic),
     "analytic-ddpm": lambda given: ancestral(given.denoise, given.process, given.analytic, noise=given.noise),

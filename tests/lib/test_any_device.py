@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 import course_lib
 from course_lib import draws, types
 from course_lib.data import images, ink, toys
-from course_lib.diffusion import binomial, bound, continuous, exact, gaussian, losses, predictions, schedules
+from course_lib.diffusion import binomial, bound, continuous, exact, gaussian, losses, predictions, schedules, weights
 from course_lib.evaluation import classes, evaluate, features, frechet, inception, intervals, kernel, neighbours
 from course_lib.evaluation.reference import Reference
 from course_lib.models import asking, store, tensors
@@ -35,6 +35,7 @@ from course_lib.nets import (
     mlp,
     multiscale,
     norms,
+    preconditioned,
     transformers,
     unet,
 )
@@ -42,8 +43,19 @@ from course_lib.pages import plotting
 from course_lib.recipes import classification
 from course_lib.recipes import diffusion as diffusion_recipes
 from course_lib.recipes import variance as variance_recipes
-from course_lib.sampling import generate, guidance, inversion, langevin, likelihood, ode, sde, steps, variance
-from course_lib.training import distributed, loop
+from course_lib.sampling import (
+    generate,
+    guidance,
+    inversion,
+    langevin,
+    likelihood,
+    ode,
+    sde,
+    steps,
+    straightness,
+    variance,
+)
+from course_lib.training import coupling, distributed, loop
 from tests.lib.pretended import DEVICE, generator, move, pretend, waits
 from tests.lib.tensors import CONTINUOUS, MIXTURE, normal
 
@@ -103,6 +115,7 @@ COUNTS = torch.tensor([2.0, 0, 1, 1, 1, 1, 0, 2, 1, 1], dtype=torch.float64)
 BITS, OTHER_BITS = (FLAT > 0).double(), (OTHER > 0).double()
 POINTS = weighted(mlp.MLP(width=16, depth=1, classes=3)).double()
 SMALL = weighted(unet.UNet(width=8, multipliers=(1, 2), attention=(1,), classes=3))
+EDM_UNET = weighted(preconditioned.PreconditionedUNet(width=8, multipliers=(1, 2), attention=(1,)))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
 WIDE = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
@@ -346,6 +359,14 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         predictions.denoiser(at(POINTS), p, COSINE, at(LABELS[:4]), clip=1.0)(at(FLAT), T)
         for p in predictions.PREDICTIONS.values()
     ],
+    # diffusion.weights
+    "diffusion.weights.snr": lambda at: weights.snr(COSINE, at(STEPS)),
+    "diffusion.weights.edm": lambda at: weights.edm(0.5)(at(REAL)),
+    "diffusion.weights.min_snr": lambda at: weights.min_snr(COSINE)(at(STEPS)),
+    "diffusion.weights.likelihood": lambda at: weights.likelihood(VP)(at(REAL)),
+    "diffusion.weights.for_output": lambda at: [
+        weights.for_output(weights.min_snr(COSINE), p, COSINE)(at(STEPS)) for p in predictions.PREDICTIONS.values()
+    ],
     "diffusion.predictions.clipped": lambda at: predictions.clipped(model(at), 0.5)(at(FLAT), at(STEPS)),
     "diffusion.predictions.denoiser: one time a sample": lambda at: model(at)(at(FLAT), at(STEPS)),
     "diffusion.predictions.denoiser: times on the CPU": lambda at: model(at)(at(FLAT), STEPS),
@@ -479,6 +500,12 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.hybrid.Hybrid": lambda at: at(weighted(hybrid.Hybrid(width=4, multipliers=(1, 2), depth=1)))(
         at(IMAGES[:4]), at(STEPS)
     ),
+    "nets.preconditioned.coefficients": lambda at: preconditioned.coefficients(at(REAL), 0.5),
+    "nets.preconditioned.Preconditioned": lambda at: at(preconditioned.Preconditioned(POINTS, 0.5))(
+        at(FLAT), at(REAL), at(LABELS[:4])
+    ),
+    "nets.preconditioned.Preconditioned.takes": lambda at: at(preconditioned.Preconditioned(POINTS, 0.5)).takes,
+    "nets.preconditioned.Preconditioned: a U-Net": lambda at: at(EDM_UNET)(at(IMAGES[:4]), at(REAL)),
     "nets.mlp.MLP": lambda at: at(POINTS)(at(FLAT), at(STEPS), at(LABELS[:4])),
     "nets.multiscale.MultiScale": lambda at: at(weighted(multiscale.MultiScale(width=4, depth=2, hidden=4)))(
         at(IMAGES[:4]), at(STEPS)
@@ -539,6 +566,11 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         for name in generate.SAMPLERS
     },
     "sampling.generate.draw_batches": lambda at: generate.draw_batches(drawing(at), 6, 3, batch_size=4, cond=LABELS),
+    "sampling.generate.second_order": lambda at: [
+        run(at, generate.second_order(model(at, schedule), schedule), schedule.grid(4)) for schedule in (COSINE, VP)
+    ],
+    "sampling.straightness.straightness": lambda at: straightness.straightness([at(FLAT), at(OTHER)], GRID[:2]),
+    "sampling.straightness.ends": lambda at: straightness.ends(steps.ddim(model(at), PROCESS), at(FLAT), GRID),
     "sampling.generate.balanced_classes": lambda at: generate.balanced_classes(conditions.Labels(3), 6),
     **{
         f"sampling.guidance.classifier_free: scale {scale:g}, labels on the {where}": lambda at, scale=scale, where=where: (
@@ -624,6 +656,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         PROCESS, predictions.EPS, variance_recipes.ImportantTimes(20)
     )(at(WIDE), (at(torch.full((4, 2), 99.0)),), at.generator).detach(),
     # training
+    "training.coupling.matched": lambda at: coupling.matched(at(FLAT), at(OTHER)),
     "training.distributed.shared": lambda at: [p.detach() for p in distributed.shared(at(POINTS)).parameters()],
     "training.distributed.mean": lambda at: distributed.mean(at(FLAT)),
     "training.loop.below": lambda at: loop.below({"a.b": at(FLAT)}, "a."),
@@ -697,6 +730,7 @@ WAITS: dict[str, str] = {
     "pages.plotting": "pictures are drawn on the CPU",
     "sampling.generate.draw_batches": "the samples are kept on the CPU",
     "sampling.inversion.slerp": "whether two vectors are parallel is checked, once",
+    "training.coupling": "the cheapest matching is found on the CPU",
     "training.loop.fit": "each step reports its loss and the norm of its gradient",
     "training.loop.recomputed": "it trains, as `fit` does",
     "training.loop.TrainState": FILE,
