@@ -2,7 +2,9 @@
 (() => {
   const WIDE = ".math-scroll, .bd-article pre, .pst-scrollable-table-container, .table-container, .bd-article figure, .bd-article a.image-reference, .text_html, .scrolls";
   const look = (box) => {
-    const beyond = box.scrollWidth - box.clientWidth;
+    // A formula in the text is as wide as its letters say; an accent may stand over the end, and is no reason to fade.
+    const letters = box.matches("mjx-container") && box.querySelector("mjx-math").getBoundingClientRect().width;
+    const beyond = (letters || box.scrollWidth) - box.clientWidth;
     const scrolls = beyond > 1 && getComputedStyle(box).overflowX !== "visible";
     box.classList.toggle("goes-on-right", scrolls && box.scrollLeft < beyond - 1);
     box.classList.toggle("goes-on-left", scrolls && box.scrollLeft > 1);

@@ -22,6 +22,19 @@ SILENTLY_CUT = """() => [...document.querySelectorAll('article *')].filter(box =
     return !box.matches('.goes-on-right, .goes-on-left');
 }).map(box => box.outerHTML.slice(0, 100))"""
 
+# Formulas that fade at their side although they fit; a formula is looked at when it comes into the window.
+FADED = """async () => {
+    for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight / 2) {
+        scrollTo(0, y);
+        await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    }
+    return [...document.querySelectorAll('mjx-container.goes-on-right, .math-scroll.goes-on-right')].filter(box =>
+        box.querySelector('mjx-math').getBoundingClientRect().width <= box.clientWidth + 1).map(box => box.textContent);
+}"""
+
+CARDS = """() => [...document.querySelectorAll('article img')].filter(e => e.offsetWidth)
+    .filter(e => getComputedStyle(e).backgroundColor !== 'rgba(0, 0, 0, 0)').map(e => e.alt)"""
+
 
 class Visit:
     """A page opened at some width and colour scheme, with what went wrong on the way."""
@@ -101,10 +114,13 @@ def test_page_fits_a_phone(browser: Browser, site: str, name: str, dark: bool) -
     silent = visit.page.evaluate(SILENTLY_CUT)
     wide = visit.page.evaluate("() => document.documentElement.scrollWidth")
     theme = visit.page.evaluate("() => document.documentElement.dataset.theme")
+    faded, cards = visit.page.evaluate(FADED), visit.page.evaluate(CARDS)
     visit.close()
     assert wide <= 390, "the page moves sideways on a phone"
     assert silent == [], "something goes on beyond its box, and nothing says so"
     assert theme == ("dark" if dark else "light")
+    assert faded == [], "a formula fades although all of it is there"
+    assert cards == [], "a picture lies on a card of another colour"
     assert visit.errors == []
 
 
