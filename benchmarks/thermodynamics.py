@@ -240,15 +240,26 @@ def networks() -> dict[str, Recipe]:
 
 
 @torch.no_grad()
-def test_losses(network: nn.Module, card: ModelCard, images: Tensor) -> Tensor:
-    """The mean squared error of v of each image `(N,)`, at a time and with a noise that belong to the image."""
+def test_losses(network: nn.Module, card: ModelCard, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean squared error of v of each image `(N,)`, at a time and with a noise that belong to the image; and those times `(N,)`."""
     schedule = card.build_schedule()
     process, generator = GaussianDiffusion(schedule), torch.Generator().manual_seed(0)
     t = schedule.times(len(images), generator)
     noise = torch.randn(images.shape, generator=generator)
     rows = torch.arange(len(images)).split(250)
     losses = [denoising_loss(network, images[r], t[r], noise[r], process, V) for r in rows]
-    return torch.cat(losses).double()
+    return torch.cat(losses).double(), t
+
+
+def by_third(losses: Tensor, t: Tensor) -> dict[str, Found]:
+    """The mean over all times, and over each third of them."""
+    thirds = {
+        "loss": t > 0,
+        "loss, little noise": t <= 333,
+        "loss, middle": (t > 333) & (t <= 667),
+        "loss, much noise": t > 667,
+    }
+    return {name: spread(losses[chosen]) for name, chosen in thirds.items()}
 
 
 def distances(images: Tensor) -> Found:
@@ -277,15 +288,15 @@ def mnist_part(runs: Path, quick: bool) -> dict[str, Any]:
     for seed in SEEDS[: 1 if quick else None]:
         for name, recipe in networks().items():
             network, card = trained(recipe, seed, runs, 2 if quick else None)
-            losses[name] = test_losses(network, card, images)
+            losses[name], t = test_losses(network, card, images)
             drawn = draw_batches(store.denoising(network, card), n, 20, seed=seed)
-            found = {"loss": spread(losses[name]), "frechet distance": distances(drawn)}
+            found = {**by_third(losses[name], t), "frechet distance": distances(drawn)}
             metrics |= named(f"{name}, seed {seed}", found | {"minutes": {"value": card.minutes}})
             if seed == 0:
                 work = gflop(network, lambda net, x, t: net(x, t), (1, 28, 28))
                 size = {"parameters": {"value": card.parameters}, "GFLOP an image": {"value": round(work, 4)}}
                 metrics |= named(name, size)
-        metrics[f"2015 - today, seed {seed}: loss"] = spread(losses["2015"] - losses["today"])
+        metrics |= named(f"2015 - today, seed {seed}", by_third(losses["2015"] - losses["today"], t))
     return metrics
 
 
