@@ -56,7 +56,17 @@ def test_every_part_of_make_bench_exists_and_has_help(
     assert {"operators", "networks", "keywords", "speed", "sampling", "quality"} == set(recipe)
     graders = set((ROOT / "Makefile").read_text().partition("for part in assignments")[2].partition(";")[0].split())
     assert graders == {"grading", "cluster"}
-    for part in (*recipe, "gpu", "assignments", "grading", "cluster", "accuracy_score", "intervals", "thermodynamics"):
+    for part in (
+        *recipe,
+        "gpu",
+        "assignments",
+        "grading",
+        "cluster",
+        "accuracy_score",
+        "intervals",
+        "thermodynamics",
+        "flows",
+    ):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
             importlib.import_module(f"benchmarks.{part}").main()
@@ -102,6 +112,41 @@ def shown(entry: dict, pair: str, metric: str) -> int:
     """What a paired difference shows: 1 a rise, -1 a fall, 0 neither."""
     found = entry["differences"][f"{pair}: {metric}"]
     return (found["low"] > 0) - (found["high"] < 0)
+
+
+def test_what_chapter_3_says_of_its_samplers_is_what_was_measured() -> None:
+    entry = ENTRIES["sweep: samplers"]
+
+    def beside(sampler: str, evaluations: int) -> int:
+        return shown(
+            entry, f"{sampler}, {evaluations} evaluations - ddim, {evaluations} evaluations", "frechet distance"
+        )
+
+    assert all(beside("dpm-solver", n) == -1 for n in (5, 10, 20, 50, 100))
+    assert [beside("heun", n) for n in (5, 10, 20, 50, 100)] == [1, 1, -1, -1, -1]
+    assert all(beside("ddpm", n) == 0 for n in (5, 10, 20, 50, 100))
+    precision = entry["differences"]["ddim in float32, 50 evaluations - ddim, 50 evaluations: frechet distance"]
+    assert -0.01 < precision["low"] < 0 < precision["high"] < 0.01
+    falling = {sampler: [] for sampler in ("ddpm", "ddim", "heun", "dpm-solver")}
+    for sampler, values in falling.items():
+        for n in (5, 10, 20, 50, 100):
+            found = entry["metrics"][f"{sampler}, {n} evaluations: frechet distance"]
+            values.append(found["value"])
+        assert values == sorted(values, reverse=True) and values[2] < 0.25 * values[0], sampler
+
+
+def test_what_chapter_7_says_of_the_luck_of_training_is_what_was_measured() -> None:
+    found = by_setting(ENTRIES["training seeds"]["metrics"])
+    spread, error = found["between seeds"], found["standard error of a draw"]
+    assert spread["frechet distance"]["value"] > 1.3 * error["frechet distance"]["value"]
+    assert all(spread[metric]["value"] <= error[metric]["value"] for metric in ("precision", "recall"))
+    assert sum(setting.startswith("seed ") for setting in found) == ENTRIES["training seeds"]["options"]["seeds"] == 5
+    values = torch.tensor(
+        [found[f"seed {seed}"]["frechet distance"]["value"] for seed in range(5)], dtype=torch.float64
+    )
+    assert spread["frechet distance"]["value"] == pytest.approx(float(values.std()), abs=1e-4)
+    # a table of chi-square: the interval of a spread of five values ends at 2.874 times itself
+    assert spread["frechet distance"]["high"] == pytest.approx(2.8736 * float(values.std()), rel=1e-3)
 
 
 def test_what_chapter_5_says_of_its_scales_is_what_was_measured() -> None:
