@@ -155,7 +155,7 @@ def sweep(metrics: Mapping[str, Any]) -> dict[str, dict[int, Mapping[str, float]
 
 def quality(points: Mapping[str, Mapping[int, Mapping[str, float]]]) -> Figure:
     """Frechet distance against evaluations, with intervals, and that of real images."""
-    figure, (axis,) = curves("evaluations of the network a picture", "Fréchet distance (own features)")
+    figure, (axis,) = curves("evaluations of the network per picture", "Fréchet distance (own features)")
     for number, (name, values) in enumerate(points.items()):
         counts = sorted(values)
         middle = np.array([values[n]["value"] for n in counts])

@@ -127,6 +127,17 @@ def test_what_chapter_3_says_of_its_samplers_is_what_was_measured() -> None:
     assert all(beside("ddpm", n) == 0 for n in (5, 10, 20, 50, 100))
     precision = entry["differences"]["ddim in float32, 50 evaluations - ddim, 50 evaluations: frechet distance"]
     assert -0.01 < precision["low"] < 0 < precision["high"] < 0.01
+    arrived = entry["differences"]["dpm-solver, 100 evaluations - ddim, 1000 evaluations: frechet distance"]
+    assert -0.02 < arrived["low"] < 0 < arrived["high"] < 0.02
+
+    def lost(sampler: str, evaluations: int) -> int:
+        return shown(entry, f"{sampler}, {evaluations} evaluations - {sweeps.END}", "frechet distance")
+
+    assert all(lost(sampler, n) == 1 for sampler in ("ddim", "heun", "dpm-solver") for n in (5, 10, 20))
+    assert (
+        lost("heun", 50) == lost("heun", 100) == 0
+        and lost("dpm-solver", 50) == lost("ddim", 50) == lost("ddim", 100) == 1
+    )
     falling = {sampler: [] for sampler in ("ddpm", "ddim", "heun", "dpm-solver")}
     for sampler, values in falling.items():
         for n in (5, 10, 20, 50, 100):
