@@ -117,7 +117,7 @@ POINTS = weighted(mlp.MLP(width=16, depth=1, classes=3)).double()
 SMALL = weighted(unet.UNet(width=8, multipliers=(1, 2), attention=(1,), classes=3))
 EDM_UNET = weighted(preconditioned.PreconditionedUNet(width=8, multipliers=(1, 2), attention=(1,)))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
-WIDE = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
+TWO_HEADS = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
 
@@ -650,11 +650,11 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(FLAT), at(OTHER), at(FLAT), at(OTHER), at(STEPS), PROCESS, predictions.EPS
     ),
     "recipes.variance.hybrid_loss": lambda at: variance_recipes.hybrid_loss(PROCESS, predictions.EPS)(
-        at(WIDE), (at(torch.full((4, 2), 99.0)),), at.generator
+        at(TWO_HEADS), (at(torch.full((4, 2), 99.0)),), at.generator
     ).detach(),
     "recipes.variance.bound_loss": lambda at: variance_recipes.bound_loss(
         PROCESS, predictions.EPS, variance_recipes.ImportantTimes(20)
-    )(at(WIDE), (at(torch.full((4, 2), 99.0)),), at.generator).detach(),
+    )(at(TWO_HEADS), (at(torch.full((4, 2), 99.0)),), at.generator).detach(),
     # training
     "training.coupling.matched": lambda at: coupling.matched(at(FLAT), at(OTHER)),
     "training.distributed.shared": lambda at: [p.detach() for p in distributed.shared(at(POINTS)).parameters()],
