@@ -7,6 +7,7 @@ done, so that it may be stopped at any moment. `measure` writes results/variance
 
 import argparse
 import functools
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -161,10 +162,11 @@ def draw_all(kept: Path, n: int, only: str) -> Iterator[str]:
                 yield f"{name}, batch {number}: {seconds:.0f} s"
 
 
-def distances(kept: Path) -> tuple[dict[str, Measured], int, float]:
-    """The Fréchet distance of each setting, from as many samples as all have, and the seconds that drawing them took."""
+def distances(kept: Path, most: int | None = None) -> tuple[dict[str, Measured], int, float]:
+    """The Fréchet distance of each setting, from as many samples as all have (at most so many), and the seconds of drawing them."""
     folders = {name: kept / "drawn" / name.replace(" ", "") for name in settings()}
     batches = min(next(k for k in count() if not (at / f"{k:03d}.safetensors").exists()) for at in folders.values())
+    batches = batches if most is None else min(batches, most // BATCH)
     reference, found, seconds = load_reference("mnist"), {}, 0.0
     for name, folder in folders.items():
         loaded = [load_tensors(folder / f"{number:03d}.safetensors") for number in range(batches)]
@@ -180,8 +182,8 @@ def of_images(values: Tensor) -> dict[str, float]:
     return entry(value, value - 1.96 * error, value + 1.96 * error, error)
 
 
-def measure(kept: Path) -> dict[str, Any]:
-    """Bits, distances and paired differences of both, as the ledger holds them."""
+def measure(kept: Path, out: Path) -> dict[str, Any]:
+    """Bits, distances and paired differences of both, as the ledger holds them, beside DDPM's thousand steps of the sweep of samplers."""
     metrics: dict[str, Any] = {}
     differences: dict[str, Any] = {}
     seconds = 0.0
@@ -209,7 +211,16 @@ def measure(kept: Path) -> dict[str, Any]:
             if name != other and name.split(", ")[-1] == other.split(", ")[-1]:
                 change = one.minus(found[other])
                 differences[f"{name} - {other}: frechet distance"] = entry(*change.interval(), change.error)
-    return {"metrics": metrics, "differences": differences, "n": n, "seconds": seconds + drawing}
+    parts = json.loads((out / "parts" / "sweep-samplers.json").read_text())["settings"]["ddpm, 1000 evaluations"][
+        "metrics"
+    ]
+    few = min(int(size) for size in parts)  # a thousand steps are slow: there are fewer samples of them
+    value, *without = parts[str(few)]["frechet distance"]
+    one = Measured(value, torch.tensor(without, dtype=torch.float64))
+    metrics["few, DDPM, 1000: frechet distance"] = entry(*within_range("frechet distance", one, few), one.error)
+    for name, one in distances(kept, few)[0].items():
+        metrics[f"few, {name}: frechet distance"] = entry(*within_range("frechet distance", one, few), one.error)
+    return {"metrics": metrics, "differences": differences, "n": n, "few": few, "seconds": seconds + drawing}
 
 
 def main() -> None:
@@ -227,8 +238,11 @@ def main() -> None:
         for name in arguments.models:
             print(f"written to {gamma(name, arguments.draws)}", flush=True)
     elif arguments.task == "measure":
-        found, options = measure(arguments.kept), {"seed": 0, "bf16": bf16_is_fast(torch.device("cpu")), **machine()}
-        options = {"samples": found["n"], "test digits": IMAGES, **options}
+        found, options = (
+            measure(arguments.kept, arguments.out),
+            {"seed": 0, "bf16": bf16_is_fast(torch.device("cpu")), **machine()},
+        )
+        options = {"samples": found["n"], "few samples": found["few"], "test digits": IMAGES, **options}
         started = time.monotonic() - found["seconds"]
         path = arguments.out / "variance-mnist.json"
         write(path, "variance: mnist", options, found["metrics"], started, differences=found["differences"])
