@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -144,6 +145,27 @@ def test_what_chapter_3_says_of_its_samplers_is_what_was_measured() -> None:
             found = entry["metrics"][f"{sampler}, {n} evaluations: frechet distance"]
             values.append(found["value"])
         assert values == sorted(values, reverse=True) and values[2] < 0.25 * values[0], sampler
+
+
+def test_what_chapter_6_says_of_its_scales_and_remedies_is_what_was_measured() -> None:
+    scales = (1, 1.1, 1.2, 1.3, 1.5, 2, 3, 5, 8)
+    pairs = [f"scale {after:g} - scale {before:g}" for before, after in pairwise(scales)]
+    assert [shown(ENTRIES["sweep: cifar10-cfg"], pair, "frechet distance") for pair in pairs] == [-1] * 6 + [1] * 2
+    assert [shown(ENTRIES["sweep: mnist-cfg"], pair, "frechet distance") for pair in pairs][4:] == [1] * 4
+    assert shown(ENTRIES["sweep: mnist-cfg"], "scale 1.2 - scale 1", "frechet distance") == 0
+    entry = ENTRIES["sweep: remedies"]
+    for way in ("dynamic threshold", "rescaled"):
+        pair = f"{way} - scale 8, clipped"
+        assert shown(entry, pair, "saturated") == -1 and shown(entry, pair, "recall") == 0
+        assert shown(entry, pair, "frechet distance") >= 0
+    interval = partial(shown, entry, "interval 200 to 800 - scale 8, clipped")
+    assert (
+        interval("recall") == interval("precision") == 1 and interval("frechet distance") == interval("accuracy") == -1
+    )
+    found = by_setting(entry["metrics"])
+    middle, three = found["interval 200 to 800"], found["scale 3"]
+    assert middle["frechet distance"]["value"] <= three["frechet distance"]["value"]
+    assert middle["accuracy"]["value"] >= three["accuracy"]["value"]
 
 
 def test_what_chapter_7_says_of_the_luck_of_training_is_what_was_measured() -> None:
