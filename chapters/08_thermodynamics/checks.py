@@ -689,29 +689,38 @@ def null() -> None:
     assert_close(value, claim(-math.log2(2 * math.pi * math.e) / 2), 1e-9)
 
 
-@answers("ex-thermo-edge", "ex-thermo-half")
-def first_steps() -> None:
-    """Entropies of the first step, from the library's process, for both equilibria."""
-    words = heartbeats().double()
+def first_step(T: int, rate: float) -> float:
+    """The entropy of the heartbeat's first step, in bits, from the library's process."""
+    process = BinomialDiffusion(schedules.erasing(T), rate)
+    changed = process.transition(heartbeats().double()[:1], torch.tensor(0), torch.tensor(1))
+    return float(bernoulli_entropy(changed)) / math.log(2)
 
-    def first(T: int, rate: float) -> float:
-        process = BinomialDiffusion(schedules.erasing(T), rate)
-        changed = process.transition(words[:1], torch.tensor(0), torch.tensor(1))
-        return float(bernoulli_entropy(changed)) / math.log(2)
 
+@answers("ex-thermo-edge")
+def edge_of_the_heartbeat() -> None:
+    """Both parts and their sum against the library's process, for both lengths of the chain."""
     assert_printed(0.8 / 2000, "0.0004")
     assert_printed(0.2 / 2000, "0.0001")
     assert_printed(0.8 / 100, "0.008")
     assert_printed(0.2 / 100, "0.002")
     assert_printed(math.log2(1 / 5) + 2.414, "0.092")
-    assert_printed(4 * binary_entropy(0.0004), "0.020")
-    assert_printed(16 * binary_entropy(0.0001), "0.024")
-    assert_printed(first(2000, 0.2), "0.044")
-    assert_printed(100 * first(2000, 0.2) / (math.log2(1 / 5) + 2.414), "48")
-    assert_printed(first(100, 0.2), "0.602")
+    ones, zeros = claim(4 * binary_entropy(0.0004)), claim(16 * binary_entropy(0.0001))
+    assert_printed(ones, "0.020")
+    assert_printed(zeros, "0.024")
+    assert_close(first_step(2000, 0.2), ones + zeros, 1e-9)
+    assert_printed(first_step(2000, 0.2), "0.044")
+    assert_printed(100 * first_step(2000, 0.2) / (math.log2(1 / 5) + 2.414), "48")
+    assert_close(first_step(100, 0.2), claim(4 * binary_entropy(0.008) + 16 * binary_entropy(0.002)), 1e-9)
+    assert_printed(first_step(100, 0.2), "0.602")
+
+
+@answers("ex-thermo-half")
+def other_equilibrium() -> None:
+    """The null model's entropy and that of the first step, against the library's process."""
     rate = BinomialDiffusion(schedules.erasing(2000)).rate
     assert_printed(rate, "0.5")
     assert_printed(rate / 2000, "0.00025")
     assert_close(20 * binary_entropy(rate), 20)
-    assert_printed(20 * binary_entropy(0.00025), "0.067")
-    assert_printed(first(2000, 0.5), "0.067")
+    assert_close(first_step(2000, rate), claim(20 * binary_entropy(0.00025)), 1e-9)
+    assert_printed(first_step(2000, rate), "0.067")
+    assert_printed(first_step(2000, 0.2), "0.044")
