@@ -111,7 +111,9 @@ def evaluate(
     model: Model,
     n: Annotated[int | None, typer.Option(min=1, help="how many images to draw (5000)")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="sampler steps (50)")] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim, heun, dpm-solver, ddpm, analytic-ddim or analytic-ddpm (ddim)")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddim, heun, dpm-solver, ddpm, analytic-ddim or analytic-ddpm (ddim)")
+    ] = None,
     scale: Annotated[float | None, typer.Option(help="guidance scale (1, the conditional model)")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=LARGEST, help="seed of all noise (0)")] = None,
     out: Annotated[

@@ -14,7 +14,6 @@ import torch
 from typer.testing import CliRunner, Result
 
 from course.cli import app
-from course_lib.data import sets
 from course_lib.models import store
 from course_lib.models.cards import load_card
 from course_lib.nets.unet import UNet
