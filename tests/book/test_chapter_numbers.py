@@ -44,6 +44,6 @@ def test_titles_and_menu_show_the_number(html: Path) -> None:
     menu = re.search(r'<nav class="bd-links.*?</nav>', (html / "book/history.html").read_text(), re.DOTALL)
     assert menu is not None
     words = re.sub(r"<[^>]*>", "\n", menu[0])
-    assert re.findall(r"^\s*(\d\w?)\. \w", words, re.MULTILINE) == [
+    assert re.findall(r"^\s*(\d+[a-z]?)\. \w", words, re.MULTILINE) == [
         shown for page, (_, shown) in numbers(page_names()).items() if page.startswith("chapters/")
     ]
