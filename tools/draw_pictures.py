@@ -166,13 +166,17 @@ PATH = (
     ("5 Classifier guidance", True),
     ("6 Classifier-free guidance", True),
     ("7 Evaluation", True),
-    ("Landmark papers", False),
+    ("8 Thermodynamics", True),
+    ("9 The variance", True),
+    ("10 Flow matching", True),
+    ("More landmark papers", False),
 )
 
 
 def learning_path() -> str:
-    """The curriculum as a road with three bends; written pages are filled, planned ones are outlines."""
+    """The curriculum as a winding road; written pages are filled, planned ones are outlines."""
     width, step_x, step_y = 960, 300, 96
+    height = 60 + step_y * -(-len(PATH) // 3)
     places = [
         (180 + step_x * (i % 3 if (i // 3) % 2 == 0 else 2 - i % 3), 60 + step_y * (i // 3)) for i in range(len(PATH))
     ]
@@ -186,8 +190,8 @@ def learning_path() -> str:
         parts.append(
             text(x, y + 6, name, 17, "#ffffff" if written else INK, style='font-weight="600"' if written else "")
         )
-    parts.append(text(60, 60 + step_y * 3 - 20, "filled: written · dashed: planned", 15, SOFT, "start"))
-    return svg(width, 60 + step_y * 3, parts, "The learning path")
+    parts.append(text(60, height - 20, "filled: written · dashed: planned", 15, SOFT, "start"))
+    return svg(width, height, parts, "The learning path")
 
 
 PICTURES = {
