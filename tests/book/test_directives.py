@@ -127,3 +127,10 @@ def test_a_picture_tells_its_size(tmp_path: Path) -> None:
     (tmp_path / "vague.svg").write_text("<svg><path d='M0 0'/></svg>")
     Image.new("L", (5, 7)).save(tmp_path / "photo.png")
     assert [size(tmp_path / name) for name in ("plot.svg", "vague.svg", "photo.png")] == [(96, 48), None, (5, 7)]
+
+
+@pytest.mark.parametrize("page", page_names())
+def test_no_title_holds_the_character_of_its_fence(page: str) -> None:
+    """A backtick on the line that opens a fence of backticks makes it none, and the directive is shown as text, without a warning."""
+    text = (EXTENSIONS.parents[1] / f"{page}.md").read_text()
+    assert re.findall(r"^ *`{3,}\{[^`\n]*`.*$", text, re.MULTILINE) == []
