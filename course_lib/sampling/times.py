@@ -6,7 +6,7 @@ A table's own grid is the spacing that diffusers calls "trailing": evenly spaced
 import torch
 from torch import Tensor
 
-from course_lib.diffusion.continuous import Interpolated
+from course_lib.diffusion.continuous import EDM, Interpolated
 from course_lib.diffusion.schedules import TableSchedule, check_grid
 
 
@@ -48,10 +48,7 @@ def karras_grid(sigma_min: float = 0.002, sigma_max: float = 80.0, steps: int = 
             "karras_grid needs 0 < sigma_min < sigma_max, steps >= 2 and rho > 0; "
             f"got sigma_min = {sigma_min}, sigma_max = {sigma_max}, steps = {steps}, rho = {rho}"
         )
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
-    # A root and a power do not undo each other to the last bit, and no time may lie above the schedule's last.
-    return torch.cat([levels.clamp(max=sigma_max), torch.zeros(1, dtype=torch.float64)])
+    return EDM(sigma_max, sigma_min=sigma_min, rho=rho).grid(steps)
 
 
 def karras_times(schedule: Interpolated, steps: int, rho: float = 7.0) -> Tensor:
