@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.exact import ExactDiffusion
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.evaluation.ledger import by_setting
 from course_lib.pages.plotting import closed, curves
@@ -19,15 +19,6 @@ from course_lib.sampling.steps import ancestral, ddim, last, sample
 
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "heun": "Heun", "dpm-solver": "DPM-Solver++"}
 LINES = {"DDPM": "o-", "DDIM": "s--", "Heun": "^-.", "DPM-Solver++": "D:"}
-
-
-def two_bumps() -> Mixture:
-    """A mixture on the line: a narrow bump at -1 and a wider, heavier one at 0.8."""
-    return Mixture(
-        torch.tensor([0.4, 0.6], dtype=torch.float64),
-        torch.tensor([[-1.0], [0.8]], dtype=torch.float64),
-        torch.tensor([[[0.02]], [[0.05]]], dtype=torch.float64),
-    )
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from course_lib.diffusion.continuous import VP, drift_and_diffusion
-from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.exact import ExactDiffusion, Mixture, two_bumps
 from course_lib.pages.plotting import closed, curves, show_rows
 from course_lib.sampling.ode import heun, velocity
 from course_lib.sampling.sde import euler_maruyama
@@ -36,11 +36,6 @@ def three_blobs() -> Mixture:
     """Three round bumps of unequal weight in the plane."""
     means = double([[-1.0, -0.5], [1.0, -0.5], [0.0, 1.0]])
     return Mixture(double([0.5, 0.3, 0.2]), means, 0.06 * torch.eye(2, dtype=torch.float64).expand(3, 2, 2))
-
-
-def two_bumps() -> Mixture:
-    """Two bumps on the line."""
-    return Mixture(double([0.4, 0.6]), double([[-1.0], [0.8]]), double([[[0.02]], [[0.05]]]))
 
 
 def far_bumps() -> Mixture:

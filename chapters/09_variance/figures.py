@@ -29,15 +29,6 @@ STYLES = {
 }
 
 
-def two_bumps() -> Mixture:
-    """A mixture on the line: a narrow bump at -1 and a wider, heavier one at 0.8."""
-    return Mixture(
-        torch.tensor([0.4, 0.6], dtype=torch.float64),
-        torch.tensor([[-1.0], [0.8]], dtype=torch.float64),
-        torch.tensor([[[0.02]], [[0.05]]], dtype=torch.float64),
-    )
-
-
 def five_bumps() -> Mixture:
     """Five small bumps on a ring in the plane."""
     angles = 2 * torch.pi * torch.arange(5, dtype=torch.float64) / 5

@@ -31,15 +31,6 @@ def ring(count: int = 6, radius: float = 1.0, width: float = 0.12) -> Mixture:
     )
 
 
-def two_bumps() -> Mixture:
-    """A mixture on the line: a narrow bump at -1 and a wider, heavier one at 0.8."""
-    return Mixture(
-        torch.tensor([0.4, 0.6], dtype=torch.float64),
-        torch.tensor([[-1.0], [0.8]], dtype=torch.float64),
-        torch.tensor([[[0.02]], [[0.05]]], dtype=torch.float64),
-    )
-
-
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal noise in float64 from a seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -23,15 +23,6 @@ PATHS = {"straight": Straight(), "VP": VP(), "EDM": EDM(30.0, sigma_min=0.03)}
 LINES = {"straight": "o-", "VP": "s--", "EDM": "^-."}
 
 
-def two_bumps() -> Mixture:
-    """A mixture on the line: a narrow bump at -1 and a wider, heavier one at 0.8."""
-    return Mixture(
-        torch.tensor([0.4, 0.6], dtype=torch.float64),
-        torch.tensor([[-1.0], [0.8]], dtype=torch.float64),
-        torch.tensor([[[0.02]], [[0.05]]], dtype=torch.float64),
-    )
-
-
 def ring(count: int = 6, radius: float = 1.0, width: float = 0.12, turn: float = 0.0) -> Mixture:
     """Round bumps of equal weight on a circle in the plane."""
     angles = turn + 2 * torch.pi * torch.arange(count, dtype=torch.float64) / count

@@ -62,6 +62,15 @@ class Mixture:
         return torch.einsum("k,kij->ij", self.weights, self.covariances) + (centred.T * self.weights) @ centred
 
 
+def two_bumps() -> Mixture:
+    """The book's mixture on the line: a narrow bump at -1 and a wider, heavier one at 0.8."""
+    return Mixture(
+        torch.tensor([0.4, 0.6], dtype=torch.float64),
+        torch.tensor([[-1.0], [0.8]], dtype=torch.float64),
+        torch.tensor([[[0.02]], [[0.05]]], dtype=torch.float64),
+    )
+
+
 class ExactDiffusion:
     """The diffusion of a Gaussian mixture under any schedule, in closed form; x is `(B, D)`, t is `()` or `(B,)`.
 
