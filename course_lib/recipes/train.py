@@ -11,9 +11,10 @@ from course_lib.recipes.classification import prepare
 from course_lib.recipes.diffusion import COLUMNS
 from course_lib.recipes.rows import Recipe
 from course_lib.training import distributed
-from course_lib.training.loop import TrainState, fit
+from course_lib.training.loop import fit
 from course_lib.training.progress import progress
 from course_lib.training.runs import Run
+from course_lib.training.state import TrainState
 
 
 def train(

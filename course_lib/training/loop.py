@@ -5,9 +5,8 @@ All randomness of step k comes from (seed, k) alone, so a run that is killed and
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -17,57 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from course_lib.hardware import bf16_is_fast
-from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.training import distributed
-
-Batch = tuple[Tensor, ...]
-
-
-Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # (network, batch, generator) -> scalar
-
-
-@dataclass
-class TrainState:
-    """Where training stands after `step` optimiser steps. `ema.module` is the averaged network, the one to sample from."""
-
-    step: int
-    loss: float
-    gradient_norm: float
-    network: nn.Module
-    ema: AveragedModel
-    optimizer: torch.optim.Optimizer
-
-    def save(self, path: Path) -> None:
-        """Write everything that `fit(resume=path)` needs, atomically: a kill at any moment leaves a whole file."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
-        for index, entries in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in entries.items()}
-        save_tensors(path, tensors, {k: repr(getattr(self, k)) for k in ("step", "loss", "gradient_norm")})
-
-    def restore(self, path: Path) -> None:
-        """Take weights, averages, optimiser moments and step from a file that `save` wrote."""
-        tensors, metadata = load_tensors(path)
-        load_weights(self.network, below(tensors, "network."), path)
-        load_weights(self.ema, below(tensors, "ema."), path)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in below(tensors, "optimizer.").items():
-            index, key = name.split(".", 1)
-            parameter = parameters[int(index)]
-            if (
-                tensor.shape == parameter.shape
-            ):  # the fused optimizer walks through memory: its moments must lie as the weights do
-                tensor = torch.empty_like(parameter).copy_(tensor)
-            entries.setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
-        self.step = int(metadata["step"])
-        self.loss, self.gradient_norm = float(metadata["loss"]), float(metadata["gradient_norm"])
-
-
-def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with the prefix, without it."""
-    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+from course_lib.training.state import Batch, Loss, Opponent, TrainState
 
 
 def fit(
@@ -81,6 +31,8 @@ def fit(
     ema_decay: float = 0.999,
     clip: float = 1.0,
     weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.999),
+    opponent: Opponent | None = None,
     bf16: bool | None = None,
     channels_last: bool = True,
     compiled: bool = False,
@@ -95,6 +47,9 @@ def fit(
     the rows. Gradients are clipped to the norm `clip`. With `resume`, training goes on after the step saved there; where that
     was the last, its state is yielded once, so that the caller can finish.
 
+    An `opponent` takes a step before each of the network's, with the same batch and rules and a learning rate of its own; its state
+    is saved with the rest. `betas` are those of both optimisers.
+
     Four keywords trade speed and memory: `bf16` autocast (None: where the hardware is fast at it), `channels_last` memory order of
     the convolutions, `compiled` (torch.compile, which needs a C++ compiler), and `checkpointing`, which keeps only what enters the
     elements of the network's ModuleLists and computes the rest again in the backward pass.
@@ -103,36 +58,61 @@ def fit(
     averaged. One process takes the parts in turn, which saves memory; several (`distributed.join`) share them, with the same
     result up to rounding.
     Raises ValueError, before the first step, where the rows differ in number, a batch does not fit data or parts, a keyword is out of
-    its range, or the saved state is of another network; and where loss or gradient is not finite, before the weights take that step.
+    its range, several processes are to train an opponent, or the saved state is of another network; and where loss or gradient is not
+    finite, before the weights take that step.
     """
     parts = distributed.count() if parts is None else parts
     rows = check_rows(data, batch_size, parts)
     check_keywords(steps, learning_rate, warmup, ema_decay, clip, weight_decay)
+    if opponent is not None and distributed.count() > 1:
+        raise ValueError(
+            "two networks in turns are trained by one process: leave out torchrun, and take --parts to save memory"
+        )
     device = next(network.parameters()).device
     bf16 = bf16_is_fast(device) if bf16 is None else bf16
-    if channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    state = TrainState(0, float("nan"), float("nan"), network, averaged(network, ema_decay), optimizer)
+    second = None if opponent is None else opponent.network
+    for module in (network, second):
+        if channels_last and module is not None:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True
+    )
+    state = TrainState(0, float("nan"), float("nan"), network, averaged(network, ema_decay), optimizer, second)
+    if opponent is not None:
+        state.opponent_optimizer = opponent.adam(betas)
     if resume is not None:
         state.restore(resume)
 
-    def backward(shared: nn.Module, k: int) -> Tensor:
+    def backward(shared: nn.Module, loss: Loss, k: int, kind: int = 0) -> Tensor:
         """Leave the gradient of batch k in the network, and return its loss: both are means over all parts and processes."""
         chosen, mine = batch_rows(rows, batch_size, k, seed), range(distributed.rank(), parts, distributed.count())
         value = torch.zeros((), device=device)
         for number in mine:
             batch = tuple(tensor[chosen.chunk(parts)[number]].to(device) for tensor in data)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                share = loss(shared, batch, generator_for(seed, k, device, number)) / len(mine)
+                share = loss(shared, batch, generator_for(seed, k, device, number + kind * parts)) / len(mine)
             share.backward()
             value = value + share.detach()
         return distributed.mean(value)
+
+    def answer(opponent: Opponent, optimizer: torch.optim.Optimizer, k: int) -> None:
+        """The opponent's step k, with noise of its own; outside it, its weights are held."""
+        opponent.network.requires_grad_(True)
+        for group in optimizer.param_groups:
+            group["lr"] = opponent.learning_rate * rate(k, steps, warmup)
+        optimizer.zero_grad(set_to_none=True)
+        value = backward(opponent.network, opponent.loss, k, kind=1)
+        norm = nn.utils.clip_grad_norm_(opponent.network.parameters(), clip)
+        check_finite(k, "opponent's ", value.item(), norm.item(), opponent.learning_rate, clip)
+        optimizer.step()
+        opponent.network.requires_grad_(False)
 
     def training() -> Iterator[TrainState]:
         if state.step >= steps:
             yield state
         network.train()
+        if second is not None:
+            second.train()
         if compiled:
             network.compile()
         with recomputed(network) if checkpointing else nullcontext():
@@ -141,11 +121,13 @@ def fit(
                 k = state.step
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * rate(k, steps, warmup)
+                if opponent is not None and state.opponent_optimizer is not None:
+                    answer(opponent, state.opponent_optimizer, k)
                 optimizer.zero_grad(set_to_none=True)
-                value = backward(shared, k)
+                value = backward(shared, loss, k)
                 norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
                 state.loss, state.gradient_norm = value.item(), norm.item()
-                check_finite(state, learning_rate, clip)
+                check_finite(k, "", state.loss, state.gradient_norm, learning_rate, clip)
                 optimizer.step()
                 state.ema.update_parameters(network)
                 state.step = k + 1
@@ -170,12 +152,12 @@ def check_keywords(
             raise ValueError(f"{name} must be {text}; got {value}")
 
 
-def check_finite(state: TrainState, learning_rate: float, clip: float) -> None:
+def check_finite(step: int, whose: str, loss: float, gradient_norm: float, learning_rate: float, clip: float) -> None:
     """Raise a ValueError where a step's loss or gradient is not finite: the weights would be lost, and the average with them."""
-    for what, value in (("loss", state.loss), ("gradient's norm", state.gradient_norm)):
+    for what, value in ((f"{whose}loss", loss), (f"{whose}gradient's norm", gradient_norm)):
         if not math.isfinite(value):
             raise ValueError(
-                f"the {what} became {value} at step {state.step}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
+                f"the {what} became {value} at step {step}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
             )
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from course_lib.training import distributed
-from course_lib.training.loop import TrainState
+from course_lib.training.state import TrainState
 
 
 def progress(states: Iterable[TrainState], steps: int, every: float = 30.0) -> Iterator[TrainState]:

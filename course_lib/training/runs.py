@@ -11,7 +11,7 @@ from course_lib.files import read_json, write_atomically, wrong_entry
 from course_lib.models.cards import ModelCard
 from course_lib.models.store import save
 from course_lib.training import distributed
-from course_lib.training.loop import TrainState
+from course_lib.training.state import TrainState
 
 HEADER = "step,loss,gradient_norm\n"
 REMEDY = "delete the folder and train anew"

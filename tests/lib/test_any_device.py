@@ -55,7 +55,7 @@ from course_lib.sampling import (
     straightness,
     variance,
 )
-from course_lib.training import coupling, distributed, loop
+from course_lib.training import coupling, distributed, loop, state
 from tests.lib.pretended import DEVICE, generator, move, pretend, waits
 from tests.lib.tensors import CONTINUOUS, MIXTURE, normal
 
@@ -160,7 +160,7 @@ def learned(at: Place) -> tuple[types.Denoiser, types.Variance]:
     return variance.learned_variance(lambda x, t, cond: network(x), predictions.EPS, PROCESS)
 
 
-def training(at: Place, **options: Any) -> Iterator[loop.TrainState]:
+def training(at: Place, **options: Any) -> Iterator[state.TrainState]:
     """Two steps of a classifier's training, on images that lie on the CPU."""
     loss = classification.classification_loss(lambda x, generator: x)
     return loop.fit(at(TELLER), loss, (BYTES, LABELS), steps=2, batch_size=2, **options)
@@ -170,6 +170,15 @@ def trained(at: Place, **options: Any) -> list[Tensor]:
     """The weights after two steps of training, then their averages."""
     *_, state = training(at, **options)
     return [p.detach() for network in (state.network, state.ema.module) for p in network.parameters()]
+
+
+def in_turns(at: Place) -> list[Tensor]:
+    """The weights of a classifier and of its opponent, which asks the contrary."""
+    loss = classification.classification_loss(lambda x, generator: x)
+    opponent = at(TELLER)
+    contrary = state.Opponent(opponent, lambda network, batch, generator: -loss(network, batch, generator), 1e-3)
+    *_, state_ = training(at, opponent=contrary)
+    return [p.detach() for network in (state_.network, opponent) for p in network.parameters()]
 
 
 def resumed(at: Place) -> list[Tensor]:
@@ -659,12 +668,15 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "training.coupling.matched": lambda at: coupling.matched(at(FLAT), at(OTHER)),
     "training.distributed.shared": lambda at: [p.detach() for p in distributed.shared(at(POINTS)).parameters()],
     "training.distributed.mean": lambda at: distributed.mean(at(FLAT)),
-    "training.loop.below": lambda at: loop.below({"a.b": at(FLAT)}, "a."),
+    "training.state.below": lambda at: state.below({"a.b": at(FLAT)}, "a."),
     "training.loop.fit": trained,
     "training.loop.fit: two parts": lambda at: trained(at, parts=2),
     "training.loop.recomputed": lambda at: trained(at, checkpointing=True),
-    "training.loop.TrainState.save": resumed,
-    "training.loop.TrainState.restore": resumed,
+    "training.state.TrainState.save": resumed,
+    "training.state.moments_of": resumed,
+    "training.state.take_moments": resumed,
+    "training.loop.fit: two networks in turns": in_turns,
+    "training.state.TrainState.restore": resumed,
     "training.loop.check_rows": lambda at: loop.check_rows((at(FLAT), at(OTHER)), 2, 1),
     "training.loop.generator_for": lambda at: torch.randn(
         3, generator=loop.generator_for(1, 2, at.device), device=at.device
@@ -733,7 +745,7 @@ WAITS: dict[str, str] = {
     "training.coupling": "the cheapest matching is found on the CPU",
     "training.loop.fit": "each step reports its loss and the norm of its gradient",
     "training.loop.recomputed": "it trains, as `fit` does",
-    "training.loop.TrainState": FILE,
+    "training.state": FILE,
 }
 TABLE = "a table is checked and kept on the CPU"
 TIMES = "a sampler's times stay on the CPU"
@@ -834,6 +846,7 @@ NOT_CALLED: dict[str, str] = {
     "training.loop.batch_rows": "rows are shuffled on the CPU, the same for every device",
     **{f"training.loop.{name}": "it takes no tensors" for name in ("rate", "check_keywords", "check_finite")},
     "training.progress": "it takes no tensors",
+    "training.state.Opponent": "it holds a network; `fit` asks it",
     "training.runs": "it writes files; `TrainState.save` is called here",
     "types.check_name": "it takes no tensors",
 }

@@ -1,6 +1,7 @@
 """Training: deterministic, exactly resumable, and as good as theory allows."""
 
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.train import train
 from course_lib.training.loop import batch_rows, epoch_order, fit, rate, recomputed
 from course_lib.training.progress import progress
+from course_lib.training.state import Opponent
 
 DIGITS = RECIPES["digits-ddpm"]
 # Pictures in two steps instead of 50, for scripts that train.
@@ -353,3 +355,45 @@ def test_damaged_run_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match="is damaged"):
         train(DIGITS, tmp_path, steps=2, resume=True)
+
+
+def duel(steps: int, resume: Path | None = None, **options):
+    """A generator of points against a judge; both begin from fixed weights."""
+    network, judge = mlp(), mlp()
+
+    def judged(module: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        drawn = network(torch.randn(batch[0].shape, generator=generator), torch.ones(len(batch[0]))).detach()
+        real, fake = (module(x, torch.ones(len(x))).sum(1) for x in (batch[0], drawn))
+        return nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()
+
+    def fooled(module: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        drawn = module(torch.randn(batch[0].shape, generator=generator), torch.ones(len(batch[0])))
+        return nn.functional.softplus(-judge(drawn, torch.ones(len(drawn))).sum(1)).mean()
+
+    options = {"steps": 12, "batch_size": 16, "bf16": False, "opponent": Opponent(judge, judged, 2e-3)} | options
+    return last_state(itertools.islice(fit(network, fooled, DATA, resume=resume, **options), steps))
+
+
+def test_two_networks_in_turns_resume_bit_for_bit(tmp_path: Path) -> None:
+    whole = duel(12)
+    duel(5).save(tmp_path / "state.safetensors")
+    resumed = duel(7, resume=tmp_path / "state.safetensors")
+    assert resumed.step == whole.step == 12
+    for name in ("network", "ema", "opponent"):
+        assert torch.equal(weights(getattr(resumed, name)), weights(getattr(whole, name))), name
+    assert (weights(whole.opponent) - weights(mlp())).abs().max() > 1e-3  # it has learned, too
+
+
+def test_the_opponent_moves_first_and_is_held_while_the_network_moves() -> None:
+    """An opponent that has moved answers otherwise than one that stands still, and only the network has gradients in the end."""
+    still = duel(3, opponent=None)
+    moved = duel(3)
+    assert not torch.equal(weights(still.network), weights(moved.network))
+    assert not any(parameter.requires_grad for parameter in moved.opponent.parameters())
+    assert all(parameter.grad is not None for parameter in moved.network.parameters() if parameter.requires_grad)
+
+
+def test_an_opponent_whose_loss_is_not_finite_is_named() -> None:
+    broken = Opponent(mlp(), lambda network, batch, generator: network(batch[0], torch.ones(16)).sum() * math.nan, 1e-3)
+    with pytest.raises(ValueError, match="the opponent's loss became nan at step 0: lower learning_rate"):
+        duel(1, opponent=broken)

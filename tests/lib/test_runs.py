@@ -14,8 +14,8 @@ from course_lib.models.tensors import load_tensors
 from course_lib.recipes import train as recipe_training
 from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.train import train
-from course_lib.training.loop import TrainState
 from course_lib.training.runs import Run
+from course_lib.training.state import TrainState
 
 DIGITS = RECIPES["digits-ddpm"]
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 8}
