@@ -160,7 +160,7 @@ def diagram() -> Figure:
             FancyArrowPatch((x0 + before, y0), (x1 - after, y1), arrowstyle="-|>", mutation_scale=10, color="0.4")
         )
     axis.text(3.7, 2.12, r"$\nabla L_{\mathrm{simple}}$", color="C0", ha="center", fontsize=9)
-    axis.text(3.7, -0.12, r"$\lambda\nabla L_{\mathrm{vlb}}$", color="C3", ha="center", fontsize=9)
+    axis.text(3.7, -0.12, r"$\omega\nabla L_{\mathrm{vlb}}$", color="C3", ha="center", fontsize=9)
     axis.set(xlim=(-0.3, 10.6), ylim=(-0.4, 2.4))
     axis.set_axis_off()
     return closed(figure)
