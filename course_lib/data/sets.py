@@ -17,6 +17,7 @@ from torch import Tensor
 
 from course_lib.data.download import SOURCES, download
 from course_lib.data.images import to_unit
+from course_lib.draws import integers
 from course_lib.types import check_name
 
 SHAPES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3)}
@@ -84,6 +85,17 @@ def split_digits() -> tuple[Tensor, Tensor]:
     images, _ = digits()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     return images[order[:1500]], images[order[1500:]]
+
+
+def stacked_digits(n: int, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """n pictures of three digits each, drawn at random from images `(N, 1, 8, 8)`, one in each channel: `(n, 3, 8, 8)`.
+
+    With them the number `(n,)` that the three labels `(N,)` make, in 0..999: each picture is of one of a thousand kinds (after the
+    stacked MNIST of Metz et al., 2017).
+    """
+    rows = integers(0, len(images), (n, 3), generator)
+    numbers = (labels[rows] * torch.tensor([100, 10, 1])).sum(1)
+    return images[rows, 0], numbers
 
 
 def photographs(size: int = 256) -> Tensor:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.draws import categories, normal
+from course_lib.diffusion.gaussian import GaussianDiffusion
+from course_lib.draws import categories, normal, normal_like, uniform
 from course_lib.types import Schedule, anywhere, per_sample
 
 
@@ -71,6 +72,19 @@ def two_bumps() -> Mixture:
     )
 
 
+def five_by_five(spacing: float = 0.5**0.5, spread: float = 0.05) -> Mixture:
+    """25 small round bumps of equal weight on a 5 x 5 grid around 0 in the plane, a classic test for lost modes.
+
+    `spread` is the standard deviation of a bump in units of the grid's spacing; with the usual spacing the whole has about unit variance.
+    """
+    axis = spacing * torch.arange(-2, 3, dtype=torch.float64)
+    return Mixture(
+        torch.full((25,), 1 / 25, dtype=torch.float64),
+        torch.cartesian_prod(axis, axis),
+        ((spread * spacing) ** 2 * torch.eye(2, dtype=torch.float64)).repeat(25, 1, 1),
+    )
+
+
 class ExactDiffusion:
     """The diffusion of a Gaussian mixture under any schedule, in closed form; x is `(B, D)`, t is `()` or `(B,)`.
 
@@ -118,6 +132,33 @@ class ExactDiffusion:
         within = torch.einsum("bk,kij,bkj,klj->bil", posterior, self.eigenvectors, spectrum, self.eigenvectors)
         centred = self._component_denoise(x, t) - self.denoise(x, t).unsqueeze(1)
         return within + torch.einsum("bk,bki,bkj->bij", posterior, centred, centred)
+
+    def draw(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of q(x_0 | x_t) for each x, `(B, D)`: a component by its posterior, then a point of its Gaussian.
+
+        With `sampling.steps.ancestral` in the place of a denoiser it makes every reverse step exact, however long.
+        """
+        _, variances, _, noise = self._rotate(x, t)
+        share = self.class_posterior(x, t).cumsum(1)  # (B, K)
+        below = share < uniform((len(x), 1), generator, x.dtype, x.device) * share[:, -1:]
+        chosen = below.sum(1).clamp(max=share.shape[1] - 1)
+        rows = torch.arange(len(x), device=x.device)
+        deviation = (self.eigenvalues * noise**2 / variances).sqrt()[rows, chosen]  # (B, D)
+        turned = torch.einsum("bij,bj->bi", self.eigenvectors[chosen], deviation * normal_like(x, generator))
+        return self._component_denoise(x, t)[rows, chosen] + turned
+
+    def reverse(self, x: Tensor, t: Tensor, s: Tensor) -> Mixture:
+        """q(x_s | x_t = x) for one x `(D,)`, s < t: again a mixture, which a Gaussian step replaces by one Gaussian."""
+        row, (t, s) = x[None], (torch.as_tensor(t), torch.as_tensor(s))
+        rotated, variances, _, _ = self._rotate(row, t)
+        process = GaussianDiffusion(self.schedule)
+        ratio, step_variance = process.transition(s, t)
+        before = (self.schedule.signal(s) ** 2 * self.eigenvalues + self.schedule.noise(s) ** 2).to(x)  # (K, D)
+        moved = torch.einsum("kij,kj->ki", self.eigenvectors, (ratio * before / variances[0]) * rotated[0])
+        spectrum = step_variance * before / variances[0]
+        covariances = torch.einsum("kij,kj,klj->kil", self.eigenvectors, spectrum, self.eigenvectors)
+        weights = self.class_posterior(row, t)[0].clamp(min=1e-300)
+        return Mixture(weights / weights.sum(), self.schedule.signal(s) * self.mixture.means + moved, covariances)
 
     def conditional(self, component: int) -> "ExactDiffusion":
         """The diffusion of one component alone: q(x_t | class); raises ValueError where there is no such component."""

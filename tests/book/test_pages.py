@@ -35,6 +35,10 @@ FADED = """async () => {
 CARDS = """() => [...document.querySelectorAll('article img')].filter(e => e.offsetWidth)
     .filter(e => getComputedStyle(e).backgroundColor !== 'rgba(0, 0, 0, 0)').map(e => e.alt)"""
 
+HIDDEN = """() => [...document.querySelectorAll('article *:not(script, style, template, noscript, .headerlink)')].filter(e =>
+    e.textContent.trim() && getComputedStyle(e).display === 'none' && !e.closest('details:not([open])') &&
+    e.parentElement.checkVisibility()).map(e => e.textContent.trim().slice(0, 80))"""
+
 
 class Visit:
     """A page opened at some width and colour scheme, with what went wrong on the way."""
@@ -114,13 +118,14 @@ def test_page_fits_a_phone(browser: Browser, site: str, name: str, dark: bool) -
     silent = visit.page.evaluate(SILENTLY_CUT)
     wide = visit.page.evaluate("() => document.documentElement.scrollWidth")
     theme = visit.page.evaluate("() => document.documentElement.dataset.theme")
-    faded, cards = visit.page.evaluate(FADED), visit.page.evaluate(CARDS)
+    faded, cards, hidden = visit.page.evaluate(FADED), visit.page.evaluate(CARDS), visit.page.evaluate(HIDDEN)
     visit.close()
     assert wide <= 390, "the page moves sideways on a phone"
     assert silent == [], "something goes on beyond its box, and nothing says so"
     assert theme == ("dark" if dark else "light")
     assert faded == [], "a formula fades although all of it is there"
     assert cards == [], "a picture lies on a card of another colour"
+    assert hidden == [], "text of the page, such as a caption, is never seen"
     assert visit.errors == []
 
 
