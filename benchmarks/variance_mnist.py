@@ -42,8 +42,8 @@ from course_lib.training.loop import generator_for
 from course_lib.types import Cond, Denoiser, Variance
 
 MODELS = ("mnist-ddpm", "mnist-iddpm")
-COUNTS, IMAGES = (10, 25), 100  # steps and test digits for the bound
-STEPS = (10, 20)  # for samples
+COUNTS, IMAGES = (10, 25, 50, 100, 1000), 100  # steps and test digits for the bound
+STEPS = (10, 20, 25, 50, 100)  # for samples
 BATCH = 100
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "variance-mnist"
 
@@ -65,7 +65,7 @@ def plain(model: Denoising, network: Any = None, clip: float | None = None) -> D
 
 def gamma(name: str, draws: int) -> Path:
     """Measure the norms of a model's score on training digits."""
-    model, _ = store.load_denoising(name)
+    model = store.denoising(*store.load(name))  # not what was measured with earlier weights
     data = to_unit(sets.load("mnist", "train")[0])
     with fast():
         found = score_norms(
