@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.diffusion.continuous import VE, VP, SubVP, drift_and_diffusion
-from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture, three_bumps
 from course_lib.diffusion.predictions import to_eps, to_score
 from course_lib.pages.proofs import assert_close, assert_zero, claim, defines, proves
 from course_lib.sampling.langevin import corrected, langevin_step
@@ -31,15 +31,6 @@ def double(value: float) -> Tensor:
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal numbers in float64."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def mixture() -> Mixture:
-    """Three unequal bumps in the plane."""
-    means = torch.tensor([[-1.0, 0.3], [0.8, -0.4], [0.2, 1.1]], dtype=torch.float64)
-    covariances = torch.tensor(
-        [[[0.1, 0.03], [0.03, 0.2]], [[0.2, 0.0], [0.0, 0.1]], [[0.15, -0.05], [-0.05, 0.1]]], dtype=torch.float64
-    )
-    return Mixture(torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64), means, covariances)
 
 
 def line() -> Mixture:
@@ -70,7 +61,7 @@ def library_steps() -> None:
     points, s, z, delta = normal(5, 2), normal(5, 2, seed=1), normal(5, 2, seed=2), 0.3
     page = claim(points + delta * s + math.sqrt(2 * delta) * z, "eq-score-langevin")
     assert_close(langevin_step(points, s, delta, z), page)
-    exact, now, then = ExactDiffusion(mixture(), VP()), double(0.5), double(0.48)
+    exact, now, then = ExactDiffusion(three_bumps(), VP()), double(0.5), double(0.48)
     drift, diffusion = drift_and_diffusion(VP(), now)
     f, g = drift * points - diffusion * exact.score(points, now), diffusion.sqrt()
     step, size = then - now, now - then
@@ -531,7 +522,7 @@ def flow() -> None:
 @functools.cache
 def exact_answers(index: int, time: float) -> tuple[Tensor, ...]:
     """Points in the plane, and the mixture's score, picture and noise there."""
-    exact, points, t = ExactDiffusion(mixture(), SCHEDULES[index]), normal(6, 2), double(time)
+    exact, points, t = ExactDiffusion(three_bumps(), SCHEDULES[index]), normal(6, 2), double(time)
     return points, exact.score(points, t), exact.denoise(points, t), exact.eps(points, t)
 
 
@@ -545,7 +536,7 @@ def flow_levels() -> None:
             a_rate, b_rate = schedule.rates(double(time))
             page = claim(a_rate * picture + b_rate * eps)
             assert_close(drift * points - diffusion / 2 * score, page, 1e-9)
-            exact = ExactDiffusion(mixture(), schedule)
+            exact = ExactDiffusion(three_bumps(), schedule)
             assert_close(velocity(exact.denoise, schedule)(points, double(time)), page, 1e-9)
 
 
@@ -578,7 +569,7 @@ def corrector() -> None:
 @functools.cache
 def along_the_flow(index: int, time: float) -> tuple[Tensor, ...]:
     """At points of the plane: d/dt log q along the flow, d/dt log q in place, h . score, and the divergence of h, all differentiated."""
-    exact, points, at = ExactDiffusion(mixture(), SCHEDULES[index]), normal(8, 2), double(time)
+    exact, points, at = ExactDiffusion(three_bumps(), SCHEDULES[index]), normal(8, 2), double(time)
     moving, trace = divergence(velocity(exact.denoise, SCHEDULES[index]), points, at)
     total = torch.func.jvp(exact.log_prob, (points, at), (moving, torch.ones_like(at)))[1]
     still = torch.func.jvp(lambda t: exact.log_prob(points, t), (at,), (torch.ones_like(at),))[1]
@@ -600,7 +591,7 @@ def change() -> None:
 def transported(steps: int = 30) -> tuple[Tensor, ...]:
     """Points, log q at their start by the exact mixture and at their end, and the integral of the divergence, by Runge and Kutta."""
     schedule = VP(0.1, 4.0)
-    exact, x = ExactDiffusion(mixture(), schedule), mixture().sample(4, torch.Generator().manual_seed(0))[0]
+    exact, x = ExactDiffusion(three_bumps(), schedule), three_bumps().sample(4, torch.Generator().manual_seed(0))[0]
     field, first, h = velocity(exact.denoise, schedule), double(0.05), 0.95 / steps
     start, area = exact.log_prob(x, first), torch.zeros(4, dtype=torch.float64)
     for k in range(steps):
@@ -617,7 +608,10 @@ def transported(steps: int = 30) -> tuple[Tensor, ...]:
 def library_errors() -> tuple[float, float]:
     """The mean error of the library's likelihood of a mixture, for 30 and for 60 steps."""
     schedule = VP(0.1, 40.0)  # with so much noise at the end, x_T is standard normal to 1e-4
-    exact, points = ExactDiffusion(mixture(), schedule), mixture().sample(8, torch.Generator().manual_seed(0))[0]
+    exact, points = (
+        ExactDiffusion(three_bumps(), schedule),
+        three_bumps().sample(8, torch.Generator().manual_seed(0))[0],
+    )
     true, found = exact.log_prob(points, double(0.02)), []
     for steps in (30, 60):
         times = torch.linspace(1, 0.02, steps + 1, dtype=torch.float64)

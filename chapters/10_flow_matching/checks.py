@@ -9,7 +9,7 @@ from scipy.integrate import simpson
 from torch import Tensor
 
 from course_lib.diffusion.continuous import EDM, VP, Straight
-from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture
+from course_lib.diffusion.exact import ExactDiffusion, IdealDenoiser, Mixture, three_bumps
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import FLOW
@@ -34,16 +34,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def mixture() -> Mixture:
-    """Three unequal bumps in the plane."""
-    means = torch.tensor([[-1.0, 0.3], [0.8, -0.4], [0.2, 1.1]], dtype=torch.float64)
-    covariances = torch.tensor(
-        [[[0.1, 0.03], [0.03, 0.2]], [[0.2, 0.0], [0.0, 0.1]], [[0.15, -0.05], [-0.05, 0.1]]], dtype=torch.float64
-    )
-    return Mixture(torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64), means, covariances)
-
-
-EXACT = ExactDiffusion(mixture(), Straight())
+EXACT = ExactDiffusion(three_bumps(), Straight())
 
 
 @defines("eq-flow-ode", "eq-flow-path", "eq-flow-marginal", "eq-flow-interpolant")
@@ -230,7 +221,7 @@ def weights() -> None:
 @proves("eq-flow-rescale")
 def rescale() -> None:
     """The exact denoisers of two paths at times of equal noise over signal, which are found by bisection; the states rescaled."""
-    other = ExactDiffusion(mixture(), VP())
+    other = ExactDiffusion(three_bumps(), VP())
     for time in TIMES:
         t, low, high = double(time), 1e-6, 1.0
         a, b = Straight().signal(t), Straight().noise(t)

@@ -72,6 +72,17 @@ def two_bumps() -> Mixture:
     )
 
 
+def three_bumps() -> Mixture:
+    """The book's mixture in the plane, on which its equations are checked: three unequal bumps, two of them tilted."""
+    return Mixture(
+        torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64),
+        torch.tensor([[-1.0, 0.3], [0.8, -0.4], [0.2, 1.1]], dtype=torch.float64),
+        torch.tensor(
+            [[[0.1, 0.03], [0.03, 0.2]], [[0.2, 0.0], [0.0, 0.1]], [[0.15, -0.05], [-0.05, 0.1]]], dtype=torch.float64
+        ),
+    )
+
+
 def five_by_five(spacing: float = 0.5**0.5, spread: float = 0.05) -> Mixture:
     """25 small round bumps of equal weight on a 5 x 5 grid around 0 in the plane, a classic test for lost modes.
 

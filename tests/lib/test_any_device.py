@@ -813,6 +813,7 @@ NOT_CALLED: dict[str, str] = {
     "data.sets": "it reads files: what comes from one lies on the CPU",
     "diffusion.continuous.Interpolated.T": "a number",
     "diffusion.exact.two_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
+    "diffusion.exact.three_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     **{f"diffusion.schedules.{name}": "a table is built on the CPU, from numbers" for name in BUILDERS},
     **{f"diffusion.schedules.TableSchedule.{name}": TABLE for name in ("T", "beta", "rates")},
     **{
