@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from course_lib.draws import uniform
-from course_lib.types import Cond, Condition
+from course_lib.types import Cond, Condition, anywhere
 
 
 class Description(Protocol):
@@ -66,6 +66,29 @@ class Vectors:
     def null(self, n: int) -> Tensor:
         """Zeros `(n, *shape)`."""
         return torch.zeros(n, *self.shape)
+
+
+@dataclass(frozen=True)
+class Until:
+    """The times s `(B,)` at which leaps from time t end, floating point, 0 <= s <= t; the null, -1, stands for t itself.
+
+    `steps` are the numbers of equal steps from noise to data that the network has learned to take.
+    """
+
+    steps: tuple[int, ...]
+
+    def check(self, cond: Tensor) -> None:
+        """Raise a ValueError unless cond is `(B,)`, of floating point, and holds times or the null."""
+        if cond.ndim != 1 or not cond.is_floating_point():
+            raise ValueError(
+                f"times at which leaps end must be of floating point and shape (B,); got {cond.dtype} of shape {tuple(cond.shape)}"
+            )
+        if anywhere((cond < 0) & (cond != -1)):
+            raise ValueError(f"times at which leaps end must be at least 0, or -1 for none; got {float(cond.min()):g}")
+
+    def null(self, n: int) -> Tensor:
+        """-1 n times, `(n,)`."""
+        return torch.full((n,), -1.0)
 
 
 Takes = Description | Mapping[str, Description] | None  # what a network says of itself

@@ -1,6 +1,7 @@
 """How a network is told the time and the class."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -85,19 +86,38 @@ class LabelEmbedding(nn.Embedding):
 class ConditionEmbedding(nn.Module):
     """One vector `(B, width)` for time and class together: the sum of a `TimeEmbedding` and, with `classes`, a `LabelEmbedding`.
 
-    `time_scale` stretches t so that it covers about [0, 1000] (use 1000 for a schedule with t in [0, 1]).
+    `time_scale` stretches t so that it covers about [0, 1000] (use 1000 for a schedule with t in [0, 1]). With `leaps`, the vector also
+    says at which time a leap ends. Raises ValueError for both classes and leaps.
     """
 
-    def __init__(self, width: int, classes: int | None = None, time_scale: float = 1.0, sinusoids: int = 64) -> None:
+    def __init__(
+        self,
+        width: int,
+        classes: int | None = None,
+        time_scale: float = 1.0,
+        sinusoids: int = 64,
+        leaps: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
+        if classes is not None and leaps is not None:
+            raise ValueError("classes and leaps must not be given together: a network is told one of the two")
         self.time = TimeEmbedding(width, time_scale, sinusoids)
         self.label = LabelEmbedding(width, classes) if classes is not None else None
+        self.until = TimeEmbedding(width, time_scale, sinusoids) if leaps is not None else None
+        if self.until is not None:  # at first the end of a leap makes no difference
+            for parameter in self.until[2].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, t: Tensor, cond: Cond = None) -> Tensor:
-        """Embed times t `(B,)` and classes cond `(B,)` or None as `(B, width)`; raises ValueError where there is no place for cond."""
+        """Embed times t `(B,)` and classes cond `(B,)` or None as `(B, width)`; raises ValueError where there is no place for cond.
+
+        With `leaps`, cond are the times at which leaps end; None, or one below 0, stands for t itself.
+        """
         if cond is not None and not isinstance(cond, Tensor):
             raise ValueError(f"cond must be one tensor of classes (B,); got a mapping with {sorted(cond)}")
         embedding = self.time(t)
+        if self.until is not None:
+            return embedding + self.until(t if cond is None else torch.where(cond < 0, t.to(cond), cond))
         if self.label is not None:
             return embedding + self.label(cond, like=t)
         if cond is not None:

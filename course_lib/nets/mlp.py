@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from course_lib.nets.conditions import Labels
+from course_lib.nets.conditions import Labels, Until
 from course_lib.nets.embeddings import ConditionEmbedding
 from course_lib.nets.recorded import recorded
 from course_lib.types import Cond
@@ -14,6 +14,7 @@ class MLP(nn.Module):
     """A residual MLP on points `(B, dim)`, told time and class at every layer.
 
     `outputs` (None: `dim`) is the length of the output; twice the input's says the variance of each coordinate, too.
+    With `leaps`, the numbers of steps that it learns to take, it is told as its condition at which time a leap ends (`conditions.Until`).
     """
 
     config: dict[str, Any]
@@ -27,10 +28,11 @@ class MLP(nn.Module):
         classes: int | None = None,
         time_scale: float = 1.0,
         outputs: int | None = None,
+        leaps: tuple[int, ...] | None = None,
     ):
         super().__init__()
-        self.takes = None if classes is None else Labels(classes)
-        self.condition = ConditionEmbedding(width, classes, time_scale)
+        self.takes = Until(tuple(leaps)) if leaps is not None else None if classes is None else Labels(classes)
+        self.condition = ConditionEmbedding(width, classes, time_scale, leaps=leaps)
         self.first = nn.Linear(dim, width)
         self.layers = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))

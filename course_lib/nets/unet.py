@@ -16,7 +16,7 @@ from course_lib.nets.blocks import (
     let_through,
     zero_initialised,
 )
-from course_lib.nets.conditions import Labels
+from course_lib.nets.conditions import Labels, Until
 from course_lib.nets.embeddings import ConditionEmbedding
 from course_lib.nets.norms import ChannelNorm, build_norm
 from course_lib.nets.recorded import recorded
@@ -50,7 +50,8 @@ class UNet(nn.Module):
     be divisible by patch * 2^(resolutions - 1). `condition_width` is that of the vector for time and class (None: 4 * width).
     A gain that depends on the time lets the input through to the output; it starts at 0, so an untrained U-Net predicts 0.
     `outputs` (None: `channels`) are the channels of the output; twice as many as the input's say the variance of each pixel, too.
-    Raises ValueError where `attention` or `transformer` lists a resolution that is not there.
+    With `leaps`, the numbers of steps that it learns to take, it is told as its condition at which time a leap ends (`conditions.Until`).
+    Raises ValueError where `attention` or `transformer` lists a resolution that is not there, and for both classes and leaps.
     """
 
     config: dict[str, Any]
@@ -70,11 +71,12 @@ class UNet(nn.Module):
         norm: str = "channel",
         condition_width: int | None = None,
         outputs: int | None = None,
+        leaps: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         condition_width = 4 * width if condition_width is None else condition_width
         self.channels, self.factor = channels, patch * 2 ** (len(multipliers) - 1)
-        self.takes = None if classes is None else Labels(classes)
+        self.takes = Until(tuple(leaps)) if leaps is not None else None if classes is None else Labels(classes)
         sizes = [width * multiplier for multiplier in multipliers]
         lowest = len(sizes) - 1
         if not {*attention, *transformer} <= {*range(len(sizes))}:
@@ -85,7 +87,7 @@ class UNet(nn.Module):
         def block(channels_in: int, level: int) -> Block:
             return Block(channels_in, sizes[level], condition_width, level in attention, level in transformer, norm)
 
-        self.condition = ConditionEmbedding(condition_width, classes, time_scale)
+        self.condition = ConditionEmbedding(condition_width, classes, time_scale, leaps=leaps)
         self.split, self.join = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
         self.first = nn.Conv2d(channels * patch**2, sizes[0], 3, padding=1)
 
