@@ -13,7 +13,7 @@ from torch import Tensor
 from course_lib.diffusion.exact import ExactDiffusion
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.evaluation.ledger import by_setting
-from course_lib.pages.plotting import closed, curves
+from course_lib.pages.plotting import closed, curves, shades
 from course_lib.sampling.ode import angle_heun, dpm_solver
 from course_lib.sampling.steps import ancestral, ddim, last, sample
 
@@ -42,7 +42,7 @@ def paths(exact: ExactDiffusion, count: int = 10, steps: int = 200) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(6.8, 3.0), sharey=True)
     for axis, (name, step) in zip(axes, ways.items(), strict=True):
         axis.imshow(
-            density, aspect="auto", cmap="Greys", alpha=0.5, extent=(4, schedule.T, -2.6, 2.6), origin="lower", vmax=1.6
+            density, aspect="auto", cmap=shades(), extent=(4, schedule.T, -2.6, 2.6), origin="lower", vmin=0, vmax=1.6
         )
         drawn = torch.stack(list(sample(step, start, times)))[..., 0]
         axis.plot(times, drawn, linewidth=1.0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from course_lib.diffusion.continuous import VP, drift_and_diffusion
 from course_lib.diffusion.exact import ExactDiffusion, Mixture, two_bumps
-from course_lib.pages.plotting import closed, curves, show_rows
+from course_lib.pages.plotting import closed, curves, shades, show_rows
 from course_lib.sampling.ode import heun, velocity
 from course_lib.sampling.sde import euler_maruyama
 from course_lib.sampling.steps import sample
@@ -72,8 +72,8 @@ def shade(axis: Axes, exact: ExactDiffusion, t: Tensor, reach: float = 2.0) -> N
         density,
         origin="lower",
         extent=(-reach, reach, -reach, reach),
-        cmap="Greys",
-        alpha=0.6,
+        cmap=shades(),
+        vmin=0,
         vmax=1.3 * density.max(),
     )
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
@@ -184,7 +184,7 @@ def reverse_paths(mixture: Mixture, schedule: VP, count: int = 12) -> Figure:
     for axis, (name, step) in zip(axes, steps.items(), strict=False):
         drawn = torch.stack(list(sample(step, crowd, times)))[..., 0]
         axis.imshow(
-            density, aspect="auto", cmap="Greys", alpha=0.5, extent=(0.02, 1, -2.5, 2.5), origin="lower", vmax=1.6
+            density, aspect="auto", cmap=shades(), extent=(0.02, 1, -2.5, 2.5), origin="lower", vmin=0, vmax=1.6
         )
         axis.plot(times, drawn[:, :count], linewidth=0.8)
         axis.set(title=name, xlabel="$t$", xlim=(1, 0), ylim=(-2.5, 2.5))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
-from course_lib.pages.plotting import as_pictures, closed, show_image
+from course_lib.pages.plotting import as_pictures, closed, shades, show_image
 from course_lib.sampling.ode import heun, velocity
 from course_lib.sampling.steps import last, sample
 
@@ -57,7 +57,7 @@ def guided_clouds(exact: ExactDiffusion, scales: Sequence[float], count: int = 6
             return torch.lerp(exact.denoise(x, t), own.denoise(x, t), float(scale))
 
         x = last(sample(heun(velocity(guided, exact.schedule)), start, times))
-        axis.imshow(density.sqrt(), origin="lower", extent=(-2.2, 2.2, -2.2, 2.2), cmap="Greys", alpha=0.6)
+        axis.imshow(density.sqrt(), origin="lower", extent=(-2.2, 2.2, -2.2, 2.2), cmap=shades())
         axis.scatter(*x.T, s=2, color="C1", linewidths=0)
         axis.set(title=f"scale {scale}", xlim=(-1.8, 2.2), ylim=(-1.8, 2.2), aspect="equal", xticks=[], yticks=[])
         axis.grid(visible=False)

@@ -13,7 +13,7 @@ from course_lib.evaluation.evaluate import measure, real_draw, statistics
 from course_lib.evaluation.features import Features
 from course_lib.evaluation.intervals import Estimate
 from course_lib.evaluation.reference import Reference
-from course_lib.pages.plotting import closed, curves
+from course_lib.pages.plotting import closed, curves, shades
 
 
 def blurred(images: Tensor, width: float) -> Tensor:
@@ -105,12 +105,11 @@ def blindness(attacks: Mapping[str, Features], reference: Reference) -> Figure:
     """The table of `moves` as a picture: dark cells see the fault, pale ones are blind to it."""
     moved = moves(attacks, reference)
     figure, axis = plt.subplots(figsize=(6.8, 2.9))
-    shown = axis.imshow(np.abs([*moved.values()]).clip(1, 100), norm="log", cmap="Blues", aspect="auto")
+    shown = axis.imshow(np.abs([*moved.values()]).clip(1, 100), norm="log", cmap=shades("C0", 0.7), aspect="auto")
     for row, line in enumerate(moved.values()):
         for column, value in enumerate(line):
             number = "–" if np.isnan(value) else f"{value:+.0f}" if abs(value) >= 0.5 else "0"
-            color = "white" if abs(value) > 15 else "0.2"
-            axis.text(column, row, number, ha="center", va="center", fontsize=8, color=color)
+            axis.text(column, row, number, ha="center", va="center", fontsize=8, color="0.1")
     spoilt = len(moved) - sum(name in BEFORE for name in moved)
     axis.axhline(spoilt - 0.5, color="0.2", linewidth=1)  # below: compared with the same pictures as they were
     axis.set_xticks(range(len(METRICS)), [*METRICS.values()], rotation=30, ha="right")

@@ -49,9 +49,12 @@ SCRIPT = """
 """
 
 
-def player_html(frames: np.ndarray, alt: str, captions: Sequence[str] = (), fps: float = 8, width: int = 480) -> str:
+def player_html(
+    frames: np.ndarray, alt: str, captions: Sequence[str] = (), fps: float = 8, width: int = 480, drawn: bool = False
+) -> str:
     """HTML that plays uint8 frames `(N, H, W)` or `(N, H, W, 3)`, with one caption a frame or none, `width` pixels wide.
 
+    `drawn` says that they are dark lines on white paper, and no pictures: then a dark page may turn paper and inks about.
     It opens on the last frame and starts on a click only. Raises ValueError for no frames, another dtype, an empty `alt`, or
     captions that differ in number from the frames.
     """
@@ -63,13 +66,14 @@ def player_html(frames: np.ndarray, alt: str, captions: Sequence[str] = (), fps:
         raise ValueError("alt must say in words what the animation shows")
     if captions and len(captions) != len(frames):
         raise ValueError(f"captions must be one a frame ({len(frames)}) or none; got {len(captions)}")
+    kind = "player drawn" if drawn else "player"
     columns = math.ceil(math.sqrt(len(frames)))
     height, frame_width = frames.shape[1:3]
     texts = html.escape(json.dumps(list(captions)), quote=True)
     last = len(frames) - 1
     return (
         f"<style>{STYLE}</style>"
-        f'<figure class="player" data-frames="{len(frames)}" data-columns="{columns}" data-fps="{fps:g}" data-captions="{texts}">'
+        f'<figure class="{kind}" data-frames="{len(frames)}" data-columns="{columns}" data-fps="{fps:g}" data-captions="{texts}">'
         f'<div class="screen" style="width:{width}px;aspect-ratio:{frame_width}/{height}">'
         f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{sprite_sheet(frames, columns)}"></div>'
         '<div class="controls"><button type="button" class="play">Play</button>'

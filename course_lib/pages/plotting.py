@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -109,6 +110,11 @@ def curves(xlabel: str, ylabel: str, columns: int = 1, height: float = 3.2) -> t
     return figure, list(axes[0])
 
 
+def shades(color: str = "0.5", most: float = 1.0) -> LinearSegmentedColormap:
+    """A colour map from nothing to `most` of one colour: where a value is small the page shows through, be it light or dark."""
+    return LinearSegmentedColormap.from_list(f"shades of {color}", [(*to_rgb(color), 0.0), (*to_rgb(color), most)])
+
+
 def trajectories(axes: Axes, paths: Tensor, color: str = "C0", width: float = 0.6) -> None:
     """Draw the paths `(steps, N, 2)` of N points through time as thin lines, with a dot at each end."""
     lines = paths.detach().cpu().numpy()
@@ -131,7 +137,7 @@ class Animation:
         width: int = 480,
     ) -> None:
         self.frames = frames if isinstance(frames, np.ndarray) else np.stack([rendered(figure) for figure in frames])
-        self.html = player_html(self.frames, alt, captions, fps, width)
+        self.html = player_html(self.frames, alt, captions, fps, width, drawn=not isinstance(frames, np.ndarray))
 
     def _repr_html_(self) -> str:
         return self.html
