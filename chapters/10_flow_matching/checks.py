@@ -237,10 +237,10 @@ def rescale() -> None:
 @proves("eq-flow-gaussian")
 def gaussian_flow() -> None:
     """Its derivative, by differences, is the library's velocity for that Gaussian at that place."""
-    mean, spread = torch.tensor([0.7, -1.2]).double(), torch.tensor([0.3, 1.8]).double()
+    mean, spread = torch.tensor([0.7, -1.2, 0.4]).double(), torch.tensor([0.3, 1.8, 0.9]).double()
     one = Mixture(torch.ones(1).double(), mean[None], torch.diag(spread**2)[None])
     field = velocity(ExactDiffusion(one, Straight()).denoise, Straight())
-    start = normal(5, 2)
+    start = normal(5, 3)
 
     def path(t: Tensor) -> Tensor:
         return claim((1 - t) * mean + (((1 - t) * spread) ** 2 + t**2).sqrt() * start)
@@ -253,7 +253,7 @@ def gaussian_flow() -> None:
 
 # --- stochastic interpolants --------------------------------------------------------------------------------------------
 
-FIRST, SECOND = normal(4, 2, seed=7), 1.5 * normal(3, 2, seed=8)  # two data sets
+FIRST, SECOND = normal(4, 3, seed=7), 1.5 * normal(3, 3, seed=8)  # two data sets
 
 
 def width(t: Tensor) -> Tensor:
@@ -264,10 +264,10 @@ def width(t: Tensor) -> Tensor:
 def interpolated(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """At points x and time t, for all pairs of the two sets: log density, and the means of dI/dt, gamma' z and z given x."""
     pairs = (1 - t) * FIRST[:, None] + t * SECOND
-    centres, chords = pairs.reshape(-1, 2), (SECOND - FIRST[:, None]).reshape(-1, 2)
+    centres, chords = pairs.reshape(-1, 3), (SECOND - FIRST[:, None]).reshape(-1, 3)
     gamma, rate = width(t), (1 - 2 * t) / (2 * width(t))
     z = (x[:, None] - centres) / gamma
-    exponent = -z.square().sum(-1) / 2 - 2 * gamma.log() - math.log(2 * math.pi * len(centres))
+    exponent = -z.square().sum(-1) / 2 - 3 * (gamma.log() + math.log(2 * math.pi) / 2) - math.log(len(centres))
     given = exponent.softmax(1)[:, :, None]
     return exponent.logsumexp(1), (given * chords).sum(1), (given * rate * z).sum(1), (given * z).sum(1)
 
@@ -275,12 +275,12 @@ def interpolated(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @functools.cache
 def interpolant_at(time: float) -> dict[str, Tensor]:
     """Rate of the density over the density by differences, its score by a derivative, and the means with their divergences."""
-    x, t, h = normal(6, 2).requires_grad_(), double(time), 1e-5
+    x, t, h = normal(6, 3).requires_grad_(), double(time), 1e-5
     log_density, chord, noise, z = interpolated(x, t)
     (score,) = torch.autograd.grad(log_density.sum(), x, retain_graph=True)
     spreads = {}
     for name, field in (("chord", chord), ("noise", noise)):
-        spreads[name] = sum(torch.autograd.grad(field[:, i].sum(), x, retain_graph=True)[0][:, i] for i in range(2))
+        spreads[name] = sum(torch.autograd.grad(field[:, i].sum(), x, retain_graph=True)[0][:, i] for i in range(3))
     rate = (interpolated(x, t + h)[0] - interpolated(x, t - h)[0]) / (2 * h)
     found = {"score": score, "rate": rate, "chord": chord, "noise": noise, "z": z}
     found |= {f"spread of {name}": value for name, value in spreads.items()}
