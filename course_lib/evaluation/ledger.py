@@ -24,6 +24,15 @@ def by_scale(metrics: Mapping[str, Any]) -> dict[float, dict[str, Any]]:
     return {float(setting.removeprefix("scale ")): found for setting, found in by_setting(metrics).items()}
 
 
+def verdict(less: Mapping[str, float], more: Mapping[str, float]) -> str:
+    """Whether one metric lies below another in all that was seen of both, from "low" to "high": "yes", "no, the reverse", or "open"."""
+    low, low_of_more = (found.get("low", found["value"]) for found in (less, more))
+    high, high_of_more = (found.get("high", found["value"]) for found in (less, more))
+    if high < low_of_more:
+        return "yes"
+    return "no, the reverse" if low > high_of_more else "open"
+
+
 def ledger(folder: Path) -> list[dict[str, Any]]:
     """All entries of a folder of results, in the order of their files' names.
 

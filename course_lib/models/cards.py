@@ -13,6 +13,7 @@ from course_lib.diffusion.predictions import PREDICTIONS
 from course_lib.files import read_json, write_atomically
 from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.hybrid import Hybrid
+from course_lib.nets.latent import LatentUNet
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.preconditioned import PreconditionedUNet
@@ -22,7 +23,7 @@ from course_lib.types import Schedule
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     architecture.__name__: architecture
-    for architecture in (MLP, MultiScale, BasicUNet, UNet, PreconditionedUNet, DiT, Hybrid, Classifier, ConvClassifier)
+    for architecture in (MLP, MultiScale, BasicUNet, UNet, LatentUNet, PreconditionedUNet, DiT, Hybrid, Classifier, ConvClassifier)
 }
 
 

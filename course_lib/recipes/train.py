@@ -9,7 +9,7 @@ from course_lib.models.cards import ModelCard
 from course_lib.pages.plotting import grid_png
 from course_lib.recipes.classification import prepare
 from course_lib.recipes.diffusion import COLUMNS
-from course_lib.recipes.rows import Recipe
+from course_lib.recipes.rows import Duel, Recipe
 from course_lib.training import distributed
 from course_lib.training.loop import fit
 from course_lib.training.progress import progress
@@ -60,10 +60,15 @@ def train(
     run = Run.open(out, resume, usual, **{name: value for name, value in given.items() if value is not None})
     batch = recipe.batch()
     network = prepare(recipe.architecture, run.options["seed"], **recipe.config)
+    loss, opponent = (
+        recipe.objective.duel(network) if isinstance(recipe.objective, Duel) else (recipe.objective.loss(network), None)
+    )
     states = fit(
         network,
-        recipe.objective.loss(network),
+        loss,
         batch,
+        betas=recipe.betas,
+        opponent=opponent,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         resume=run.state_file,

@@ -14,6 +14,7 @@ from course_lib.draws import NoiseSource, standard_normal
 from course_lib.hardware import bf16_is_fast
 from course_lib.nets.conditions import Labels, Takes, check_condition, moved, null_of, rows
 from course_lib.sampling.guidance import classifier_free
+from course_lib.sampling.implicit import implicit
 from course_lib.sampling.ode import angle_heun, dpm_solver, heun, velocity
 from course_lib.sampling.steps import ancestral, ddim, last, sample
 from course_lib.sampling.variance import analytic_variance, learned_variance
@@ -73,6 +74,11 @@ class Denoising(NamedTuple):
         return getattr(self.network, "outputs", self.shape[0]) == 2 * self.shape[0]
 
     @property
+    def latent(self) -> int:
+        """The length of the latent vector with which the network draws x_0; 0 for one that averages it."""
+        return getattr(self.network, "latent", 0)
+
+    @property
     def takes(self) -> Takes:
         """The conditions that the network can be given, or None."""
         return self.network.takes  # type: ignore[return-value]
@@ -103,6 +109,7 @@ def draw(
     """
     check_name("sampler", sampler, SAMPLERS)
     check_condition(model.takes, cond, n)
+    check_implicit(model, sampler, steps)
     process, device = GaussianDiffusion(model.schedule), model.device
     x = process.prior((n, *model.shape), generator, device=device)
     times, learned = model.schedule.grid(steps), None
@@ -110,6 +117,8 @@ def draw(
         if cond is not None and scale != 1:
             raise ValueError(f"a network that learns its variance is not guided here: scale must be 1; got {scale:g}")
         denoise, learned = learned_variance(model.network, model.prediction, process, moved(cond, device), 1.0, times)
+    elif model.latent:
+        denoise = implicit(model.network, model.latent, generator, clip=1.0)
     elif cond is None:
         denoise = denoiser(model.network, model.prediction, model.schedule, clip=1.0)
     else:
@@ -119,6 +128,15 @@ def draw(
     step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), learned, model.gamma))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
         return last(sample(step, x, times))
+
+
+def check_implicit(model: Denoising, sampler: str, steps: int) -> None:
+    """Raise a ValueError where a network that draws x_0 is asked for other steps, or another sampler, than it was trained for."""
+    if model.latent and (sampler != "ddpm" or steps != model.schedule.T):
+        raise ValueError(
+            f"this model draws x_0 (a denoising diffusion GAN), which goes with sampler ddpm and steps {model.schedule.T:g} alone; "
+            f"got {sampler!r} and {steps}"
+        )
 
 
 def draw_batches(

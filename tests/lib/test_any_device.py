@@ -23,7 +23,7 @@ import course_lib
 from course_lib import draws, types
 from course_lib.data import images, ink, toys
 from course_lib.diffusion import binomial, bound, continuous, exact, gaussian, losses, predictions, schedules, weights
-from course_lib.evaluation import classes, evaluate, features, frechet, inception, intervals, kernel, neighbours
+from course_lib.evaluation import classes, evaluate, features, frechet, inception, intervals, kernel, modes, neighbours
 from course_lib.evaluation.reference import Reference
 from course_lib.models import asking, store, tensors
 from course_lib.nets import (
@@ -31,7 +31,9 @@ from course_lib.nets import (
     classifier,
     conditions,
     embeddings,
+    flows,
     hybrid,
+    latent,
     mlp,
     multiscale,
     norms,
@@ -40,12 +42,14 @@ from course_lib.nets import (
     unet,
 )
 from course_lib.pages import plotting
+from course_lib.recipes import adversarial as adversarial_recipes
 from course_lib.recipes import classification
 from course_lib.recipes import diffusion as diffusion_recipes
 from course_lib.recipes import variance as variance_recipes
 from course_lib.sampling import (
     generate,
     guidance,
+    implicit,
     inversion,
     langevin,
     likelihood,
@@ -55,7 +59,7 @@ from course_lib.sampling import (
     straightness,
     variance,
 )
-from course_lib.training import coupling, distributed, loop, state
+from course_lib.training import adversarial, coupling, distributed, loop, state
 from tests.lib.pretended import DEVICE, generator, move, pretend, waits
 from tests.lib.tensors import CONTINUOUS, MIXTURE, normal
 
@@ -116,6 +120,8 @@ BITS, OTHER_BITS = (FLAT > 0).double(), (OTHER > 0).double()
 POINTS = weighted(mlp.MLP(width=16, depth=1, classes=3)).double()
 SMALL = weighted(unet.UNet(width=8, multipliers=(1, 2), attention=(1,), classes=3))
 EDM_UNET = weighted(preconditioned.PreconditionedUNet(width=8, multipliers=(1, 2), attention=(1,)))
+LATENT = weighted(latent.LatentUNet(latent=2, width=8, multipliers=(1, 2), attention=(1,)))
+COUPLED = weighted(flows.CouplingFlow(dim=2, layers=2, width=8))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
 TWO_HEADS = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
@@ -170,6 +176,16 @@ def trained(at: Place, **options: Any) -> list[Tensor]:
     """The weights after two steps of training, then their averages."""
     *_, state = training(at, **options)
     return [p.detach() for network in (state.network, state.ema.module) for p in network.parameters()]
+
+
+def duelled(at: Place) -> list[Tensor]:
+    """Both losses of a denoising diffusion GAN, with the penalty."""
+    judge = at(weighted(classifier.Classifier(channels=2, width=8, multipliers=(1, 2), blocks=1, classes=1)))
+    loss, opponent = adversarial_recipes.duel(
+        at(LATENT), judge, 2, gaussian.GaussianDiffusion(schedules.cosine(3)), 0.1, 1e-3, 1.0
+    )
+    batch = (at(IMAGES[:4]),)
+    return [of(network, batch, at.generator).detach() for of, network in ((loss, at(LATENT)), (opponent.loss, judge))]
 
 
 def in_turns(at: Place) -> list[Tensor]:
@@ -323,6 +339,8 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "diffusion.exact.ExactDiffusion.eps": lambda at: oracle().eps(at(FLAT), at(STEPS)),
     "diffusion.exact.ExactDiffusion.denoise": lambda at: oracle().denoise(at(FLAT), T),
     "diffusion.exact.ExactDiffusion.covariance": lambda at: oracle().covariance(at(FLAT), T),
+    "diffusion.exact.ExactDiffusion.draw": lambda at: oracle().draw(at(FLAT), T, at.generator),
+    "diffusion.exact.ExactDiffusion.reverse": lambda at: vars(oracle().reverse(at(FLAT[0]), T, S)),
     "diffusion.exact.ExactDiffusion.conditional": lambda at: oracle().conditional(1).denoise(at(FLAT), T),
     "diffusion.exact.ExactDiffusion.conditional: of one on the device": lambda at: (
         exact.ExactDiffusion(MIXTURE.to(at.device), COSINE).conditional(1).denoise(at(FLAT), T)
@@ -442,6 +460,11 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(ROWS), at(MORE_ROWS), COUNTS
     ),
     "evaluation.kernel.kernel_statistic": lambda at: kernel.kernel_statistic(at(ROWS), at(MORE_ROWS))(None),
+    "evaluation.modes.Modes.covered": lambda at: modes.Modes(at(torch.tensor([3, 0, 2])), 5).covered,
+    "evaluation.modes.Modes.hits": lambda at: modes.Modes(at(torch.tensor([3, 0, 2])), 6).hits,
+    "evaluation.modes.Modes.divergence": lambda at: modes.Modes(at(torch.tensor([3, 0, 2])), 5).divergence,
+    "evaluation.modes.modes_of_points": lambda at: modes.modes_of_points(at(FLAT), at(OTHER), 1.0),
+    "evaluation.modes.modes_of_classes": lambda at: modes.modes_of_classes(at(LABELS), 3),
     "evaluation.neighbours.manifold": lambda at: neighbours.manifold(at(ROWS), at(MORE_ROWS)),
     "evaluation.neighbours.recall_statistic": lambda at: neighbours.recall_statistic(at(ROWS), at(MORE_ROWS))(COUNTS),
     "evaluation.neighbours.coverage_statistic": lambda at: neighbours.coverage_statistic(at(ROWS), at(MORE_ROWS))(
@@ -547,6 +570,21 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(IMAGES[:4]), at(STEPS)
     ),
     "nets.unet.ConvolutionPair": lambda at: at(weighted(unet.ConvolutionPair(8, 4, 16)))(at(PLANE), at(WIDE)),
+    "nets.latent.Perceptron": lambda at: at(weighted(latent.Perceptron(2, 3, 8, 1, members=2)))(at(FLAT).float()),
+    "nets.latent.Linears": lambda at: at(weighted(latent.Linears(2, 3, 2)))(at(FLAT.float().reshape(2, 2, 2))),
+    "nets.latent.Unit": lambda at: latent.Unit()(at(WIDE)),
+    "nets.latent.TimedPerceptron": lambda at: at(weighted(latent.TimedPerceptron(latent=2, width=8)))(
+        at(FLAT).float(), at(STEPS), at(OTHER).float()
+    ),
+    "nets.latent.LatentUNet": lambda at: at(LATENT)(at(IMAGES[:4]), at(STEPS), at(OTHER).float()),
+    "nets.latent.LatentEmbedding": lambda at: at(weighted(latent.LatentEmbedding(8, 2)))(at(STEPS), at(OTHER).float()),
+    "nets.latent.latent_rows": lambda at: [latent.latent_rows(z, at(FLAT), 2) for z in (None, at(OTHER))],
+    "nets.flows.Coupling": lambda at: at(COUPLED.layers[0])(at(FLAT).float()),
+    "nets.flows.Coupling.inverse": lambda at: at(COUPLED.layers[0]).inverse(at(FLAT).float()),
+    "nets.flows.Coupling.scale_and_shift": lambda at: at(COUPLED.layers[0]).scale_and_shift(at(FLAT[:, :1]).float()),
+    "nets.flows.Coupling.together": lambda at: at(COUPLED.layers[0]).together(at(FLAT[:, :1]), at(OTHER[:, :1])),
+    "nets.flows.CouplingFlow": lambda at: at(COUPLED)(at(FLAT).float()),
+    "nets.flows.CouplingFlow.inverse": lambda at: at(COUPLED).inverse(at(FLAT).float()),
     # pages
     "pages.plotting.as_pictures": lambda at: plotting.as_pictures(at(IMAGES)).tolist(),
     "pages.plotting.grid": lambda at: plotting.grid(at(IMAGES)).tolist(),
@@ -601,6 +639,11 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         model(at), telling(at), COSINE, LABELS[:4], 2.0
     )(at(FLAT), T),
     "sampling.guidance.class_score": lambda at: guidance.class_score(telling(at), at(FLAT), at(STEPS), LABELS[:4]),
+    "sampling.implicit.implicit": lambda at: implicit.implicit(at(LATENT), 2, at.generator, 1.0)(at(IMAGES), T),
+    "sampling.generate.draw: of a denoiser that draws": lambda at: generate.draw(
+        generate.Denoising(at(LATENT), predictions.X0, schedules.cosine(3), (1, 8, 8)), 4, 3, "ddpm", at.generator
+    ),
+    "sampling.generate.Denoising.latent": lambda at: drawing(at).latent,
     "sampling.inversion.invert": lambda at: inversion.invert(model(at), COSINE, at(FLAT), GRID, evaluations=2),
     "sampling.inversion.invert_ddim": lambda at: inversion.invert_ddim(model(at), COSINE, at(FLAT), GRID),
     "sampling.inversion.lerp": lambda at: inversion.lerp(at(FLAT), at(OTHER), REAL),
@@ -664,7 +707,14 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "recipes.variance.bound_loss": lambda at: variance_recipes.bound_loss(
         PROCESS, predictions.EPS, variance_recipes.ImportantTimes(20)
     )(at(TWO_HEADS), (at(torch.full((4, 2), 99.0)),), at.generator).detach(),
+    "recipes.adversarial.duel": lambda at: duelled(at),
+    "recipes.adversarial.lazily": lambda at: adversarial_recipes.lazily(1.0, at.generator, lambda: at(FLAT)),
     # training
+    "training.adversarial.telling_loss": lambda at: adversarial.telling_loss(at(FLAT[:, 0]), at(OTHER[:, 0])),
+    "training.adversarial.fooling_loss": lambda at: adversarial.fooling_loss(at(FLAT[:, 0])),
+    "training.adversarial.gradient_penalty": lambda at: adversarial.gradient_penalty(
+        at(POINT_TELLER).float(), at(FLAT)
+    ).detach(),
     "training.coupling.matched": lambda at: coupling.matched(at(FLAT), at(OTHER)),
     "training.distributed.shared": lambda at: [p.detach() for p in distributed.shared(at(POINTS)).parameters()],
     "training.distributed.mean": lambda at: distributed.mean(at(FLAT)),
@@ -730,6 +780,7 @@ WAITS: dict[str, str] = {
     "evaluation.inception.inception_metrics": NUMBER,
     "evaluation.intervals": NUMBER,
     "evaluation.kernel": NUMBER,
+    "evaluation.modes": NUMBER,
     "evaluation.neighbours.manifold": CHECKED,
     "evaluation.neighbours.recall_statistic": NUMBER,
     "evaluation.neighbours.coverage_statistic": NUMBER,
@@ -798,7 +849,9 @@ RECIPES = (
     "classification.accuracy_score",
     "classification.prepare",
     "diffusion.Denoise",
+    "adversarial.DenoiseAdversarially",
     "nonequilibrium",
+    "rivals",
     "rows",
     "train",
     "variance.ImportantTimes",
@@ -812,6 +865,7 @@ NOT_CALLED: dict[str, str] = {
     "data.ink.seed": "it reads a name, and no tensors",
     "data.sets": "it reads files: what comes from one lies on the CPU",
     "diffusion.continuous.Interpolated.T": "a number",
+    "diffusion.exact.five_by_five": "it is made on the CPU, as the pages use it",
     "diffusion.exact.two_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     "diffusion.exact.three_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     **{f"diffusion.schedules.{name}": "a table is built on the CPU, from numbers" for name in BUILDERS},
@@ -841,6 +895,7 @@ NOT_CALLED: dict[str, str] = {
         f"recipes.{name}": "it trains for minutes, on `hardware.device()`; its parts are called here"
         for name in RECIPES
     },
+    "sampling.generate.check_implicit": "it takes no tensors",
     "sampling.times": TIMES,
     "sampling.variance.step_costs": TABLE,
     "training.distributed": "it takes no tensors",

@@ -67,6 +67,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "intervals",
         "thermodynamics",
         "flows",
+        "showdown",
     ):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):

@@ -1,0 +1,95 @@
+"""The showdown of chapter 12: rivals of equal size, data whose kinds are known, and a table that says what was measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import showdown
+from course_lib.data import sets
+from course_lib.evaluation.ledger import verdict
+
+
+def weights(piece: showdown.Piece) -> int:
+    """All weights of a piece, those of its discriminator with them."""
+    network = piece.rival.build()
+    _, opponent = piece.rival.task(network)
+    modules = [network, *([opponent.network] if opponent else [])]
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("data", ["points", "digits"])
+def test_rivals_have_equally_many_weights_within_a_tenth(data: str) -> None:
+    found = {piece.name: weights(piece) for piece in showdown.pieces(quick=False) if piece.data == data}
+    main = [found[name] for name in showdown.POINTS]
+    assert max(main) < 1.1 * min(main), found
+    assert all(0.85 * min(main) < count < 1.1 * max(main) for count in found.values()), found
+
+
+def test_grey_levels_are_spread_over_their_bins_and_read_back() -> None:
+    images, labels = sets.digits()
+    pictures, _ = sets.stacked_digits(50, images, labels, torch.Generator().manual_seed(0))
+    rows = showdown.spread_out(pictures, torch.Generator().manual_seed(1))
+    assert rows.shape == (50, 192) and rows.min() >= -1 and rows.max() < 1
+    levels = ((rows + 1) * showdown.LEVELS / 2).floor()
+    assert torch.equal(levels, ((pictures + 1) * 8).round().flatten(1))
+    inside = (rows + 1) * showdown.LEVELS / 2 - levels
+    assert abs(float(inside.mean()) - 0.5) < 0.02 and abs(float(inside.var()) - 1 / 12) < 0.01
+
+
+def test_no_test_digit_is_in_a_training_picture() -> None:
+    """The channels of held-out pictures, back as whole grey levels, are other digits than those of the training pictures."""
+
+    def digits(rows: torch.Tensor) -> set[bytes]:
+        levels = ((rows + 1) * showdown.LEVELS / 2).floor().to(torch.uint8).reshape(-1, 64)
+        return {bytes(level.tolist()) for level in levels}
+
+    seen, new = digits(showdown.learned_from("digits", 8000)), digits(showdown.held_out("digits", 1000))
+    assert len(new) > 250 and not seen & new
+
+
+def test_the_reader_names_three_digits_as_one_number() -> None:
+    torch.manual_seed(0)
+    reader = showdown.Reader()
+    rows = torch.randn(6, 192)
+    classes = reader(rows).argmax(-1)
+    assert torch.equal(reader.numbers(rows), classes[:, 0] * 100 + classes[:, 1] * 10 + classes[:, 2])
+    assert torch.equal(reader.features(rows)[:, 32:64], reader.body(rows[:, 64:128]))
+
+
+def test_a_piece_goes_on_where_it_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weights as an unbroken run, with the steps that were planned at first."""
+    monkeypatch.setattr(showdown, "paces", lambda kept, data: {"points-GAN": 0.01})
+    piece = showdown.Piece("points", "GAN", replace(showdown.POINTS["GAN"], width=8, depth=1), 0, 4.5)
+
+    class Stop(Exception):
+        """Stands for a kill."""
+
+    def broken(*args, **kwargs):
+        for state in fit(*args, **kwargs):
+            yield state
+            if state.step == 250 and not kwargs["resume"]:
+                raise Stop
+
+    fit = showdown.fit
+    (tmp_path / "whole").mkdir()
+    whole, _, facts = showdown.trained(piece, tmp_path / "whole")
+    assert facts["steps"] == facts["reached"] == 450
+    monkeypatch.setattr(showdown, "fit", broken)
+    (tmp_path / "cut").mkdir()
+    with pytest.raises(Stop):
+        showdown.trained(piece, tmp_path / "cut")
+    monkeypatch.setattr(showdown, "paces", lambda kept, data: {"points-GAN": 0.001})  # the plan stands
+    again, _, facts = showdown.trained(piece, tmp_path / "cut")
+    assert facts["reached"] == 450
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_a_sentence_holds_only_where_all_seeds_agree() -> None:
+    low, high, wide = (
+        {"value": v, "low": a, "high": b} for v, a, b in ((1.0, 0.9, 1.1), (2.0, 1.5, 2.5), (1.2, 1.0, 1.6))
+    )
+    assert verdict(low, high) == "yes" and verdict(high, low) == "no, the reverse"
+    assert verdict(low, wide) == verdict(wide, high) == "open"
+    assert verdict({"value": 1.0}, {"value": 2.0}) == "yes"
