@@ -72,7 +72,8 @@ class Vectors:
 class Until:
     """The times s `(B,)` at which leaps from time t end, floating point, 0 <= s <= t; the null, -1, stands for t itself.
 
-    `steps` are the numbers of equal steps from noise to data that the network has learned to take.
+    `steps` are the numbers of equal steps from noise to data that the network has learned to take; none for a consistency model, which
+    has learned to leap from any time to the data, s = 0.
     """
 
     steps: tuple[int, ...]

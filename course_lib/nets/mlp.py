@@ -14,7 +14,8 @@ class MLP(nn.Module):
     """A residual MLP on points `(B, dim)`, told time and class at every layer.
 
     `outputs` (None: `dim`) is the length of the output; twice the input's says the variance of each coordinate, too.
-    With `leaps`, the numbers of steps that it learns to take, it is told as its condition at which time a leap ends (`conditions.Until`).
+    With `leaps`, the numbers of steps that it learns to take (`()` for a consistency model), it is told as its condition at which time a
+    leap ends (`conditions.Until`).
     """
 
     config: dict[str, Any]

@@ -50,7 +50,8 @@ class UNet(nn.Module):
     be divisible by patch * 2^(resolutions - 1). `condition_width` is that of the vector for time and class (None: 4 * width).
     A gain that depends on the time lets the input through to the output; it starts at 0, so an untrained U-Net predicts 0.
     `outputs` (None: `channels`) are the channels of the output; twice as many as the input's say the variance of each pixel, too.
-    With `leaps`, the numbers of steps that it learns to take, it is told as its condition at which time a leap ends (`conditions.Until`).
+    With `leaps`, the numbers of steps that it learns to take (`()` for a consistency model), it is told as its condition at which time a
+    leap ends (`conditions.Until`).
     Raises ValueError where `attention` or `transformer` lists a resolution that is not there, and for both classes and leaps.
     """
 

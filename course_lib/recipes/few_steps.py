@@ -172,9 +172,11 @@ class Leap(Denoise):
         return loss
 
     def samples(self, network: nn.Module, shape: tuple[int, ...], seed: int) -> Tensor:
-        """36 samples in 1 step, and the same noise in 4: `(72, *shape)`."""
-        model = Denoising(network, self.prediction, build_schedule(self.schedule), shape)
-        return torch.cat([draw(model, 36, steps, generator=torch.Generator().manual_seed(seed)) for steps in (1, 4)])
+        """36 samples in the fewest steps that the network learns to take, and the same noise in the most: `(72, *shape)`."""
+        model, takes = Denoising(network, self.prediction, build_schedule(self.schedule), shape), network.takes
+        counts, way = (takes.steps, "ddim") if isinstance(takes, Until) and takes.steps else ((1, 2), "consistency")
+        ends = (min(counts), max(counts))
+        return torch.cat([draw(model, 36, steps, way, torch.Generator().manual_seed(seed)) for steps in ends])
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,12 @@ class Distil(Leap):
     parts: int = 3
 
     def of_leaps(self, network: nn.Module) -> OfLeaps:
-        """`distillation_loss`."""
+        """`distillation_loss`; raises ValueError without a teacher, or for a network that is not told where a leap ends."""
         process, teacher = GaussianDiffusion(build_schedule(self.schedule)), self.guided()
-        assert teacher is not None and isinstance(network.takes, Until)
+        if teacher is None:
+            raise ValueError("a teacher must be named: without one there is nothing to distil")
+        if not isinstance(network.takes, Until):
+            raise ValueError("the network must be told where a leap ends: build it with `leaps`")
         return distillation_loss(
             subdivided(ddim(teacher, process), self.parts), process, self.prediction, network.takes.steps
         )

@@ -20,6 +20,7 @@ from course_lib.nets.unet import UNet
 from course_lib.recipes.adversarial import DenoiseAdversarially
 from course_lib.recipes.classification import Classify, mirrored_and_moved
 from course_lib.recipes.diffusion import Denoise
+from course_lib.recipes.few_steps import Distil, leaping_mnist_ddpm
 from course_lib.recipes.nonequilibrium import (
     DenoisePoints,
     Restore,
@@ -147,6 +148,19 @@ ROWS = (
         steps=16_000,
         batch_size=64,
         learning_rate=1.5e-3,
+    ),
+    # Progressive distillation of mnist-ddpm, whose weights it starts from, into 8, 4, 2 and 1 steps (Salimans and Ho, 2022).
+    Recipe(
+        name="mnist-leaps",
+        dataset="mnist",
+        data="MNIST, 60,000 training images; the teacher, from whose weights training went on, is mnist-ddpm",
+        architecture=leaping_mnist_ddpm,
+        config={},
+        objective=Distil(V, COSINE, teacher="mnist-ddpm"),
+        steps=1500,
+        batch_size=64,
+        learning_rate=5e-4,
+        weight_decay=0.0,
     ),
     # Four leaps instead of a thousand steps, each judged by a discriminator (Xiao et al., 2022).
     Recipe(

@@ -12,9 +12,10 @@ from course_lib.diffusion.predictions import Prediction, denoiser
 from course_lib.diffusion.schedules import TableSchedule
 from course_lib.draws import NoiseSource, standard_normal
 from course_lib.hardware import bf16_is_fast
-from course_lib.nets.conditions import Labels, Takes, check_condition, moved, null_of, rows
+from course_lib.nets.conditions import Labels, Takes, Until, check_condition, moved, null_of, rows
 from course_lib.sampling.guidance import classifier_free
 from course_lib.sampling.implicit import implicit
+from course_lib.sampling.leaps import leap, renoised
 from course_lib.sampling.ode import angle_heun, dpm_solver, heun, velocity
 from course_lib.sampling.steps import ancestral, ddim, last, sample
 from course_lib.sampling.variance import analytic_variance, learned_variance
@@ -29,6 +30,16 @@ class Given(NamedTuple):
     noise: NoiseSource
     learned: Variance | None  # Var[x_0 | x_t], where the network says it
     gamma: Tensor | None  # see `Denoising`
+    leap: Step | None = None  # where the network is told how far a step goes
+
+    @property
+    def renoised(self) -> Step:
+        """A consistency model's step; raises ValueError where the network has not learned to go to the data at once."""
+        if self.leap is None:
+            raise ValueError(
+                "this model has not learned to leap to the data, which consistency sampling asks of it: choose another sampler"
+            )
+        return renoised(self.leap, self.process, self.noise)
 
     @property
     def analytic(self) -> Variance:
@@ -50,12 +61,13 @@ def second_order(denoise: Denoiser, schedule: Schedule) -> Step:
 
 # Heun's method asks the network twice a step, but for the last; the others once.
 SAMPLERS: dict[str, Callable[[Given], Step]] = {
-    "ddim": lambda given: ddim(given.denoise, given.process),
+    "ddim": lambda given: given.leap or ddim(given.denoise, given.process),
     "ddpm": lambda given: ancestral(given.denoise, given.process, given.learned, noise=given.noise),
     "heun": lambda given: second_order(given.denoise, given.process.schedule),
     "dpm-solver": lambda given: dpm_solver(given.denoise, given.process.schedule),
     "analytic-ddim": lambda given: ddim(given.denoise, given.process, noise=given.noise, x0_variance=given.analytic),
     "analytic-ddpm": lambda given: ancestral(given.denoise, given.process, given.analytic, noise=given.noise),
+    "consistency": lambda given: given.renoised,
 }
 
 
@@ -102,13 +114,15 @@ def draw(
     """n samples `(n, *shape)`, in [-1, 1], on the network's device, from fresh noise, in `steps` steps; all noise comes from `generator`.
 
     With a condition of n rows the network is guided to it without a classifier, at `scale` (1 is the conditional model).
-    DDPM's reverse steps have the variance that the network has learned, where it has, and else beta-tilde.
+    DDPM's reverse steps have the variance that the network has learned, where it has, and else beta-tilde. A network that is told where
+    a step ends leaps there, in as many steps as it has learned to take.
     The network runs in bf16 where the hardware is fast at it; the samples stay in float32.
-    Raises ValueError for an unknown sampler, for an analytic one where the model has no gamma, and for a condition that the network
-    does not take.
+    Raises ValueError for an unknown sampler, for an analytic one where the model has no gamma, for a condition that the network does not
+    take, and for samplers and numbers of steps that a network of leaps has not learned, or one of leaps that the network has not.
     """
     check_name("sampler", sampler, SAMPLERS)
     check_condition(model.takes, cond, n)
+    check_leaps(model.takes, sampler, steps, cond)
     check_implicit(model, sampler, steps)
     process, device = GaussianDiffusion(model.schedule), model.device
     x = process.prior((n, *model.shape), generator, device=device)
@@ -125,9 +139,28 @@ def draw(
         wanted, nothing = moved(cond, device), moved(null_of(model.takes, n), device)
         assert wanted is not None and nothing is not None  # what takes a condition has a null
         denoise = classifier_free(model.network, model.prediction, model.schedule, wanted, nothing, scale, clip=1.0)
-    step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), learned, model.gamma))
+    leaping = leap(model.network, model.prediction, process) if isinstance(model.takes, Until) else None
+    step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), learned, model.gamma, leaping))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
-        return last(sample(step, x, times))
+        drawn = last(sample(step, x, times))
+    return drawn if leaping is None else drawn.clamp(-1, 1)
+
+
+def check_leaps(takes: Takes, sampler: str, steps: int, cond: Cond) -> None:
+    """Raise a ValueError where a network of leaps is asked for a sampler or number of steps that it has not learned, or for a condition."""
+    if not isinstance(takes, Until):
+        return
+    wanted = "ddim" if takes.steps else "consistency"
+    if sampler != wanted:
+        raise ValueError(
+            f"this model leaps from time to time, and knows no slope: its sampler must be {wanted!r}; got {sampler!r}"
+        )
+    if takes.steps and steps not in takes.steps:
+        raise ValueError(
+            f"steps must be one of {', '.join(map(str, sorted(takes.steps)))}, which the model has learned to take; got {steps}"
+        )
+    if cond is not None:
+        raise ValueError("the sampler says where the steps of this model end: cond must be None")
 
 
 def check_implicit(model: Denoising, sampler: str, steps: int) -> None:

@@ -53,7 +53,7 @@ def subdivided(step: Step, parts: int) -> Step:
 
 
 def needed_x0(x_s: Tensor, x_t: Tensor, t: Tensor, s: Tensor, process: GaussianDiffusion) -> Tensor:
-    """The x_0 from which DDIM's step leads from x_t at time t to x_s at s < t, all `(B, ...)` (Salimans and Ho, 2022, appendix G).
+    """The x_0 from which DDIM's step leads from x_t at time t to x_s at s < t, all `(B, ...)` (Salimans and Ho, 2022, algorithm 2).
 
     The times are `()` or `(B,)`. Raises ValueError where s is not earlier than t.
     """

@@ -22,7 +22,18 @@ from torch.utils import _pytree as pytree
 import course_lib
 from course_lib import draws, types
 from course_lib.data import images, ink, toys
-from course_lib.diffusion import binomial, bound, continuous, exact, gaussian, losses, predictions, schedules, weights
+from course_lib.diffusion import (
+    binomial,
+    bound,
+    continuous,
+    exact,
+    flow_map,
+    gaussian,
+    losses,
+    predictions,
+    schedules,
+    weights,
+)
 from course_lib.evaluation import classes, evaluate, features, frechet, inception, intervals, kernel, modes, neighbours
 from course_lib.evaluation.reference import Reference
 from course_lib.models import asking, store, tensors
@@ -45,6 +56,7 @@ from course_lib.pages import plotting
 from course_lib.recipes import adversarial as adversarial_recipes
 from course_lib.recipes import classification
 from course_lib.recipes import diffusion as diffusion_recipes
+from course_lib.recipes import few_steps as few_steps_recipes
 from course_lib.recipes import variance as variance_recipes
 from course_lib.sampling import (
     generate,
@@ -52,6 +64,7 @@ from course_lib.sampling import (
     implicit,
     inversion,
     langevin,
+    leaps,
     likelihood,
     ode,
     sde,
@@ -124,6 +137,7 @@ LATENT = weighted(latent.LatentUNet(latent=2, width=8, multipliers=(1, 2), atten
 COUPLED = weighted(flows.CouplingFlow(dim=2, layers=2, width=8))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
 TWO_HEADS = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
+LEAPER = weighted(mlp.MLP(width=16, depth=1, leaps=(1, 2))).double()  # is told where a leap ends
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
 
@@ -159,6 +173,16 @@ def telling(at: Place) -> Callable[[Tensor, Tensor], Tensor]:
 
 def run(at: Place, step: types.Step, grid: Tensor = GRID, x: Tensor = FLAT) -> Tensor:
     return steps.last(steps.sample(step, at(x), grid))
+
+
+def flow_of_bumps() -> flow_map.ExactFlowMap:
+    """The flow map of a mixture that lies on the CPU, as the pages build it."""
+    return flow_map.ExactFlowMap(exact.two_bumps(), continuous.Straight())
+
+
+def of_leaps(at: Place, loss: Callable[..., Tensor]) -> Tensor:
+    """The value of a loss of leaps."""
+    return loss(at(LEAPER), at(FLAT), at.generator).detach()
 
 
 def learned(at: Place) -> tuple[types.Denoiser, types.Variance]:
@@ -347,6 +371,12 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     ),
     "diffusion.exact.IdealDenoiser": lambda at: exact.IdealDenoiser(OTHER, COSINE)(at(FLAT), T),
     "diffusion.exact.IdealDenoiser.weights": lambda at: exact.IdealDenoiser(OTHER, COSINE).weights(at(FLAT), at(STEPS)),
+    # diffusion.flow_map
+    "diffusion.flow_map.ExactFlowMap": lambda at: flow_of_bumps()(at(FLAT[:, :1]), T1, S1),
+    "diffusion.flow_map.ExactFlowMap.distribution": lambda at: flow_of_bumps().distribution(at(FLAT[:, :1]), at(REAL)),
+    "diffusion.flow_map.ExactFlowMap.mean_velocity": lambda at: flow_of_bumps().mean_velocity(
+        at(FLAT[:, :1]), at(REAL), at(REAL / 2)
+    ),
     # diffusion.gaussian
     "diffusion.gaussian.GaussianDiffusion.prior": lambda at: PROCESS.prior((4, 2), at.generator, device=at.device),
     "diffusion.gaussian.GaussianDiffusion.forward": lambda at: PROCESS.forward(at(FLAT), at(STEPS), at.generator),
@@ -510,6 +540,8 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.conditions.Labels.null": lambda at: conditions.Labels(3).null(4),
     "nets.conditions.Vectors.check": lambda at: conditions.Vectors((2,)).check(at(FLAT)),
     "nets.conditions.Vectors.null": lambda at: conditions.Vectors((2,)).null(4),
+    "nets.conditions.Until.check": lambda at: conditions.Until((1,)).check(at(REAL)),
+    "nets.conditions.Until.null": lambda at: conditions.Until((1,)).null(4),
     "nets.conditions.check_condition": lambda at: conditions.check_condition(
         {"label": conditions.Labels(3)}, {"label": at(LABELS)}, 6
     ),
@@ -602,6 +634,17 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     # sampling
     "sampling.generate.Denoising.takes": lambda at: drawing(at).takes,
     "sampling.generate.Denoising.learns_variance": lambda at: drawing(at).learns_variance,
+    "sampling.generate.Given.renoised": lambda at: run(
+        at,
+        generate.Given(
+            half,
+            PROCESS,
+            draws.standard_normal(at.generator),
+            None,
+            None,
+            leaps.leap(at(LEAPER), predictions.V, PROCESS),
+        ).renoised,
+    ),
     "sampling.generate.Given.analytic": lambda at: generate.Given(
         model(at), PROCESS, torch.zeros_like, None, torch.ones(21, dtype=torch.float64)
     ).analytic(at(FLAT), at(STEPS)),
@@ -698,6 +741,33 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "sampling.variance.analytic_variance": lambda at: variance.analytic_variance(
         torch.ones(21, dtype=torch.float64), COSINE
     )(at(FLAT), at(STEPS)),
+    "sampling.leaps.leap": lambda at: run(at, leaps.leap(at(LEAPER), predictions.V, PROCESS)),
+    "sampling.leaps.renoised": lambda at: run(
+        at, leaps.renoised(leaps.leap(at(LEAPER), predictions.V, PROCESS), PROCESS, draws.standard_normal(at.generator))
+    ),
+    "sampling.leaps.subdivided": lambda at: run(at, leaps.subdivided(steps.ddim(model(at), PROCESS), 2)),
+    "sampling.leaps.needed_x0": lambda at: leaps.needed_x0(at(FLAT), at(OTHER), at(STEPS), at(STEPS) - 1, PROCESS),
+    "sampling.generate.check_leaps": lambda at: generate.check_leaps(conditions.Until((1, 2)), "ddim", 2, None),
+    "recipes.few_steps.halves": lambda at: few_steps_recipes.halves(COSINE, (2, 5)),
+    "recipes.few_steps.squared": lambda at: few_steps_recipes.squared(
+        at(LEAPER), predictions.V, at(FLAT), at(STEPS), at(STEPS) - 1, at(OTHER), COSINE
+    ).detach(),
+    "recipes.few_steps.distillation_loss": lambda at: of_leaps(
+        at, few_steps_recipes.distillation_loss(steps.ddim(half, PROCESS), PROCESS, predictions.V, (1, 5))
+    ),
+    "recipes.few_steps.consistency_loss": lambda at: of_leaps(
+        at, few_steps_recipes.consistency_loss(half, PROCESS, predictions.V, 5)
+    ),
+    "recipes.few_steps.consistency_loss: training": lambda at: of_leaps(
+        at, few_steps_recipes.consistency_loss(None, PROCESS, predictions.V, 5)
+    ),
+    "recipes.few_steps.mean_flow_loss": lambda at: of_leaps(
+        at,
+        few_steps_recipes.mean_flow_loss(gaussian.GaussianDiffusion(continuous.Interpolated(COSINE)), predictions.V),
+    ),
+    "recipes.few_steps.mean_flow_loss: with a teacher": lambda at: of_leaps(
+        at, few_steps_recipes.mean_flow_loss(gaussian.GaussianDiffusion(VP), predictions.V, half)
+    ),
     "recipes.variance.bound_terms": lambda at: variance_recipes.bound_terms(
         at(FLAT), at(OTHER), at(FLAT), at(OTHER), at(STEPS), PROCESS, predictions.EPS
     ),
@@ -768,6 +838,7 @@ WAITS: dict[str, str] = {
     },
     "sampling.variance.score_norms": NUMBER,
     "diffusion.exact.Mixture": CHECKED,
+    "diffusion.flow_map.ExactFlowMap": "the mixture comes to the device, where its values are checked, once",
     "diffusion.exact.ExactDiffusion": "the mixture comes to the device, where its values are checked, once",
     "diffusion.schedules.TableSchedule.alpha": CHECKED,
     "diffusion.schedules.from_betas": CHECKED,
@@ -817,7 +888,9 @@ BESIDE: dict[str, str] = {
     "models.tensors.save_tensors": "a file's tensors come to the CPU",
     "nets.conditions.Labels.null": NULL,
     "nets.conditions.Vectors.null": NULL,
+    "nets.conditions.Until.null": NULL,
     "nets.conditions.null_of": NULL,
+    "recipes.few_steps.halves": TABLE,
     "sampling.generate.draw_batches": "the samples are kept on the CPU",
     "sampling.variance.score_norms": "one number for each time, kept on the CPU",
     "sampling.generate.balanced_classes": NULL,
@@ -849,6 +922,11 @@ RECIPES = (
     "classification.accuracy_score",
     "classification.prepare",
     "diffusion.Denoise",
+    "few_steps.Agree",
+    "few_steps.Distil",
+    "few_steps.Leap",
+    "few_steps.MeanFlow",
+    "few_steps.with_leaps",
     "adversarial.DenoiseAdversarially",
     "nonequilibrium",
     "rivals",

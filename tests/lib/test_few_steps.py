@@ -1,6 +1,7 @@
 """Few steps: the exact flow map, leaps, and the three ways to learn them, each against the truth on the line."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,12 +18,15 @@ from course_lib.nets.conditions import Until, check_condition
 from course_lib.nets.embeddings import ConditionEmbedding
 from course_lib.nets.mlp import MLP
 from course_lib.nets.unet import UNet
-from course_lib.recipes import few_steps
+from course_lib.recipes import few_steps, rows
 from course_lib.recipes.few_steps import consistency_loss, distillation_loss, halves, mean_flow_loss
+from course_lib.recipes.rows import RECIPES
+from course_lib.recipes.train import train
 from course_lib.sampling.generate import Denoising, draw
 from course_lib.sampling.leaps import leap, needed_x0, renoised, subdivided
 from course_lib.sampling.ode import heun, velocity
 from course_lib.sampling.steps import ddim, last, sample
+from course_lib.training.runs import Run
 from tests.lib.tensors import MIXTURE, double, normal
 
 EXACT = {"rtol": 1e-10, "atol": 1e-11}
@@ -347,36 +351,92 @@ def test_what_is_no_end_of_a_leap_is_refused() -> None:
         ConditionEmbedding(8, classes=3, leaps=(1,))
 
 
-@pytest.fixture
-def leaper() -> Denoising:
-    network = UNet(width=8, multipliers=(1, 2), attention=(), leaps=(1, 4))
+def leaper(leaps: tuple[int, ...]) -> Denoising:
+    network = UNet(width=8, multipliers=(1, 2), attention=(), leaps=leaps)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2, generator=generator())
     return Denoising(network.eval(), V, cosine(1000), (1, 8, 8))
 
 
-def test_draw_leaps_along_the_grid_and_stays_in_range(leaper, monkeypatch) -> None:
+def test_draw_leaps_along_the_grid_and_stays_in_range(monkeypatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # in float32
-    process = GaussianDiffusion(leaper.schedule)
+    model, process = leaper((1, 4)), GaussianDiffusion(cosine(1000))
     x = process.prior((3, 1, 8, 8), generator())
-    wanted = last(sample(leap(leaper.network, V, process), x, leaper.schedule.grid(4))).clamp(-1, 1)
-    torch.testing.assert_close(draw(leaper, 3, 4, generator=generator()), wanted)
-    assert not torch.allclose(draw(leaper, 3, 1, generator=generator()), wanted)
-    again = draw(leaper, 3, 4, "consistency", generator())
-    assert not torch.allclose(again, wanted) and float(again.abs().max()) <= 1
-    torch.testing.assert_close(
-        draw(leaper, 3, 1, "consistency", generator()), draw(leaper, 3, 1, generator=generator())
-    )
+    wanted = last(sample(leap(model.network, V, process), x, model.schedule.grid(4))).clamp(-1, 1)
+    torch.testing.assert_close(draw(model, 3, 4, generator=generator()), wanted)
+    assert not torch.allclose(draw(model, 3, 1, generator=generator()), wanted)
 
 
-def test_draw_refuses_what_a_network_of_leaps_has_not_learned_and_the_other_way_round(leaper) -> None:
+def test_draw_of_a_consistency_model_adds_noise_again(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    model, process, draws = leaper(()), GaussianDiffusion(cosine(1000)), generator()
+    x = process.prior((3, 1, 8, 8), draws)
+    home = lambda x, t: leap(model.network, V, process)(x, torch.tensor(t), torch.tensor(0))  # noqa: E731
+    again = process.diffuse(home(x, 1000), torch.tensor(500), torch.randn(3, 1, 8, 8, generator=draws))
+    torch.testing.assert_close(draw(model, 3, 2, "consistency", generator()), home(again, 500).clamp(-1, 1))
+
+
+def test_draw_refuses_what_a_network_of_leaps_has_not_learned_and_the_other_way_round() -> None:
     with pytest.raises(ValueError, match="steps must be one of 1, 4, which the model has learned to take; got 3"):
-        draw(leaper, 2, 3)
-    for sampler in ("ddpm", "heun", "dpm-solver", "analytic-ddim"):
-        with pytest.raises(ValueError, match=f"sampler must be one of ddim, consistency; got '{sampler}'"):
-            draw(leaper, 2, 4, sampler)
+        draw(leaper((1, 4)), 2, 3)
+    for sampler in ("ddpm", "heun", "dpm-solver", "analytic-ddim", "consistency"):
+        with pytest.raises(ValueError, match=f"its sampler must be 'ddim'; got '{sampler}'"):
+            draw(leaper((1, 4)), 2, 4, sampler)
+    with pytest.raises(ValueError, match="its sampler must be 'consistency'; got 'ddim'"):
+        draw(leaper(()), 2, 4)
     with pytest.raises(ValueError, match="cond must be None"):
-        draw(leaper, 2, 4, cond=torch.zeros(2))
+        draw(leaper((1, 4)), 2, 4, cond=torch.zeros(2))
     plain, _ = store.load_denoising("mnist-ddpm")
     with pytest.raises(ValueError, match="has not learned to leap to the data"):
         draw(plain, 2, 4, "consistency")
+
+
+# --- recipes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(monkeypatch) -> None:
+    """A stand-in for MNIST: 80 pictures of two grey levels. Pictures of samples take longer than the steps: there are none."""
+    found = (torch.rand(80, 1, 28, 28, generator=generator()) > 0.8).to(torch.uint8) * 255
+    monkeypatch.setitem(rows.TRAINING, "mnist", lambda: (found,))
+    monkeypatch.setattr(few_steps.Leap, "samples", lambda self, network, shape, seed: None)
+
+
+TABLE = {"name": "cosine", "T": 1000}
+OBJECTIVES = {
+    "distillation": few_steps.Distil(V, TABLE, teacher="mnist-ddpm", parts=1),
+    "consistency": few_steps.Agree(V, TABLE, teacher="mnist-ddpm"),
+    "consistency training": few_steps.Agree(V, TABLE),
+    "mean flow": few_steps.MeanFlow(V, TABLE),
+}
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_way_to_leap_trains_and_a_killed_run_resumes_bit_for_bit(name, tmp_path, monkeypatch) -> None:
+    options = {"steps": 2, "batch_size": 4, "bf16": False}
+    recipe = replace(RECIPES["mnist-leaps"], objective=OBJECTIVES[name])
+    card = train(recipe, tmp_path / "whole", **options, save_every=1)
+
+    class Killed(Exception):
+        pass
+
+    def dies(self, state, rows):
+        if state.step == 2:
+            raise Killed
+        save(self, state, rows)
+
+    save = Run.save
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, "save", dies)
+        train(recipe, tmp_path / "killed", **options, save_every=1)
+    again = train(recipe, tmp_path / "killed", **options, save_every=1, resume=True)
+    assert again.sha256 == card.sha256 and again.prediction == "v" and again.config["leaps"] == list(few_steps.LEAPS)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_teacher_is_needed_to_distil() -> None:
+    with pytest.raises(ValueError, match="a teacher must be named"):
+        few_steps.Distil(V, TABLE).loss(UNet(leaps=(1,)))
+    with pytest.raises(ValueError, match="network must be told where a leap ends"):
+        few_steps.Distil(V, TABLE, teacher="mnist-ddpm").loss(UNet())
