@@ -35,10 +35,10 @@ from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.recipes.rivals import Ddpm, DenoisingGan, Flow, Gan, Rival, Vae
 from course_lib.training.loop import fit, generator_for
 
-SEEDS, ROWS = 5, 64  # members of one network, and rows a step of each
-BUDGET = {"points": 10.0, "digits": 30.0}  # seconds of one core, for all members together
+SEEDS, ROWS = 5, 128  # members of one network, and rows a step of each
+BUDGET = {"points": 90.0, "digits": 120.0}  # seconds of one core, for all members together
 RATE = 2e-3  # of every model: the tuning is equal, there is none
-DRAWN = {"points": 10_000, "digits": 10_000}  # samples of each seed
+DRAWN = {"points": 4000, "digits": 10_000}  # samples of each seed
 LEVELS = 17
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "showdown"
 SPREAD = 0.05 * 0.5**0.5  # of a bump of `five_by_five`

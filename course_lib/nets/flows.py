@@ -62,12 +62,11 @@ class CouplingFlow(nn.Module):
     def __init__(self, dim: int = 2, layers: int = 8, width: int = 64, depth: int = 1, members: int = 1) -> None:
         super().__init__()
         generator, masks = torch.Generator().manual_seed(0), []
-        for number in range(layers):
-            if number % 2 == 0:
-                mask = torch.zeros(dim, dtype=torch.bool)
-                mask[torch.randperm(dim, generator=generator)[: dim // 2]] = True
-            masks.append(mask if number % 2 == 0 else ~mask)
-        self.layers = nn.ModuleList(Coupling(mask, width, depth, members) for mask in masks)
+        for _ in range(-(-layers // 2)):
+            mask = torch.zeros(dim, dtype=torch.bool)
+            mask[torch.randperm(dim, generator=generator)[: dim // 2]] = True
+            masks += [mask, ~mask]
+        self.layers = nn.ModuleList(Coupling(mask, width, depth, members) for mask in masks[:layers])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data x `(B, D)` to noise `(B, D)`, and log |det| of the map's Jacobian `(B,)`."""
@@ -80,5 +79,5 @@ class CouplingFlow(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """Noise z `(B, D)` to data."""
         for layer in reversed(self.layers):
-            z = layer.inverse(z)
+            z = layer.inverse(z)  # type: ignore[operator]
         return z

@@ -105,7 +105,7 @@ class LatentUNet(UNet):
 
     def __init__(self, latent: int = 32, **config: Any) -> None:
         super().__init__(**config)
-        width = self.condition.time[-1].out_features
+        width = next(self.condition.parameters()).shape[0]
         self.condition = LatentEmbedding(width, latent, config.get("time_scale", 1.0))
         self.latent = latent
         self.config = {"latent": latent, **self.config}

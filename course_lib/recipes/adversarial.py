@@ -13,6 +13,7 @@ from course_lib.diffusion.predictions import X0
 from course_lib.draws import normal, normal_like, uniform
 from course_lib.models.cards import build_schedule
 from course_lib.nets.classifier import Classifier
+from course_lib.nets.latent import LatentUNet
 from course_lib.sampling.generate import Denoising, draw
 from course_lib.training.adversarial import fooling_loss, gradient_penalty, telling_loss
 from course_lib.training.state import Batch, Loss, Opponent
@@ -79,17 +80,12 @@ class DenoiseAdversarially:
 
     def duel(self, network: nn.Module) -> tuple[Loss, Opponent]:
         """The generator's loss of a batch of uint8 images, and the discriminator with its own."""
-        channels, device = network.channels, next(network.parameters()).device
-        discriminator = Classifier(channels=2 * channels, classes=1, **self.discriminator).to(device)  # type: ignore[operator]
+        assert isinstance(network, LatentUNet)
+        device = next(network.parameters()).device
+        discriminator = Classifier(channels=2 * network.channels, classes=1, **self.discriminator).to(device)
         process = GaussianDiffusion(build_schedule(self.schedule))
         loss, opponent = duel(
-            network,
-            discriminator,
-            network.latent,
-            process,
-            self.gamma,
-            self.learning_rate,
-            self.often,  # type: ignore[arg-type]
+            network, discriminator, network.latent, process, self.gamma, self.learning_rate, self.often
         )
 
         def in_unit(of: Loss) -> Loss:

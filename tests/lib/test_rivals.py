@@ -230,12 +230,13 @@ def test_the_bound_of_a_vae_is_below_the_likelihood_that_sampling_finds() -> Non
     network = shaken(rival.build())
     x = normal(6, 2).float()
     with torch.no_grad():
-        bound = torch.stack([rival.log_prob(network, x, generator(seed)) for seed in range(200)]).mean(0)
-        z = torch.randn(200_000, 2, generator=generator(7))
+        bound = torch.stack([rival.log_prob(network, x, generator(seed)) for seed in range(40)]).mean(0)
+        z = torch.randn(50_000, 2, generator=generator(7))
         spread = (network.log_variances / 2).exp()
-        logs = [torch.distributions.Normal(network.decoder(z), spread).log_prob(row).sum(1) for row in x]
+        means = network.decoder(z)
+        logs = [torch.distributions.Normal(means, spread).log_prob(row).sum(1) for row in x]
     truth = torch.stack([each.double().logsumexp(0) - math.log(len(z)) for each in logs])
-    assert (bound.double() < truth + 0.02).all()
+    assert (bound.double() < truth + 0.05).all()
 
 
 # --- steps of a denoising diffusion GAN ----------------------------------------------------------------------------------
