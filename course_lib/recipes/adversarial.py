@@ -17,6 +17,7 @@ from course_lib.nets.latent import LatentUNet
 from course_lib.sampling.generate import Denoising, draw
 from course_lib.training.adversarial import fooling_loss, gradient_penalty, telling_loss
 from course_lib.training.state import Batch, Loss, Opponent
+from course_lib.types import per_sample
 
 
 def lazily(often: float, generator: torch.Generator, term: Callable[[], Tensor]) -> Tensor | float:
@@ -48,7 +49,8 @@ def duel(
 
     def drawn(module: nn.Module, x_t: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         z = normal((len(x_t), latent), generator, device=x_t.device) if latent else None
-        return process.backward(module(x_t, t, z).float(), x_t, t, t - 1, generator)
+        mean, variance = process.posterior(module(x_t, t, z).float(), x_t, t, t - 1)
+        return mean + per_sample(variance.sqrt(), x_t) * normal_like(x_t, generator)  # at time 0 there is no variance
 
     def judge(module: nn.Module, x_s: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         return module(torch.cat([x_s, x_t], 1), t)[:, 0].float()

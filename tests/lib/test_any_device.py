@@ -608,7 +608,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.latent.TimedPerceptron": lambda at: at(weighted(latent.TimedPerceptron(latent=2, width=8)))(
         at(FLAT).float(), at(STEPS), at(OTHER).float()
     ),
-    "nets.latent.LatentUNet": lambda at: at(LATENT)(at(IMAGES[:4]), at(STEPS), at(OTHER).float()),
+    "nets.unet.UNet: with a latent vector": lambda at: at(LATENT)(at(IMAGES[:4]), at(STEPS), at(OTHER).float()),
     "nets.latent.LatentEmbedding": lambda at: at(weighted(latent.LatentEmbedding(8, 2)))(at(STEPS), at(OTHER).float()),
     "nets.latent.latent_rows": lambda at: [latent.latent_rows(z, at(FLAT), 2) for z in (None, at(OTHER))],
     "nets.flows.Coupling": lambda at: at(COUPLED.layers[0])(at(FLAT).float()),
@@ -864,6 +864,7 @@ WAITS: dict[str, str] = {
     "pages.plotting": "pictures are drawn on the CPU",
     "sampling.generate.draw_batches": "the samples are kept on the CPU",
     "sampling.inversion.slerp": "whether two vectors are parallel is checked, once",
+    "recipes.adversarial": "whether the penalty is due is drawn, and asked",
     "training.coupling": "the cheapest matching is found on the CPU",
     "training.loop.fit": "each step reports its loss and the norm of its gradient",
     "training.loop.recomputed": "it trains, as `fit` does",
