@@ -9,6 +9,7 @@ paired differences of the Frechet distance. --quick does hardly anything.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -48,7 +49,7 @@ END = f"{TEACHER}, ddim, 50"  # whose quality the few steps are to reach
 BATCH = 100
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "few-steps"
 
-SEEDS, STEPS = 3, 1500  # of training on the line
+SEEDS, STEPS = 3, 1000  # of training on the line
 LINE = GaussianDiffusion(Straight())
 ORACLE = ExactDiffusion(two_bumps(), Straight())
 POINTS = 61  # noises of the curves, evenly spaced from -3 to 3
@@ -59,20 +60,24 @@ def exact(x: Tensor, t: Tensor) -> Tensor:
     return ORACLE.denoise(x.double(), t).to(x.dtype)
 
 
+FAST, SLOW = 1000.0, 10.0  # how far the network's clock stretches the times in [0, 1]
+
+
 def ways() -> dict[str, OfLeaps]:
-    """The losses: two with the exact denoiser as their teacher, and two with data alone."""
+    """The losses: two with the exact denoiser as their teacher, and two with data alone, the last one twice: with either clock."""
     return {
         "progressive distillation": distillation_loss(subdivided(ddim(exact, LINE), 3), LINE, FLOW, EVALUATIONS),
         "consistency distillation": consistency_loss(exact, LINE, FLOW, 40),
         "consistency training": consistency_loss(None, LINE, FLOW, 40),
         "mean flow": mean_flow_loss(LINE, FLOW),
+        "mean flow, slow clock": mean_flow_loss(LINE, FLOW),
     }
 
 
-def student(loss: OfLeaps, seed: int, steps: int) -> nn.Module:
+def student(loss: OfLeaps, seed: int, steps: int, clock: float) -> nn.Module:
     """A small network after its training on points of the two bumps."""
     torch.manual_seed(seed)
-    network = MLP(dim=1, width=64, depth=2, time_scale=1000.0, leaps=EVALUATIONS)
+    network = MLP(dim=1, width=64, depth=2, time_scale=clock, leaps=EVALUATIONS)
     points = two_bumps().sample(20_000, torch.Generator().manual_seed(100 + seed))[0].float()
     learn = lambda network, batch, generator: loss(network, batch[0], generator)  # noqa: E731
     *_, state = fit(network, learn, (points,), steps, 256, 2e-3, bf16=False, weight_decay=0.0, seed=seed)
@@ -92,7 +97,7 @@ def apart(x: Tensor, truth: Tensor) -> float:
     return float((x.flatten().double().sort().values - truth.flatten().double().sort().values).square().mean().sqrt())
 
 
-def on_the_line(seeds: int, steps: int, n: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def on_the_line(seeds: int, steps: int, n: int, only: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Distances from the truth, over seeds, and what the networks of the first seed make of evenly spaced noises in one evaluation."""
     true, noise = ExactFlowMap(two_bumps(), Straight()), torch.randn(n, 1, generator=torch.Generator().manual_seed(0))
     grid = torch.linspace(-3, 3, POINTS)[:, None]
@@ -100,12 +105,15 @@ def on_the_line(seeds: int, steps: int, n: int) -> tuple[dict[str, Any], dict[st
     truth = true(noise.double(), begin, end)
     quantiles = true(torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)[:, None], begin, end)
     metrics: dict[str, Any] = {"truth: distance": {"value": round(apart(truth, quantiles), 5)}}
-    for evaluations in (1, 2, 4, 8, 16):
+    for evaluations in (1, 2, 4, 8, 48):
         x = last(sample(ddim(exact, LINE), noise.double(), Straight().grid(evaluations)))
         metrics[f"DDIM, {evaluations} evaluations: distance"] = {"value": round(apart(x, quantiles), 5)}
     curves = {"noise": grid.flatten().tolist(), "truth": true(grid.double(), begin, end).flatten().tolist()}
     for name, loss in ways().items():
-        networks = [student(loss, seed, steps) for seed in range(seeds)]
+        if only not in name:
+            continue
+        clock = SLOW if name.endswith("slow clock") else FAST
+        networks = [student(loss, seed, steps, clock) for seed in range(seeds)]
         for evaluations in EVALUATIONS:
             values = [apart(generated(network, name, noise, evaluations), quantiles) for network in networks]
             metrics[f"{name}, {evaluations} evaluations: distance"] = spread(values)
@@ -179,7 +187,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=("line", "draw", "measure"))
     parser.add_argument("--n", type=int, default=1000, help=f"samples a setting, a multiple of {BATCH}")
-    parser.add_argument("--only", default="", help="draw only the settings with this in their names")
+    parser.add_argument(
+        "--only", default="", help="only the settings with this in their names; line keeps the others' results"
+    )
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--quick", action="store_true", help="2 steps of training, one batch, one count")
@@ -187,9 +197,14 @@ def main() -> None:
     started = time.monotonic()
     if arguments.task == "line":
         seeds, steps, n = (1, 2, 200) if arguments.quick else (SEEDS, STEPS, 4000)
-        metrics, curves = on_the_line(seeds, steps, n)
+        metrics, curves = on_the_line(seeds, steps, n, arguments.only)
+        file = arguments.out / "few-steps-line.json"
+        if arguments.only and file.exists():
+            kept = json.loads(file.read_text())
+            metrics, curves = {**kept["metrics"], **metrics}, {**kept["curves"], **curves}
+            started -= 60 * kept["minutes"]
         options = {"seeds": seeds, "training steps": steps, "samples": n, **machine()}
-        write(arguments.out / "few-steps-line.json", "few steps on the line", options, metrics, started, curves=curves)
+        write(file, "few steps on the line", options, metrics, started, curves=curves)
         return
     found = settings((1,) if arguments.quick else EVALUATIONS)
     if arguments.task == "draw":

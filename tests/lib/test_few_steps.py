@@ -68,6 +68,16 @@ def test_the_flow_map_of_a_gaussian_is_a_line_even_far_out() -> None:
     torch.testing.assert_close(true.mean_velocity(x, double(0.9), double(0.5)), (x - wanted) / 0.4, **EXACT)
 
 
+def test_the_flow_map_far_out_on_the_right_is_that_of_the_mirrored_mixture_on_the_left() -> None:
+    """Where the share below is 1 in float64, the share above still tells the places apart."""
+    bumps = two_bumps()
+    mirrored = ExactFlowMap(Mixture(bumps.weights, -bumps.means, bumps.covariances), Straight())
+    x, t, s = double([[9.0], [10.0], [30.0]]), double(0.9), double(0.2)
+    found = ExactFlowMap(bumps, Straight())(x, t, s)
+    torch.testing.assert_close(found, -mirrored(-x, t, s), rtol=1e-9, atol=1e-9)
+    assert bool((found.diff(dim=0) > 0.1).all())
+
+
 def test_mean_velocity_becomes_the_velocity_as_the_leap_shrinks() -> None:
     true, x = ExactFlowMap(two_bumps(), Straight()), normal(9, 1)
     field = velocity(ExactDiffusion(two_bumps(), Straight()).denoise, Straight())
@@ -293,6 +303,25 @@ def test_a_perfect_network_has_nothing_to_learn_from_the_mean_flow(prediction, s
         loss = mean_flow_loss(process, prediction, guess, equal)
         assert float(loss(perfect, data(200), generator())) < 1e-7
         assert float(loss(Perfect(prediction, schedule, 0.1), data(200), generator())) > 1e-4
+
+
+def test_the_mean_flows_target_on_the_straight_line_is_the_papers() -> None:
+    """v - (t - s) du/dt for a network that is no flow at all: the derivative by hand."""
+    seen = {}
+
+    def wave(x, t, s):
+        if not torch._C._functorch.is_functorch_wrapped_tensor(x):
+            seen.update(x=x, t=t[:, None].double(), s=s[:, None])
+        return torch.sin(2 * x) * t[:, None] + s[:, None] + shift
+
+    x0, shift = data(300), torch.zeros((), dtype=torch.float64, requires_grad=True)
+    found = mean_flow_loss(GaussianDiffusion(Straight()), FLOW, equal=0.5)(wave, x0, generator())
+    x, t, s = seen["x"], seen["t"], seen["s"]
+    v = (x - (1 - t) * x0) / t - x0
+    target = v - (t - s) * (2 * torch.cos(2 * x) * t * v + torch.sin(2 * x))
+    torch.testing.assert_close(
+        float(found), float((wave(x, t[:, 0], s[:, 0]) - target).square().mean()), rtol=1e-4, atol=0
+    )
 
 
 def test_without_a_leap_the_mean_flow_is_flow_matching() -> None:

@@ -68,6 +68,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "thermodynamics",
         "flows",
         "showdown",
+        "few_steps",
     ):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
