@@ -15,7 +15,7 @@ Sampler = Annotated[
     str,
     typer.Option(
         help="ddim, heun or dpm-solver (deterministic), ddpm (ancestral), or analytic-ddim and analytic-ddpm, for a model whose "
-        "score was measured, such as mnist-ddpm; heun asks the network twice a step"
+        "score was measured, such as mnist-ddpm; heun asks the network twice a step; consistency is for consistency models"
     ),
 ]
 Scale = Annotated[float, typer.Option(help="guidance scale; 1 is the conditional model")]

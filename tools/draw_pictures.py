@@ -169,6 +169,7 @@ PATH = (
     ("8 Thermodynamics", True),
     ("9 The variance", True),
     ("10 Flow matching", True),
+    ("11 Few steps", True),
     ("12 GANs, VAEs, flows", True),
     ("More landmark papers", False),
 )
