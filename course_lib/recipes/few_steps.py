@@ -82,10 +82,10 @@ def distillation_loss(
 def consistency_loss(
     teacher: Denoiser | None, process: GaussianDiffusion, prediction: Prediction, steps: int
 ) -> OfLeaps:
-    """Consistency distillation (Song et al., 2023, algorithm 2): the leaps to the data from neighbouring times of one path end alike.
+    """Consistency distillation (Song et al., 2023): the leaps to the data from neighbouring times of one path end alike.
 
     The neighbour on a grid of so many steps is reached by a step of the teacher's DDIM or, without a teacher, with the data and noise
-    that made x_t: consistency training (algorithm 3). The network's own answer there is the target; no gradient goes through it.
+    that made x_t: consistency training. The network's own answer there is the target; no gradient goes through it.
     """
     grid = process.schedule.grid(steps)
 
@@ -107,7 +107,7 @@ def consistency_loss(
 def mean_flow_loss(
     process: GaussianDiffusion, prediction: Prediction, teacher: Denoiser | None = None, equal: float = 0.75
 ) -> OfLeaps:
-    """Mean flows (Geng et al., 2025, algorithm 1): where a leap from x_t ends must not change as x_t moves along the flow.
+    """Mean flows (Geng et al., 2025): where a leap from x_t ends must not change as x_t moves along the flow.
 
     The change is a Jacobian-vector product; the target is the answer plus the change, held fixed. On the straight line it is the paper's
     v - (t - s) du/dt. In a share `equal` of the samples s = t, where the loss is that of flow matching. The flow's direction is the

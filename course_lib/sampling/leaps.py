@@ -27,7 +27,7 @@ def leap(network: Network, prediction: Prediction, process: GaussianDiffusion) -
 
 
 def renoised(step: Step, process: GaussianDiffusion, noise: NoiseSource) -> Step:
-    """Leap to the data, then add fresh noise to come to s: multistep consistency sampling (Song et al., 2023, algorithm 1).
+    """Leap to the data, then add fresh noise to come to s: multistep consistency sampling (Song et al., 2023).
 
     The states are `(B, ...)`, and the step one that can go to time 0 from any other.
     """
@@ -53,7 +53,7 @@ def subdivided(step: Step, parts: int) -> Step:
 
 
 def needed_x0(x_s: Tensor, x_t: Tensor, t: Tensor, s: Tensor, process: GaussianDiffusion) -> Tensor:
-    """The x_0 from which DDIM's step leads from x_t at time t to x_s at s < t, all `(B, ...)` (Salimans and Ho, 2022, algorithm 2).
+    """The x_0 from which DDIM's step leads from x_t at time t to x_s at s < t, all `(B, ...)` (Salimans and Ho, 2022).
 
     The times are `()` or `(B,)`. Raises ValueError where s is not earlier than t.
     """
