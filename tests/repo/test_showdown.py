@@ -61,7 +61,7 @@ def test_the_reader_names_three_digits_as_one_number() -> None:
 def test_a_piece_goes_on_where_it_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights as an unbroken run, with the steps that were planned at first."""
     monkeypatch.setattr(showdown, "paces", lambda kept, data: {"points-GAN": 0.01})
-    piece = showdown.Piece("points", "GAN", replace(showdown.POINTS["GAN"], width=8, depth=1), 0, 4.5)
+    piece = showdown.Piece("points", "GAN", replace(showdown.POINTS["GAN"], width=8, depth=1), 0, 2.2)
 
     class Stop(Exception):
         """Stands for a kill."""
@@ -69,20 +69,20 @@ def test_a_piece_goes_on_where_it_was_left(tmp_path: Path, monkeypatch: pytest.M
     def broken(*args, **kwargs):
         for state in fit(*args, **kwargs):
             yield state
-            if state.step == 250 and not kwargs["resume"]:
+            if state.step == 210 and not kwargs["resume"]:
                 raise Stop
 
     fit = showdown.fit
     (tmp_path / "whole").mkdir()
     whole, _, facts = showdown.trained(piece, tmp_path / "whole")
-    assert facts["steps"] == facts["reached"] == 450
+    assert facts["steps"] == facts["reached"] == 220
     monkeypatch.setattr(showdown, "fit", broken)
     (tmp_path / "cut").mkdir()
     with pytest.raises(Stop):
         showdown.trained(piece, tmp_path / "cut")
     monkeypatch.setattr(showdown, "paces", lambda kept, data: {"points-GAN": 0.001})  # the plan stands
     again, _, facts = showdown.trained(piece, tmp_path / "cut")
-    assert facts["reached"] == 450
+    assert facts["reached"] == 220
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
