@@ -115,6 +115,7 @@ def semigroup() -> None:
     """Solve the flow in one go and in two; a path's points have one end."""
     whole, middle = moved(X, FROM, TO), moved(X, FROM, MIDDLE)
     assert_close(claim(moved(middle, MIDDLE, TO), "eq-few-semigroup"), whole, 1e-8)
+    assert_close(claim(moved(moved(X, 0.9, 0.4), 0.4, 0.25), "eq-few-semigroup"), whole, 1e-8)
     home = moved(X, FROM, HOME)
     assert_close(home, claim(moved(middle, MIDDLE, HOME), "eq-few-consistency"), 1e-7)
     assert_close(home, claim(moved(whole, TO, HOME), "eq-few-consistency"), 1e-7)
