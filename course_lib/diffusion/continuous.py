@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -61,7 +60,10 @@ class VP(Continuous):
 
     beta_min: float = 0.1
     beta_max: float = 20.0
-    T: float = 1.0
+    @property
+    def T(self) -> float:
+        """The last time, 1."""
+        return 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:
@@ -174,7 +176,7 @@ class EDM(Continuous):
 class Straight(Continuous):
     """The straight line from data to noise: signal 1 - t, noise t, t in [0, 1] (Lipman et al., 2023; Liu et al., 2023)."""
 
-    T: ClassVar[float] = 1.0
+    T: float = 1.0
 
     def signal(self, t: Tensor) -> Tensor:
         """1 - t, of the shape of t."""

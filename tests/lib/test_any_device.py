@@ -944,6 +944,7 @@ NOT_CALLED: dict[str, str] = {
     "data.ink.seed": "it reads a name, and no tensors",
     "data.sets": "it reads files: what comes from one lies on the CPU",
     "diffusion.continuous.Interpolated.T": "a number",
+    "diffusion.continuous.Straight.T": "a number",
     "diffusion.exact.five_by_five": "it is made on the CPU, as the pages use it",
     "diffusion.exact.two_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     "diffusion.exact.three_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
