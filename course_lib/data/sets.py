@@ -87,7 +87,9 @@ def split_digits() -> tuple[Tensor, Tensor]:
     return images[order[:1500]], images[order[1500:]]
 
 
-def stacked_digits(n: int, images: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def stacked_digits(
+    n: int, images: Tensor, labels: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """n pictures of three digits each, drawn at random from images `(N, 1, 8, 8)`, one in each channel: `(n, 3, 8, 8)`.
 
     With them the number `(n,)` that the three labels `(N,)` make, in 0..999: each picture is of one of a thousand kinds (after the

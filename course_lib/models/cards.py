@@ -23,7 +23,18 @@ from course_lib.types import Schedule
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     architecture.__name__: architecture
-    for architecture in (MLP, MultiScale, BasicUNet, UNet, LatentUNet, PreconditionedUNet, DiT, Hybrid, Classifier, ConvClassifier)
+    for architecture in (
+        MLP,
+        MultiScale,
+        BasicUNet,
+        UNet,
+        LatentUNet,
+        PreconditionedUNet,
+        DiT,
+        Hybrid,
+        Classifier,
+        ConvClassifier,
+    )
 }
 
 
