@@ -275,7 +275,7 @@ def digits_distances(metrics: Mapping[str, Any]) -> Figure:
     return closed(figure)
 
 
-def quality(metrics: Mapping[str, Any], counts: Sequence[int] = (10, 20)) -> Figure:
+def quality(metrics: Mapping[str, Any], counts: Sequence[int] = (10, 25, 50, 100)) -> Figure:
     """Fréchet distances of MNIST's samplers at a few numbers of steps, beside real digits."""
     figure, (axis,) = curves("steps", "Fréchet distance (own features)")
     lines = (

@@ -60,10 +60,7 @@ class VP(Continuous):
 
     beta_min: float = 0.1
     beta_max: float = 20.0
-    @property
-    def T(self) -> float:
-        """The last time, 1."""
-        return 1.0
+    T: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:
@@ -176,7 +173,10 @@ class EDM(Continuous):
 class Straight(Continuous):
     """The straight line from data to noise: signal 1 - t, noise t, t in [0, 1] (Lipman et al., 2023; Liu et al., 2023)."""
 
-    T: float = 1.0
+    @property
+    def T(self) -> float:
+        """The last time, 1."""
+        return 1.0
 
     def signal(self, t: Tensor) -> Tensor:
         """1 - t, of the shape of t."""

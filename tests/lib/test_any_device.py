@@ -135,6 +135,7 @@ SMALL = weighted(unet.UNet(width=8, multipliers=(1, 2), attention=(1,), classes=
 EDM_UNET = weighted(preconditioned.PreconditionedUNet(width=8, multipliers=(1, 2), attention=(1,)))
 LATENT = weighted(latent.LatentUNet(latent=2, width=8, multipliers=(1, 2), attention=(1,)))
 COUPLED = weighted(flows.CouplingFlow(dim=2, layers=2, width=8))
+FIRST_COUPLING = next(layer for layer in COUPLED.modules() if isinstance(layer, flows.Coupling))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
 TWO_HEADS = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
 LEAPER = weighted(mlp.MLP(width=16, depth=1, leaps=(1, 2))).double()  # is told where a leap ends
@@ -611,10 +612,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.unet.UNet: with a latent vector": lambda at: at(LATENT)(at(IMAGES[:4]), at(STEPS), at(OTHER).float()),
     "nets.latent.LatentEmbedding": lambda at: at(weighted(latent.LatentEmbedding(8, 2)))(at(STEPS), at(OTHER).float()),
     "nets.latent.latent_rows": lambda at: [latent.latent_rows(z, at(FLAT), 2) for z in (None, at(OTHER))],
-    "nets.flows.Coupling": lambda at: at(COUPLED.layers[0])(at(FLAT).float()),
-    "nets.flows.Coupling.inverse": lambda at: at(COUPLED.layers[0]).inverse(at(FLAT).float()),
-    "nets.flows.Coupling.scale_and_shift": lambda at: at(COUPLED.layers[0]).scale_and_shift(at(FLAT[:, :1]).float()),
-    "nets.flows.Coupling.together": lambda at: at(COUPLED.layers[0]).together(at(FLAT[:, :1]), at(OTHER[:, :1])),
+    "nets.flows.Coupling": lambda at: at(FIRST_COUPLING)(at(FLAT).float()),
+    "nets.flows.Coupling.inverse": lambda at: at(FIRST_COUPLING).inverse(at(FLAT).float()),
+    "nets.flows.Coupling.scale_and_shift": lambda at: at(FIRST_COUPLING).scale_and_shift(at(FLAT[:, :1]).float()),
+    "nets.flows.Coupling.together": lambda at: at(FIRST_COUPLING).together(at(FLAT[:, :1]), at(OTHER[:, :1])),
     "nets.flows.CouplingFlow": lambda at: at(COUPLED)(at(FLAT).float()),
     "nets.flows.CouplingFlow.inverse": lambda at: at(COUPLED).inverse(at(FLAT).float()),
     # pages
@@ -923,10 +924,7 @@ RECIPES = (
     "classification.accuracy_score",
     "classification.prepare",
     "diffusion.Denoise",
-    "few_steps.Agree",
-    "few_steps.Distil",
     "few_steps.Leap",
-    "few_steps.MeanFlow",
     "few_steps.with_leaps",
     "adversarial.DenoiseAdversarially",
     "nonequilibrium",
