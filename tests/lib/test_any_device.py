@@ -138,6 +138,9 @@ COUPLED = weighted(flows.CouplingFlow(dim=2, layers=2, width=8))
 FIRST_COUPLING = next(layer for layer in COUPLED.modules() if isinstance(layer, flows.Coupling))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
 TWO_HEADS = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
+LEAPERS = {  # by the sampler that is theirs
+    name: weighted(mlp.MLP(width=16, depth=1, leaps=counts)) for name, counts in (("ddim", (1, 2)), ("consistency", ()))
+}
 LEAPER = weighted(mlp.MLP(width=16, depth=1, leaps=(1, 2))).double()  # is told where a leap ends
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
@@ -655,6 +658,13 @@ CALLS: dict[str, Callable[[Place], Any]] = {
             drawing(at), 6, 3, name, at.generator, LABELS, 2.0
         )
         for name in generate.SAMPLERS
+        if name != "consistency"
+    },
+    **{
+        f"sampling.generate.draw: leaps by {name}": lambda at, name=name: generate.draw(
+            generate.Denoising(at(LEAPERS[name]), predictions.V, COSINE, (2,)), 6, 2, name, at.generator
+        )
+        for name in LEAPERS
     },
     "sampling.generate.draw_batches": lambda at: generate.draw_batches(drawing(at), 6, 3, batch_size=4, cond=LABELS),
     "sampling.generate.second_order": lambda at: [
