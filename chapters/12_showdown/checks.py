@@ -297,7 +297,7 @@ def modes_kl() -> None:
 @proves("eq-show-modes-floor")
 def modes_floor() -> None:
     """The mean divergence of many draws of n from K equal kinds."""
-    for K, n in ((25, 5000), (100, 20000)):
+    for K, n in ((4, 2000), (25, 5000), (100, 20000)):
         counts = RANDOM.multinomial(n, np.full(K, 1 / K), size=4000)
         shares = counts / n
         divergences = (shares * np.log(np.where(shares > 0, K * shares, 1))).sum(1)

@@ -35,7 +35,7 @@ class Perceptron(nn.Module):
         self.last = Linears(width, outputs, members)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x `(B, inputs)` to `(B, outputs)`."""
+        """x `(B, inputs)` to `(B, outputs)`. Raises ValueError where B is no multiple of the number of members."""
         if len(x) % self.members:
             raise ValueError(f"the rows must be a multiple of {self.members}, the number of members; got {len(x)}")
         h = self.first(x.reshape(self.members, -1, x.shape[1]))

@@ -21,7 +21,7 @@ from course_lib.types import per_sample
 
 
 def lazily(often: float, generator: torch.Generator, term: Callable[[], Tensor]) -> Tensor | float:
-    """A costly term of a loss, taken in a share `often` of the steps and as much larger there: its mean is the term."""
+    """A costly term of a loss, taken in a share `often` of the steps and as much larger there, `()`: its mean is the term."""
     taken = float(uniform((), generator)) < often
     return term() / often if taken else 0.0
 

@@ -29,7 +29,7 @@ OfLeaps = Callable[[Network, Tensor, torch.Generator], Tensor]  # (network, x_0,
 
 
 def halves(schedule: Schedule, counts: Sequence[int]) -> Tensor:
-    """Start, middle and end of each of N steps, for each number N, `(len(counts), max(counts), 3)`; what is beyond N steps is 0.
+    """Start, middle and end of each of N steps, for each of C numbers N of at most M, `(C, M, 3)`; what is beyond N steps is 0.
 
     Starts and ends are the grid of N, and with the middles that of 2N.
     """

@@ -94,7 +94,7 @@ class Gan:
         return network(normal((n, self.latent), generator))
 
     def log_prob(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> None:
-        """A GAN has no density."""
+        """None for any x `(N, dim)`: a GAN has no density."""
 
 
 class Autoencoder(nn.Module):
@@ -154,7 +154,7 @@ class Vae:
         return mean + spread * normal_like(mean, generator) if self.grain else mean
 
     def log_prob(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The bound (ELBO), the mean of eight draws of z."""
+        """The bound (ELBO) of each row, `(N,)`, the mean of eight draws of z."""
         parts = [network(x, normal((len(x), self.latent), generator)) for _ in range(8)]
         return torch.stack([fit - divergence for fit, divergence in parts]).mean(0)
 
@@ -188,7 +188,7 @@ class Flow:
         return network.inverse(normal((n, self.dim), generator))  # type: ignore[operator]
 
     def log_prob(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The density itself."""
+        """The log-density itself of each row, `(N,)`."""
         return density(network, x)
 
 
@@ -242,7 +242,7 @@ class Ddpm:
         return last(sample(step, self.process.prior((n, self.dim), generator), self.process.schedule.grid()))
 
     def log_prob(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The variational bound, with the variance of x_1 given x_0 at the last step."""
+        """The variational bound of each row, `(N,)`, with the variance of x_1 given x_0 at the last step."""
         denoise = denoiser(network, V, self.process.schedule)
         return -variational_bound(denoise, x, self.process, gaussian_log_prob, generator=generator).total
 
@@ -290,4 +290,4 @@ class DenoisingGan:
         return last(sample(step, self.process.prior((n, self.dim), generator), self.process.schedule.grid()))
 
     def log_prob(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> None:
-        """Its steps have no density."""
+        """None for any x `(N, dim)`: its steps have no density."""
