@@ -55,7 +55,8 @@ CARDS = """async () => {
     return found;
 }"""
 
-HIDDEN = """() => [...document.querySelectorAll('article *:not(script, style, template, noscript, .headerlink, .citation .label)')].filter(e =>
+HIDDEN = """() => [...document.querySelectorAll(
+    'article *:not(script, style, template, noscript, .headerlink, .citation .label)')].filter(e =>
     e.textContent.trim() && getComputedStyle(e).display === 'none' && !e.closest('details:not([open])') &&
     e.parentElement.checkVisibility()).map(e => e.textContent.trim().slice(0, 80))"""
 
