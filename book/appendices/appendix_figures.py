@@ -54,6 +54,5 @@ def peers(speeds: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]) -> 
     )
     axes.invert_yaxis()
     axes.legend(loc="upper left")  # where no ratio lies
-    figure.tight_layout()
     plt.close(figure)
     return figure
