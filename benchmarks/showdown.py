@@ -88,9 +88,8 @@ def learned_from(data: str, rows: int = 100_000) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     if data == "points":
         return five_by_five().sample(rows, generator)[0].float()
-    images, labels = sets.digits()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:1500]
-    return spread_out(sets.stacked_digits(rows // 2, images[order], labels[order], generator)[0], generator)
+    train, _ = sets.split_labelled_digits()
+    return spread_out(sets.stacked_digits(rows // 2, *train, generator)[0], generator)
 
 
 def held_out(data: str, rows: int = 10_000) -> Tensor:
@@ -98,9 +97,8 @@ def held_out(data: str, rows: int = 10_000) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     if data == "points":
         return five_by_five().sample(rows, generator)[0].float()
-    images, labels = sets.digits()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[1500:]
-    return spread_out(sets.stacked_digits(rows, images[order], labels[order], generator)[0], generator)
+    _, test = sets.split_labelled_digits()
+    return spread_out(sets.stacked_digits(rows, *test, generator)[0], generator)
 
 
 def spread_out(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -135,16 +133,13 @@ def reader(kept: Path, steps: int = 1500) -> Reader:
     torch.manual_seed(0)
     network, file = Reader(), kept / "reader.safetensors"
     if not file.exists():
-        images, labels = sets.digits()
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:1500]
-        rows = images[order].flatten(1)
+        (images, labels), _ = sets.split_labelled_digits()
 
         def loss(module: nn.Module, batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-            levels = ((batch[0] + 1) * 8).round()
-            x = (levels + uniform(tuple(levels.shape), generator)) * (2 / LEVELS) - 1
-            return F.cross_entropy(module.last(module.body(x)), batch[1])  # type: ignore[operator]
+            features = module.body(spread_out(batch[0], generator))  # type: ignore[operator]
+            return F.cross_entropy(module.last(features), batch[1])  # type: ignore[operator]
 
-        *_, state = fit(network, loss, (rows, labels[order]), steps, learning_rate=2e-3, weight_decay=0.05, bf16=False)
+        *_, state = fit(network, loss, (images, labels), steps, learning_rate=2e-3, weight_decay=0.05, bf16=False)
         save_tensors(file, state.ema.module.state_dict())
     load_weights(network, load_tensors(file)[0], file)
     return network.eval()

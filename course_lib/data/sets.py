@@ -82,9 +82,15 @@ def digits() -> tuple[Tensor, Tensor]:
 
 def split_digits() -> tuple[Tensor, Tensor]:
     """1,500 of the digits to train on, and the other 297, drawn at random once and for all: `(N, 1, 8, 8)` float32 in [-1, 1]."""
-    images, _ = digits()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    return images[order[:1500]], images[order[1500:]]
+    (train, _), (test, _) = split_labelled_digits()
+    return train, test
+
+
+def split_labelled_digits() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """What `split_digits` has, each with its labels `(N,)`."""
+    images, labels = digits()
+    train, test = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).split((1500, 297))
+    return (images[train], labels[train]), (images[test], labels[test])
 
 
 def stacked_digits(

@@ -23,6 +23,7 @@ from course_lib.sampling.implicit import implicit
 from course_lib.sampling.steps import ancestral, last, sample
 from course_lib.training.adversarial import fooling_loss, gradient_penalty, telling_loss
 from course_lib.training.state import Batch, Loss, Opponent
+from course_lib.types import Denoiser
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -122,7 +123,7 @@ class Autoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class Vae:
-    """z -> N(x; mean(z), spread^2 I) with a learned spread (Kingma and Welling, 2014; Rybkin et al., 2021)."""
+    """z -> N(x; mean(z), spread^2 I) with a learned spread (Kingma and Welling, 2014)."""
 
     dim: int
     latent: int = 4
@@ -199,19 +200,20 @@ def density(flow: nn.Module, x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Ddpm:
-    """The denoiser of chapter 2, with v for its prediction and a cosine schedule."""
+class Stepwise:
+    """What models that walk back from noise in T steps share: the process, the network's shape, and the walk."""
 
     dim: int
-    width: int = 112
+    latent: int
+    width: int
     depth: int = 2
-    T: int = 100
+    T: int = 4
     learning_rate: float = 1e-3
     members: int = 1
 
     @property
     def evaluations(self) -> int:
-        """Of the network, for one sample."""
+        """Of the network that draws, for one sample."""
         return self.T
 
     @property
@@ -219,11 +221,33 @@ class Ddpm:
         """How noise is added."""
         return GaussianDiffusion(cosine(self.T))
 
-    def build(self) -> nn.Module:
-        """The denoiser."""
+    def timed(self, inputs: int, outputs: int, latent: int) -> TimedPerceptron:
+        """A network from rows `(B, inputs)`, the time and a latent vector to rows `(B, outputs)`."""
         return TimedPerceptron(
-            self.dim, self.dim, 0, self.width, self.depth, time_scale=1000 / self.T, members=self.members
+            inputs, outputs, latent, self.width, self.depth, time_scale=1000 / self.T, members=self.members
         )
+
+    def build(self) -> nn.Module:
+        """The network that draws."""
+        return self.timed(self.dim, self.dim, self.latent)
+
+    def denoise(self, network: nn.Module, generator: torch.Generator) -> Denoiser:
+        """What the network says of x_0."""
+        raise NotImplementedError
+
+    def draw(self, network: nn.Module, n: int, generator: torch.Generator) -> Tensor:
+        """n samples `(n, dim)` in T steps."""
+        step = ancestral(self.denoise(network, generator), self.process, generator=generator)
+        return last(sample(step, self.process.prior((n, self.dim), generator), self.process.schedule.grid()))
+
+
+@dataclass(frozen=True)
+class Ddpm(Stepwise):
+    """The denoiser of chapter 2, with v for its prediction and a cosine schedule."""
+
+    latent: int = 0
+    width: int = 112
+    T: int = 100
 
     def task(self, network: nn.Module) -> tuple[Loss, Opponent | None]:
         """The denoising loss."""
@@ -236,58 +260,33 @@ class Ddpm:
 
         return loss, None
 
-    def draw(self, network: nn.Module, n: int, generator: torch.Generator) -> Tensor:
-        """n samples `(n, dim)` in T steps."""
-        step = ancestral(denoiser(network, V, self.process.schedule), self.process, generator=generator)
-        return last(sample(step, self.process.prior((n, self.dim), generator), self.process.schedule.grid()))
+    def denoise(self, network: nn.Module, generator: torch.Generator) -> Denoiser:
+        """The mean of x_0."""
+        return denoiser(network, V, self.process.schedule)
 
     def log_prob(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
         """The variational bound of each row, `(N,)`, with the variance of x_1 given x_0 at the last step."""
-        denoise = denoiser(network, V, self.process.schedule)
+        denoise = self.denoise(network, generator)
         return -variational_bound(denoise, x, self.process, gaussian_log_prob, generator=generator).total
 
 
 @dataclass(frozen=True)
-class DenoisingGan:
+class DenoisingGan(Stepwise):
     """x_0 = G(x_t, z, t), a step of the posterior, and a discriminator of steps (Xiao et al., 2022)."""
 
-    dim: int
     latent: int = 4
     width: int = 80
-    depth: int = 2
-    T: int = 4
     gamma: float = 0.1
-    learning_rate: float = 1e-3
     often: float = 0.25
-    members: int = 1
-
-    @property
-    def evaluations(self) -> int:
-        """Of the generator, for one sample."""
-        return self.T
-
-    @property
-    def process(self) -> GaussianDiffusion:
-        """How noise is added."""
-        return GaussianDiffusion(cosine(self.T))
-
-    def build(self) -> nn.Module:
-        """The generator."""
-        return TimedPerceptron(
-            self.dim, self.dim, self.latent, self.width, self.depth, time_scale=1000 / self.T, members=self.members
-        )
 
     def task(self, network: nn.Module) -> tuple[Loss, Opponent | None]:
         """The generator's loss, and the discriminator of (x_s, x_t, t)."""
-        discriminator = TimedPerceptron(
-            2 * self.dim, 1, 0, self.width, self.depth, time_scale=1000 / self.T, members=self.members
-        )
+        discriminator = self.timed(2 * self.dim, 1, 0)
         return duel(network, discriminator, self.latent, self.process, self.gamma, self.learning_rate, self.often)
 
-    def draw(self, network: nn.Module, n: int, generator: torch.Generator) -> Tensor:
-        """n samples `(n, dim)` in T steps."""
-        step = ancestral(implicit(network, self.latent, generator), self.process, generator=generator)
-        return last(sample(step, self.process.prior((n, self.dim), generator), self.process.schedule.grid()))
+    def denoise(self, network: nn.Module, generator: torch.Generator) -> Denoiser:
+        """A draw of x_0."""
+        return implicit(network, self.latent, generator)
 
     def log_prob(self, network: nn.Module, x: Tensor, generator: torch.Generator) -> None:
         """None for any x `(N, dim)`: its steps have no density."""

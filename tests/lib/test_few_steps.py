@@ -26,7 +26,7 @@ from course_lib.sampling.generate import Denoising, draw
 from course_lib.sampling.leaps import leap, needed_x0, renoised, subdivided
 from course_lib.sampling.ode import heun, velocity
 from course_lib.sampling.steps import ddim, last, sample
-from course_lib.training.runs import Run
+from tests.lib.killed import killed_at_second_save
 from tests.lib.tensors import MIXTURE, double, normal
 
 EXACT = {"rtol": 1e-10, "atol": 1e-11}
@@ -447,18 +447,7 @@ def test_every_way_to_leap_trains_and_a_killed_run_resumes_bit_for_bit(name, tmp
     options = {"steps": 2, "batch_size": 4, "bf16": False}
     recipe = replace(RECIPES["mnist-leaps"], objective=OBJECTIVES[name])
     card = train(recipe, tmp_path / "whole", **options, save_every=1)
-
-    class Killed(Exception):
-        pass
-
-    def dies(self, state, rows):
-        if state.step == 2:
-            raise Killed
-        save(self, state, rows)
-
-    save = Run.save
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Run, "save", dies)
+    with killed_at_second_save():
         train(recipe, tmp_path / "killed", **options, save_every=1)
     again = train(recipe, tmp_path / "killed", **options, save_every=1, resume=True)
     assert again.sha256 == card.sha256 and again.prediction == "v" and again.config["leaps"] == list(few_steps.LEAPS)

@@ -29,7 +29,7 @@ from course_lib.sampling.steps import ddim, last, sample
 from course_lib.sampling.straightness import ends, straightness
 from course_lib.sampling.times import karras_grid
 from course_lib.training.coupling import matched
-from course_lib.training.runs import Run
+from tests.lib.killed import killed_at_second_save
 from tests.lib.tensors import MIXTURE, double, normal
 
 EXACT = {"rtol": 1e-10, "atol": 1e-11}
@@ -224,19 +224,7 @@ def test_recipes_of_flows_train_resume_and_draw(name, small, tmp_path, monkeypat
     )  # pictures take longer than the steps
     recipe = replace(RECIPES[name], config={**RECIPES[name].config, "width": 8})
     card = train(recipe, tmp_path / "whole", **options, save_every=2)
-    saves = iter(range(10))
-
-    class Killed(Exception):
-        pass
-
-    def dies(self, state, rows):
-        if next(saves) == 1:
-            raise Killed
-        save(self, state, rows)
-
-    save = Run.save
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Run, "save", dies)
+    with killed_at_second_save():
         train(recipe, tmp_path / "killed", **options, save_every=2)
     again = train(recipe, tmp_path / "killed", **options, save_every=2, resume=True)
     assert again.sha256 == card.sha256 and card.prediction == recipe.objective.prediction.name
