@@ -22,6 +22,15 @@ def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> T
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def with_octaves(x: Tensor, octaves: int) -> Tensor:
+    """Rows x `(B, D)` with the sines and cosines of 1, 2, 4, ... times each coordinate beside them, `(B, (1 + 2 octaves) D)`.
+
+    A network learns slowly what changes fast along its inputs; with these inputs it need not (Tancik et al., 2020).
+    """
+    waves = (x[:, :, None] * 2.0 ** torch.arange(octaves, device=x.device)).flatten(1)
+    return torch.cat([x, waves.sin(), waves.cos()], 1)
+
+
 def position_embedding(x: Tensor) -> Tensor:
     """Where each pixel of `(B, C, H, W)` stands, `(C, H, W)`: sinusoids of the row, then of the column.
 

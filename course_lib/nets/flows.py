@@ -15,12 +15,14 @@ class Coupling(nn.Module):
     The logarithm of the scale is bounded to [-limit, limit] by a tanh.
     """
 
-    def __init__(self, mask: Tensor, width: int, depth: int, members: int = 1, limit: float = 2.0) -> None:
+    def __init__(
+        self, mask: Tensor, width: int, depth: int, members: int = 1, octaves: int = 0, limit: float = 2.0
+    ) -> None:
         super().__init__()
         self.register_buffer("mask", mask)
         kept = int(mask.sum())
         self.kept, self.moved = mask.nonzero()[:, 0].tolist(), (~mask).nonzero()[:, 0].tolist()
-        self.network = Perceptron(kept, 2 * (len(mask) - kept), width, depth, members)
+        self.network = Perceptron(kept, 2 * (len(mask) - kept), width, depth, members, octaves)
         for parameter in self.network.last.parameters():
             nn.init.zeros_(parameter)
         self.limit = limit
@@ -52,21 +54,23 @@ class Coupling(nn.Module):
 class CouplingFlow(nn.Module):
     """`layers` couplings in a row, which move the two halves of the coordinates in turns; data go in, standard normal noise comes out.
 
-    `members` are those of `Perceptron`. The halves of each pair of layers are drawn anew by a fixed seed, so that in the end every
-    coordinate has met the others.
+    `members` and `octaves` are those of `Perceptron`. The halves of each pair of layers are drawn anew by a fixed seed, so that in
+    the end every coordinate has met the others.
     """
 
     config: dict[str, Any]
 
     @recorded
-    def __init__(self, dim: int = 2, layers: int = 8, width: int = 64, depth: int = 1, members: int = 1) -> None:
+    def __init__(
+        self, dim: int = 2, layers: int = 8, width: int = 64, depth: int = 1, members: int = 1, octaves: int = 0
+    ) -> None:
         super().__init__()
         generator, masks = torch.Generator().manual_seed(0), []
         for _ in range(-(-layers // 2)):
             mask = torch.zeros(dim, dtype=torch.bool)
             mask[torch.randperm(dim, generator=generator)[: dim // 2]] = True
             masks += [mask, ~mask]
-        self.layers = nn.ModuleList(Coupling(mask, width, depth, members) for mask in masks[:layers])
+        self.layers = nn.ModuleList(Coupling(mask, width, depth, members, octaves) for mask in masks[:layers])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data x `(B, D)` to noise `(B, D)`, and log |det| of the map's Jacobian `(B,)`."""

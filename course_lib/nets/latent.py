@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.nets.blocks import zero_initialised
-from course_lib.nets.embeddings import TimeEmbedding, sinusoidal_embedding
+from course_lib.nets.embeddings import TimeEmbedding, sinusoidal_embedding, with_octaves
 from course_lib.nets.recorded import recorded
 from course_lib.nets.unet import UNet
 from course_lib.types import Cond
@@ -18,16 +18,19 @@ class Perceptron(nn.Module):
 
     With `members` it is so many networks side by side, each with weights of its own: the rows are dealt to them in equal parts, the
     first part to the first. What is a mean over all rows trains each of them alone, at hardly more cost than one small network.
+    With `octaves` it sees so many sines and cosines of each input beside it (`embeddings.with_octaves`).
     Raises ValueError where the rows cannot be dealt.
     """
 
     config: dict[str, Any]
 
     @recorded
-    def __init__(self, inputs: int, outputs: int, width: int = 128, depth: int = 2, members: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, width: int = 128, depth: int = 2, members: int = 1, octaves: int = 0
+    ) -> None:
         super().__init__()
-        self.members = members
-        self.first = Linears(inputs, width, members)
+        self.members, self.octaves = members, octaves
+        self.first = Linears((1 + 2 * octaves) * inputs, width, members)
         self.layers = nn.ModuleList(
             nn.Sequential(Unit(), Linears(width, width, members), nn.SiLU(), Linears(width, width, members))
             for _ in range(depth)
@@ -38,6 +41,7 @@ class Perceptron(nn.Module):
         """x `(B, inputs)` to `(B, outputs)`. Raises ValueError where B is no multiple of the number of members."""
         if len(x) % self.members:
             raise ValueError(f"the rows must be a multiple of {self.members}, the number of members; got {len(x)}")
+        x = with_octaves(x, self.octaves)
         h = self.first(x.reshape(self.members, -1, x.shape[1]))
         for layer in self.layers:
             h = h + layer(h)
@@ -69,7 +73,8 @@ class Unit(nn.Module):
 class TimedPerceptron(nn.Module):
     """A perceptron of points `(B, inputs)` that is told the time, as sinusoids beside the point, and perhaps a latent vector.
 
-    The latent vector is no condition that a sampler could be asked for. `members` are those of `Perceptron`.
+    The latent vector is no condition that a sampler could be asked for. `members` are those of `Perceptron`; its `octaves` are of the
+    points alone.
     """
 
     config: dict[str, Any]
@@ -85,16 +90,17 @@ class TimedPerceptron(nn.Module):
         time_scale: float = 1.0,
         members: int = 1,
         sinusoids: int = 16,
+        octaves: int = 0,
     ) -> None:
         super().__init__()
         self.takes = None
-        self.latent, self.time_scale, self.sinusoids = latent, time_scale, sinusoids
-        self.body = Perceptron(inputs + latent + sinusoids, outputs, width, depth, members)
+        self.latent, self.time_scale, self.sinusoids, self.octaves = latent, time_scale, sinusoids, octaves
+        self.body = Perceptron((1 + 2 * octaves) * inputs + latent + sinusoids, outputs, width, depth, members)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, inputs)`, t `(B,)` and latent vectors cond `(B, latent)` to `(B, outputs)`; None stands for the latent vector 0."""
         waves = sinusoidal_embedding(t * self.time_scale, self.sinusoids).to(x)
-        return self.body(torch.cat([x, waves, latent_rows(cond, x, self.latent)], 1))
+        return self.body(torch.cat([with_octaves(x, self.octaves), waves, latent_rows(cond, x, self.latent)], 1))
 
 
 class LatentUNet(UNet):

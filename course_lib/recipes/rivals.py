@@ -1,6 +1,7 @@
 """Five ways to learn a distribution from rows `(N, D)`, each as its small self: GAN, VAE, normalizing flow, DDPM, denoising diffusion GAN.
 
 Each says how it is built, what it is trained for (with `fit`), how it draws, and what it knows of a sample's density, in nats.
+Their `octaves` are those of the networks that read data (`embeddings.with_octaves`).
 """
 
 import math
@@ -67,6 +68,7 @@ class Gan:
     learning_rate: float = 1e-3
     often: float = 0.25  # the share of steps with the penalty; 0 leaves it out
     members: int = 1
+    octaves: int = 0
     evaluations: int = 1
 
     def build(self) -> nn.Module:
@@ -75,7 +77,7 @@ class Gan:
 
     def task(self, network: nn.Module) -> tuple[Loss, Opponent | None]:
         """The generator's loss, and the discriminator."""
-        discriminator = Perceptron(self.dim, 1, self.width, self.depth, self.members)
+        discriminator = Perceptron(self.dim, 1, self.width, self.depth, self.members, self.octaves)
 
         def drawn(generator_network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
             return generator_network(normal((len(batch[0]), self.latent), generator, device=batch[0].device))
@@ -101,9 +103,9 @@ class Gan:
 class Autoencoder(nn.Module):
     """The networks of a VAE: an encoder to mean and log-variance of z `(B, 2 latent)`, a decoder to the mean of x, and its spread."""
 
-    def __init__(self, dim: int, latent: int, width: int, depth: int, members: int = 1) -> None:
+    def __init__(self, dim: int, latent: int, width: int, depth: int, members: int = 1, octaves: int = 0) -> None:
         super().__init__()
-        self.encoder = Perceptron(dim, 2 * latent, width, depth, members)
+        self.encoder = Perceptron(dim, 2 * latent, width, depth, members, octaves)
         self.decoder = Perceptron(latent, dim, width, depth, members)
         self.log_variances = nn.Parameter(torch.zeros(members))
 
@@ -132,11 +134,12 @@ class Vae:
     learning_rate: float = 1e-3
     grain: bool = True  # whether a sample has the decoder's noise, or is its mean
     members: int = 1
+    octaves: int = 0
     evaluations: int = 1
 
     def build(self) -> nn.Module:
         """Encoder and decoder."""
-        return Autoencoder(self.dim, self.latent, self.width, self.depth, self.members)
+        return Autoencoder(self.dim, self.latent, self.width, self.depth, self.members, self.octaves)
 
     def task(self, network: nn.Module) -> tuple[Loss, Opponent | None]:
         """The bound on -log p(x), for each dimension."""
@@ -170,11 +173,12 @@ class Flow:
     depth: int = 1
     learning_rate: float = 1e-3
     members: int = 1
+    octaves: int = 0
     evaluations: int = 1
 
     def build(self) -> nn.Module:
         """The couplings."""
-        return CouplingFlow(self.dim, self.layers, self.width, self.depth, self.members)
+        return CouplingFlow(self.dim, self.layers, self.width, self.depth, self.members, self.octaves)
 
     def task(self, network: nn.Module) -> tuple[Loss, Opponent | None]:
         """-log p(x), for each dimension."""
@@ -210,6 +214,7 @@ class Stepwise:
     T: int = 4
     learning_rate: float = 1e-3
     members: int = 1
+    octaves: int = 0
 
     @property
     def evaluations(self) -> int:
@@ -223,9 +228,8 @@ class Stepwise:
 
     def timed(self, inputs: int, outputs: int, latent: int) -> TimedPerceptron:
         """A network from rows `(B, inputs)`, the time and a latent vector to rows `(B, outputs)`."""
-        return TimedPerceptron(
-            inputs, outputs, latent, self.width, self.depth, time_scale=1000 / self.T, members=self.members
-        )
+        shape = {"width": self.width, "depth": self.depth, "members": self.members, "octaves": self.octaves}
+        return TimedPerceptron(inputs, outputs, latent, time_scale=1000 / self.T, **shape)
 
     def build(self) -> nn.Module:
         """The network that draws."""

@@ -556,6 +556,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.conditions.joined": lambda at: conditions.joined(at(LABELS), conditions.Labels(3).null(2)),
     "nets.conditions.dropped": lambda at: conditions.dropped(conditions.Labels(3), at(LABELS), 0.5, at.generator),
     "nets.embeddings.sinusoidal_embedding": lambda at: embeddings.sinusoidal_embedding(at(REAL), 8),
+    "nets.embeddings.with_octaves": lambda at: embeddings.with_octaves(at(FLAT), 3),
     "nets.embeddings.position_embedding": lambda at: embeddings.position_embedding(at(PLANE)),
     "nets.embeddings.TimeEmbedding": lambda at: at(weighted(embeddings.TimeEmbedding(8)))(at(STEPS)),
     "nets.embeddings.LearnedTimeEmbedding": lambda at: at(weighted(embeddings.LearnedTimeEmbedding(8, 20)))(at(REAL)),

@@ -16,6 +16,7 @@ from course_lib.diffusion.predictions import X0
 from course_lib.diffusion.schedules import cosine
 from course_lib.evaluation.modes import Modes, modes_of_classes, modes_of_points
 from course_lib.models.tensors import load_tensors
+from course_lib.nets.embeddings import sinusoidal_embedding, with_octaves
 from course_lib.nets.flows import CouplingFlow
 from course_lib.nets.latent import LatentUNet, Perceptron, TimedPerceptron
 from course_lib.nets.unet import UNet
@@ -146,6 +147,41 @@ def test_members_are_networks_of_their_own() -> None:
         network(normal(10, 3).float())
 
 
+def test_octaves_are_sines_and_cosines_of_doubled_multiples_of_each_coordinate() -> None:
+    x = normal(4, 2)
+    found, columns = with_octaves(x, 3), [(i, 2.0**k) for i in range(2) for k in range(3)]
+    assert found.shape == (4, 14) and torch.equal(found[:, :2], x) and torch.equal(with_octaves(x, 0), x)
+    for number, (i, multiple) in enumerate(columns):
+        assert torch.allclose(found[:, 2 + number], (multiple * x[:, i]).sin())
+        assert torch.allclose(found[:, 8 + number], (multiple * x[:, i]).cos())
+
+
+def test_a_network_with_octaves_sees_those_of_the_data_and_not_of_time_or_latent_vector() -> None:
+    x, t, z = normal(6, 2).float(), torch.ones(6), normal(6, 3, seed=1).float()
+    network, plain = shaken(Perceptron(2, 2, width=8, octaves=2)), Perceptron(10, 2, width=8)
+    plain.load_state_dict(network.state_dict())
+    assert torch.equal(network(x), plain(with_octaves(x, 2)))
+    timed, plain = shaken(TimedPerceptron(2, 2, latent=3, width=8, octaves=2)), Perceptron(10 + 16 + 3, 2, width=8)
+    plain.load_state_dict(timed.body.state_dict())
+    assert torch.equal(timed(x, t, z), plain(torch.cat([with_octaves(x, 2), sinusoidal_embedding(t, 16), z], 1)))
+
+
+@pytest.mark.parametrize(("name", "networks"), [("GAN", 1), ("VAE", 1), ("flow", 8), ("DDPM", 1), ("DD-GAN", 2)])
+def test_octaves_reach_every_network_of_a_rival_that_reads_data(name: str, networks: int) -> None:
+    """The first layers grow by two columns for each octave and coordinate, and nothing else does."""
+
+    def first_layers(octaves: int) -> list[int]:
+        rival = replace(RIVALS[name], octaves=octaves)
+        network = rival.build()
+        _, opponent = rival.task(network)
+        modules = [part for whole in (network, opponent and opponent.network) if whole for part in whole.modules()]
+        return [part.first.weight.shape[1] for part in modules if isinstance(part, Perceptron)]
+
+    grown = [b - a for a, b in zip(first_layers(0), first_layers(2), strict=True)]
+    read = {"flow": [4, 8] * 4, "DD-GAN": [12, 24]}.get(name, [12])
+    assert [columns for columns in grown if columns] == read and len(read) == networks
+
+
 def test_a_latent_vector_changes_the_answer_and_none_is_the_vector_zero() -> None:
     network, x, t = shaken(TimedPerceptron(2, 2, latent=3, width=8)), normal(5, 2).float(), torch.ones(5)
     assert torch.equal(network(x, t), network(x, t, torch.zeros(5, 3)))
@@ -166,8 +202,9 @@ def test_an_untrained_latent_unet_is_a_unet_that_does_not_listen() -> None:
     assert not torch.allclose(network(x, t, torch.randn(2, 4)), network(x, t))
 
 
-def test_a_flow_comes_back_and_its_volume_is_that_of_the_jacobian() -> None:
-    flow, x = shaken(CouplingFlow(dim=5, layers=4, width=8)).double(), normal(6, 5)
+@pytest.mark.parametrize("octaves", [0, 2])
+def test_a_flow_comes_back_and_its_volume_is_that_of_the_jacobian(octaves: int) -> None:
+    flow, x = shaken(CouplingFlow(dim=5, layers=4, width=8, octaves=octaves)).double(), normal(6, 5)
     z, volume = (tensor.detach() for tensor in flow(x))
     assert torch.allclose(flow.inverse(z).detach(), x, atol=1e-9)
     for row, found in zip(x, volume, strict=True):
