@@ -73,8 +73,8 @@ class Unit(nn.Module):
 class TimedPerceptron(nn.Module):
     """A perceptron of points `(B, inputs)` that is told the time, as sinusoids beside the point, and perhaps a latent vector.
 
-    The latent vector is no condition that a sampler could be asked for. `members` are those of `Perceptron`; its `octaves` are of the
-    points alone.
+    The latent vector is no condition that a sampler could be asked for. `members` and `octaves` are those of `Perceptron`, the octaves
+    of points and latent vectors, and not of the time.
     """
 
     config: dict[str, Any]
@@ -95,12 +95,13 @@ class TimedPerceptron(nn.Module):
         super().__init__()
         self.takes = None
         self.latent, self.time_scale, self.sinusoids, self.octaves = latent, time_scale, sinusoids, octaves
-        self.body = Perceptron((1 + 2 * octaves) * inputs + latent + sinusoids, outputs, width, depth, members)
+        self.body = Perceptron((1 + 2 * octaves) * (inputs + latent) + sinusoids, outputs, width, depth, members)
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, inputs)`, t `(B,)` and latent vectors cond `(B, latent)` to `(B, outputs)`; None stands for the latent vector 0."""
         waves = sinusoidal_embedding(t * self.time_scale, self.sinusoids).to(x)
-        return self.body(torch.cat([with_octaves(x, self.octaves), waves, latent_rows(cond, x, self.latent)], 1))
+        rows = torch.cat([x, latent_rows(cond, x, self.latent)], 1)
+        return self.body(torch.cat([with_octaves(rows, self.octaves), waves], 1))
 
 
 class LatentUNet(UNet):

@@ -1,7 +1,7 @@
 """Five ways to learn a distribution from rows `(N, D)`, each as its small self: GAN, VAE, normalizing flow, DDPM, denoising diffusion GAN.
 
 Each says how it is built, what it is trained for (with `fit`), how it draws, and what it knows of a sample's density, in nats.
-Their `octaves` are those of the networks that read data (`embeddings.with_octaves`).
+Their `octaves` are those of the data and the latent vectors that their networks read (`embeddings.with_octaves`).
 """
 
 import math
@@ -73,7 +73,7 @@ class Gan:
 
     def build(self) -> nn.Module:
         """The generator."""
-        return Perceptron(self.latent, self.dim, self.width, self.depth, self.members)
+        return Perceptron(self.latent, self.dim, self.width, self.depth, self.members, self.octaves)
 
     def task(self, network: nn.Module) -> tuple[Loss, Opponent | None]:
         """The generator's loss, and the discriminator."""
@@ -106,8 +106,10 @@ class Autoencoder(nn.Module):
     def __init__(self, dim: int, latent: int, width: int, depth: int, members: int = 1, octaves: int = 0) -> None:
         super().__init__()
         self.encoder = Perceptron(dim, 2 * latent, width, depth, members, octaves)
-        self.decoder = Perceptron(latent, dim, width, depth, members)
-        self.log_variances = nn.Parameter(torch.zeros(members))
+        self.decoder = Perceptron(latent, dim, width, depth, members, octaves)
+        self.log_variances = nn.Parameter(
+            torch.full((members,), -4.0)
+        )  # from 0 the encoder need say nothing, and may not begin
 
     def spread(self, n: int) -> Tensor:
         """The logarithm of the decoder's variance for n rows, `(n, 1)`."""
