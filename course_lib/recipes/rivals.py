@@ -107,9 +107,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = Perceptron(dim, 2 * latent, width, depth, members, octaves)
         self.decoder = Perceptron(latent, dim, width, depth, members, octaves)
-        self.log_variances = nn.Parameter(
-            torch.full((members,), -4.0)
-        )  # from 0 the encoder need say nothing, and may not begin
+        # from the data's own variance, 0, the encoder need say nothing, and may never begin
+        self.log_variances = nn.Parameter(torch.full((members,), -4.0))
 
     def spread(self, n: int) -> Tensor:
         """The logarithm of the decoder's variance for n rows, `(n, 1)`."""
