@@ -17,10 +17,12 @@ from course_lib.evaluation.frechet import frechet_statistic
 from course_lib.evaluation.intervals import Estimate, Measured, Statistic, cut, measured, share_interval
 from course_lib.evaluation.kernel import kernel_statistic
 from course_lib.evaluation.neighbours import copies, coverage_statistic, manifold, recall_statistic
+from course_lib.evaluation.reconstruction import mean_interval, psnr, reconstructed
 from course_lib.evaluation.reference import CLASSIFIERS, ROWS, Reference, check_classifier, load_reference
 from course_lib.models import store
 from course_lib.models.asking import asked
-from course_lib.models.cards import CLASS, ModelCard
+from course_lib.models.cards import CLASS, IMAGE, ModelCard
+from course_lib.nets.autoencoders import Autoencoder
 from course_lib.nets.classifier import Classifier, ConvClassifier, accuracy
 from course_lib.sampling.generate import Denoising, draw_batches
 
@@ -44,8 +46,9 @@ def evaluate(
     """One entry of the ledger: what was measured, how, and for how long.
 
     A diffusion model draws n images (as many of each class where it takes classes, guided at `scale`), as `DRAWING` says where an
-    option is None; a classifier reads the test set, which must be in the data dir. Raises ValueError where n is more than the
-    reference holds, the model's data set has no classifier, or the model cannot be asked for this, as a classifier for a drawing.
+    option is None; a classifier reads the test set, and an autoencoder encodes and decodes it, which must be in the data dir. Raises
+    ValueError where n is more than the reference holds, the model's data set has no classifier, or the model cannot be asked for this, as
+    a classifier for a drawing.
     """
     started = time.monotonic()
     network, card = store.load(model, hardware.device())
@@ -55,6 +58,10 @@ def evaluate(
         if options:
             raise ValueError(f"{card.name} is a classifier, which draws nothing: leave out {', '.join(options)}")
         measured = on_test_set(network, card)
+    elif card.prediction == IMAGE:
+        if options:
+            raise ValueError(f"{card.name} is an autoencoder, which draws nothing: leave out {', '.join(options)}")
+        measured = on_reconstructions(network, card)
     else:
         options = DRAWING | options
         drawing = store.denoising(network, card, store.load_gamma(model, card))
@@ -75,6 +82,21 @@ def on_test_set(network: nn.Module, card: ModelCard) -> dict[str, Any]:
     images, labels = (tensor.to(hardware.device()) for tensor in sets.load(card.dataset, "test"))
     found = share_interval(accuracy(network, to_unit(images), labels), len(labels))
     return {"test accuracy": {key: round(number, 5) for key, number in found._asdict().items()}}
+
+
+def on_reconstructions(network: nn.Module, card: ModelCard) -> dict[str, Any]:
+    """The metrics of the first ROWS test images after encoding and decoding: what no model of these latents can be better than.
+
+    The peak signal-to-noise ratio is in decibels, its interval that of the mean. Raises ValueError where no classifier knows the data set.
+    """
+    assert isinstance(network, Autoencoder)
+    if card.dataset not in CLASSIFIERS:
+        raise ValueError(
+            f"{card.name} is of images that none of the classifiers knows ({', '.join(CLASSIFIERS.values())})"
+        )
+    images = sets.load(card.dataset, "test")[0][:ROWS]
+    again = reconstructed(network, images)
+    return {"psnr": entry(mean_interval(psnr(images, again))), **compare(card.dataset, again)}
 
 
 def on_samples(

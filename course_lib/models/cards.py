@@ -10,14 +10,15 @@ from torch import nn
 
 from course_lib.diffusion import continuous, schedules
 from course_lib.diffusion.predictions import PREDICTIONS
-from course_lib.files import read_json, write_atomically
+from course_lib.files import read_json, write_atomically, wrong_entry
+from course_lib.nets.autoencoders import GaussianAutoencoder, QuantisedAutoencoder
 from course_lib.nets.classifier import Classifier, ConvClassifier
+from course_lib.nets.dit import DiT
 from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.latent import LatentUNet
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.preconditioned import PreconditionedUNet
-from course_lib.nets.transformers import DiT
 from course_lib.nets.unet import BasicUNet, UNet
 from course_lib.types import Schedule
 
@@ -34,6 +35,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
         Hybrid,
         Classifier,
         ConvClassifier,
+        GaussianAutoencoder,
+        QuantisedAutoencoder,
     )
 }
 
@@ -47,6 +50,7 @@ SCHEDULES: dict[str, Callable[..., Any]] = {
     "edm": continuous.EDM,
 }
 CLASS = "class"  # what a classifier predicts
+IMAGE = "image"  # what an autoencoder predicts: the image that it was given
 BITS = "bits"  # what a model of bits predicts: the log-odds that each of x_0 is 1
 Built = TypeVar("Built")
 
@@ -59,9 +63,9 @@ class ModelCard:
     architecture: str  # a key of ARCHITECTURES
     config: dict[str, Any]  # the constructor's arguments
     parameters: int
-    prediction: str  # a key of predictions.PREDICTIONS, BITS for a model of bits, or CLASS for a classifier
-    schedule: dict[str, Any]  # {"name": a key of SCHEDULES, ...its arguments}; {} for a classifier of clean images
-    image_shape: list[int]  # (C, H, W) of what the model draws or reads
+    prediction: str  # a key of predictions.PREDICTIONS, BITS for a model of bits, CLASS for a classifier, IMAGE for an autoencoder
+    schedule: dict[str, Any]  # {"name": a key of SCHEDULES, ...its arguments}; {} where there is none
+    image_shape: list[int]  # (C, H, W) of what the network denoises or reads: images, or an autoencoder's latents
     dataset: str  # the name of the set that it was trained on
     data: str  # the same for people
     recipe: dict[str, Any]  # the options of its training
@@ -72,6 +76,9 @@ class ModelCard:
     minutes: float
     metrics: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""  # of the weights' file
+    autoencoder: dict[str, str] = field(
+        default_factory=dict
+    )  # {"model", "sha256"} of the one whose latents it denoises
 
     def build_network(self) -> nn.Module:
         """A network of this architecture, with fresh weights; raises ValueError where the card describes none."""
@@ -113,11 +120,12 @@ def save_card(path: Path, card: ModelCard) -> None:
 def load_card(path: Path) -> ModelCard:
     """The model card in a JSON file; raises ValueError where it is missing, no JSON, or has other fields or kinds of values."""
     needed = {entry.name: JSON_KINDS[entry.type] for entry in fields(ModelCard)}
+    later = {"autoencoder": needed.pop("autoencoder")}  # which older cards do not have
     try:
-        card = read_json(path, "copy or download the card again", **needed)
+        card = {"autoencoder": {}, **read_json(path, "copy or download the card again", **needed)}
     except FileNotFoundError as error:
         raise ValueError(f"{path}, the model's card, does not exist: it must lie beside the weights") from error
-    problem = wrong_value(card, unknown=card.keys() - needed)
+    problem = wrong_entry(card, **later) or wrong_value(card, unknown=card.keys() - needed - later.keys())
     if problem:
         raise ValueError(f"{path} is no model card ({problem}): copy or download it again")
     return ModelCard(**card)
@@ -129,6 +137,7 @@ JSON_KINDS: dict[Any, tuple[type, ...]] = {
     int: (int,),
     float: (float, int),
     dict[str, Any]: (dict,),
+    dict[str, str]: (dict,),
     list[int]: (list,),
 }
 
@@ -137,7 +146,7 @@ def wrong_value(card: Mapping[str, Any], unknown: set[str]) -> str:
     """What is wrong with the values of a card whose fields are of the right kinds; "" where nothing is."""
     if unknown:
         return f"it has the unknown entries {', '.join(sorted(unknown))}"
-    shape, predictions = card["image_shape"], [*PREDICTIONS, BITS, CLASS]
+    shape, predictions = card["image_shape"], [*PREDICTIONS, BITS, CLASS, IMAGE]
     if not shape or not all(type(size) is int and size > 0 for size in shape):
         return f"its image_shape must list whole numbers above 0; got {shape}"
     if card["prediction"] not in predictions:
@@ -145,4 +154,6 @@ def wrong_value(card: Mapping[str, Any], unknown: set[str]) -> str:
     channels = card["config"].get("channels", shape[0])
     if channels != shape[0]:
         return f"its network has {channels} channels, and its images {shape[0]}"
+    if card["autoencoder"]:
+        return wrong_entry(card["autoencoder"], model=str, sha256=str)
     return ""

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from course_lib.data.sets import data_dir
 from course_lib.diffusion.predictions import PREDICTIONS
-from course_lib.models.cards import BITS, ModelCard, load_card, save_card
+from course_lib.models.cards import BITS, IMAGE, ModelCard, load_card, save_card
 from course_lib.models.tensors import load_tensors, load_weights, save_tensors
+from course_lib.nets.autoencoders import Autoencoder
 from course_lib.sampling.generate import Denoising
 
 RELEASE = "https://github.com/learning-to-denoise/learning-to-denoise/releases/download/v{version}/"
@@ -55,22 +56,47 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> tuple[nn.Modul
 def load_denoising(path: Path | str, device: torch.device | str = "cpu") -> tuple[Denoising, ModelCard]:
     """A model that draws, ready for `sampling.generate`, and its card; the path is as for `load`.
 
-    Raises ValueError where `load` does, and where the model is a classifier.
+    Raises ValueError where `load` does, and where the model is a classifier or an autoencoder.
     """
     network, card = load(path, device)
     return denoising(network, card, load_gamma(path, card)), card
 
 
 def denoising(network: nn.Module, card: ModelCard, gamma: Tensor | None = None) -> Denoising:
-    """A network ready for `sampling.generate`; raises ValueError where its card says that it is a classifier, or draws bits.
+    """A network ready for `sampling.generate`, with the autoencoder whose latents it denoises, where its card names one.
 
-    `gamma` `(T + 1,)` are the norms of its score, where they were measured.
+    `gamma` `(T + 1,)` are the norms of its score, where they were measured. Raises ValueError where the card says that the network is a
+    classifier or an autoencoder, or draws bits; and where the autoencoder is missing, or not the one that the network was trained with.
     """
     if card.prediction == BITS:
         raise ValueError(f"{card.name} draws bits, not images: take `sampling.steps.reverse` with a BinomialDiffusion")
+    if card.prediction == IMAGE:
+        raise ValueError(f"{card.name} is an autoencoder, which draws nothing: choose a model of its latents")
     if card.prediction not in PREDICTIONS:
         raise ValueError(f"{card.name} is a classifier, which draws nothing: choose a diffusion model")
-    return Denoising(network, PREDICTIONS[card.prediction], card.build_schedule(), tuple(card.image_shape), gamma)
+    prediction, shape = PREDICTIONS[card.prediction], tuple(card.image_shape)
+    autoencoder = None
+    if card.autoencoder:
+        autoencoder = load_autoencoder(**card.autoencoder, device=next(network.parameters()).device)
+    return Denoising(network, prediction, card.build_schedule(), shape, gamma, autoencoder)
+
+
+def load_autoencoder(model: Path | str, sha256: str | None = None, device: torch.device | str = "cpu") -> Autoencoder:
+    """An autoencoder whose weights are held; `model` is a path or a name as for `load`.
+
+    Raises ValueError where `load` does, for a model of another kind, and where its weights have another SHA-256 than the one given.
+    """
+    network, card = load(model, device)
+    if not isinstance(network, Autoencoder):
+        raise ValueError(
+            f"{card.name} is no autoencoder, but {card.architecture}: name the one whose latents are meant"
+        )
+    if sha256 not in (None, card.sha256):
+        raise ValueError(
+            f"the autoencoder {model} is not the one that the model's latents come from (SHA-256 differs): "
+            "copy or download both again, or train the model anew"
+        )
+    return network.requires_grad_(False)
 
 
 def save_gamma(path: Path | str, gamma: Tensor) -> Path:

@@ -83,6 +83,31 @@ class SelfAttention(nn.Module):
         return x + self.out(mixed.unflatten(1, x.shape[2:]).movedim(-1, 1))
 
 
+class CrossAttention(nn.Module):
+    """Each pixel of an image asks tokens of another kind, such as words, around a skip (Rombach et al., 2022); starts as the identity.
+
+    The tokens have `width` numbers each. Raises ValueError unless the heads divide the channels.
+    """
+
+    def __init__(self, channels: int, width: int, heads: int = 4) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"channels must be a multiple of heads; got {channels} and {heads}")
+        self.heads = heads
+        self.norm = ChannelNorm()
+        self.to_query = nn.Conv2d(channels, channels, 1, bias=False)
+        self.to_key_value = nn.Linear(width, 2 * channels, bias=False)
+        self.out = zero_initialised(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """x `(B, C, H, W)` asks tokens `(B, n, width)`, n as it likes, and is answered in its own shape."""
+        query = self.to_query(self.norm(x)).flatten(2).mT  # (B, H*W, C)
+        key, value = self.to_key_value(tokens).chunk(2, dim=-1)  # each (B, n, C)
+        apart = lambda h: h.unflatten(-1, (self.heads, -1)).transpose(-3, -2)  # noqa: E731 (B, heads, rows, d)
+        mixed = attend(apart(query), apart(key), apart(value)).transpose(-3, -2).flatten(-2)  # (B, H*W, C)
+        return x + self.out(mixed.mT.unflatten(-1, x.shape[2:]))
+
+
 class Downsample(nn.Module):
     """Halve height and width with a convolution of stride 2."""
 

@@ -93,6 +93,14 @@ class ConvClassifier(nn.Module):
         """The logits of the classes, `(B, classes)`."""
         return self.last(self.features(x, t))
 
+    def pyramid(self, x: Tensor) -> list[Tensor]:
+        """What the network sees of images x `(B, channels, H, W)` in [-1, 1] after each stage but the last: `(B, C, h, w)` each."""
+        h, found = F.gelu(self.first(x)), []
+        for stage in list(self.stages)[:-1]:
+            h = stage(h)
+            found.append(h)
+        return found
+
     def _seen_once(self, x: Tensor) -> Tensor:
         return self.stages(F.gelu(self.first(x))).amax((2, 3))
 

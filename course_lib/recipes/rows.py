@@ -11,6 +11,7 @@ from course_lib.data import sets
 from course_lib.data.images import dequantised, flipped, shifted, to_bytes
 from course_lib.diffusion.predictions import EPS, FLOW, X0, V
 from course_lib.diffusion.weights import edm
+from course_lib.nets.autoencoders import GaussianAutoencoder
 from course_lib.nets.classifier import Classifier, ConvClassifier
 from course_lib.nets.latent import LatentUNet
 from course_lib.nets.mlp import MLP
@@ -18,8 +19,9 @@ from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.preconditioned import PreconditionedUNet
 from course_lib.nets.unet import UNet
 from course_lib.recipes.adversarial import DenoiseAdversarially
+from course_lib.recipes.autoencoding import ReconstructAdversarially
 from course_lib.recipes.classification import Classify, mirrored_and_moved
-from course_lib.recipes.diffusion import Denoise
+from course_lib.recipes.diffusion import Denoise, DenoiseLatents
 from course_lib.recipes.few_steps import Distil, leaping_mnist_ddpm
 from course_lib.recipes.nonequilibrium import (
     DenoisePoints,
@@ -57,6 +59,15 @@ class Duel(Objective, Protocol):
         ...
 
 
+@runtime_checkable
+class Encoding(Objective, Protocol):
+    """What a network is trained for on something that is made of the data once, before the training."""
+
+    def encoded(self, batch: Batch) -> Batch:
+        """What the network learns from, made of all images and their labels."""
+        ...
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one model is trained: what it learns from, what it is, what for, and how long."""
@@ -74,8 +85,9 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.999)
 
     def batch(self) -> Batch:
-        """What it learns from: all images `(N, C, H, W)`, uint8, with their labels `(N,)` if there are any."""
-        return TRAINING[self.dataset]()
+        """What it learns from: all images `(N, C, H, W)`, uint8, or their latents, with their labels `(N,)` if there are any."""
+        batch = TRAINING[self.dataset]()
+        return self.objective.encoded(batch) if isinstance(self.objective, Encoding) else batch
 
 
 def digits() -> Batch:
@@ -211,6 +223,31 @@ ROWS = (
         config={"channels": 3, **MIDDLE, "classes": 10},
         objective=Denoise(V, COSINE, augment=flipped),
         steps=24_000,
+        batch_size=64,
+        learning_rate=1e-3,
+    ),
+    # Latent diffusion (Rombach et al., 2022): an autoencoder, and a model of its latents with classes.
+    Recipe(
+        name="cifar10-autoencoder",
+        dataset="cifar10",
+        data="CIFAR-10, 50,000 training images",
+        architecture=GaussianAutoencoder,
+        config={"channels": 3, "latent": 8, "width": 64, "multipliers": (1, 2)},
+        objective=ReconstructAdversarially(1e-3, 0.05, "cifar10-classifier", flipped),
+        steps=8000,
+        batch_size=64,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        betas=(0.5, 0.99),
+    ),
+    Recipe(
+        name="cifar10-latent",
+        dataset="cifar10",
+        data="CIFAR-10, 50,000 training images with their classes, encoded by cifar10-autoencoder",
+        architecture=UNet,
+        config={"channels": 8, "width": 56, "multipliers": (1, 2), "attention": (1,), "classes": 10},
+        objective=DenoiseLatents(V, COSINE, autoencoder="cifar10-autoencoder", mirrored=True),
+        steps=40_000,
         batch_size=64,
         learning_rate=1e-3,
     ),

@@ -12,6 +12,7 @@ from course_lib.diffusion.predictions import Prediction, denoiser
 from course_lib.diffusion.schedules import TableSchedule
 from course_lib.draws import NoiseSource, standard_normal
 from course_lib.hardware import bf16_is_fast
+from course_lib.nets.autoencoders import Autoencoder
 from course_lib.nets.conditions import Labels, Takes, Until, check_condition, moved, null_of, rows
 from course_lib.sampling.guidance import classifier_free
 from course_lib.sampling.implicit import implicit
@@ -72,13 +73,17 @@ SAMPLERS: dict[str, Callable[[Given], Step]] = {
 
 
 class Denoising(NamedTuple):
-    """A model that draws: its network, what that predicts, the schedule it was trained with, and the shape of one sample."""
+    """A model that draws: its network, what that predicts, the schedule it was trained with, and the shape of what it denoises.
+
+    With an autoencoder that is the shape of the latents, and what is drawn is decoded at the end.
+    """
 
     network: nn.Module  # called as network(x_t, t, cond); its attribute `takes` says what conditions it knows
     prediction: Prediction
     schedule: Schedule
     shape: tuple[int, ...]  # (C, H, W) for images
     gamma: Tensor | None = None  # (T + 1,), of `sampling.variance.score_norms`, where it was measured
+    autoencoder: Autoencoder | None = None  # whose latents the network denoises; None for a network of images
 
     @property
     def learns_variance(self) -> bool:
@@ -89,6 +94,11 @@ class Denoising(NamedTuple):
     def latent(self) -> int:
         """The length of the latent vector with which the network draws x_0; 0 for one that averages it."""
         return getattr(self.network, "latent", 0)
+
+    @property
+    def clip(self) -> float | None:
+        """The bound of x_0: 1 for images in [-1, 1]; None for latents, which have none."""
+        return 1.0 if self.autoencoder is None else None
 
     @property
     def takes(self) -> Takes:
@@ -113,6 +123,8 @@ def draw(
 ) -> Tensor:
     """n samples `(n, *shape)`, in [-1, 1], on the network's device, from fresh noise, in `steps` steps; all noise comes from `generator`.
 
+    Where the network denoises an autoencoder's latents, the samples are the images that these are decoded to.
+
     With a condition of n rows the network is guided to it without a classifier, at `scale` (1 is the conditional model).
     DDPM's reverse steps have the variance that the network has learned, where it has, and else beta-tilde. A network that is told where
     a step ends leaps there, in as many steps as it has learned to take.
@@ -124,25 +136,27 @@ def draw(
     check_condition(model.takes, cond, n)
     check_leaps(model.takes, sampler, steps, cond)
     check_implicit(model, sampler, steps)
-    process, device = GaussianDiffusion(model.schedule), model.device
+    process, device, clip = GaussianDiffusion(model.schedule), model.device, model.clip
     x = process.prior((n, *model.shape), generator, device=device)
     times, learned = model.schedule.grid(steps), None
     if model.learns_variance:
         if cond is not None and scale != 1:
             raise ValueError(f"a network that learns its variance is not guided here: scale must be 1; got {scale:g}")
-        denoise, learned = learned_variance(model.network, model.prediction, process, moved(cond, device), 1.0, times)
+        denoise, learned = learned_variance(model.network, model.prediction, process, moved(cond, device), clip, times)
     elif model.latent:
-        denoise = implicit(model.network, model.latent, generator, clip=1.0)
+        denoise = implicit(model.network, model.latent, generator, clip=clip)
     elif cond is None:
-        denoise = denoiser(model.network, model.prediction, model.schedule, clip=1.0)
+        denoise = denoiser(model.network, model.prediction, model.schedule, clip=clip)
     else:
         wanted, nothing = moved(cond, device), moved(null_of(model.takes, n), device)
         assert wanted is not None and nothing is not None  # what takes a condition has a null
-        denoise = classifier_free(model.network, model.prediction, model.schedule, wanted, nothing, scale, clip=1.0)
+        denoise = classifier_free(model.network, model.prediction, model.schedule, wanted, nothing, scale, clip=clip)
     leaping = leap(model.network, model.prediction, process) if isinstance(model.takes, Until) else None
     step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), learned, model.gamma, leaping))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
         drawn = last(sample(step, x, times))
+        if model.autoencoder is not None:
+            return model.autoencoder.decode(drawn).float()
     return drawn if leaping is None else drawn.clamp(-1, 1)
 
 

@@ -25,6 +25,7 @@ from course_lib.data import images, ink, toys
 from course_lib.diffusion import (
     binomial,
     bound,
+    compression,
     continuous,
     exact,
     flow_map,
@@ -34,10 +35,22 @@ from course_lib.diffusion import (
     schedules,
     weights,
 )
-from course_lib.evaluation import classes, evaluate, features, frechet, inception, intervals, kernel, modes, neighbours
+from course_lib.evaluation import (
+    classes,
+    evaluate,
+    features,
+    frechet,
+    inception,
+    intervals,
+    kernel,
+    modes,
+    neighbours,
+    reconstruction,
+)
 from course_lib.evaluation.reference import Reference
 from course_lib.models import asking, store, tensors
 from course_lib.nets import (
+    autoencoders,
     blocks,
     classifier,
     conditions,
@@ -54,7 +67,7 @@ from course_lib.nets import (
 )
 from course_lib.pages import plotting
 from course_lib.recipes import adversarial as adversarial_recipes
-from course_lib.recipes import classification
+from course_lib.recipes import autoencoding, classification
 from course_lib.recipes import diffusion as diffusion_recipes
 from course_lib.recipes import few_steps as few_steps_recipes
 from course_lib.recipes import variance as variance_recipes
@@ -136,6 +149,11 @@ EDM_UNET = weighted(preconditioned.PreconditionedUNet(width=8, multipliers=(1, 2
 LATENT = weighted(latent.LatentUNet(latent=2, width=8, multipliers=(1, 2), attention=(1,)))
 COUPLED = weighted(flows.CouplingFlow(dim=2, layers=2, width=8))
 FIRST_COUPLING = next(layer for layer in COUPLED.modules() if isinstance(layer, flows.Coupling))
+CODERS = [
+    weighted(autoencoders.GaussianAutoencoder(latent=4, width=8)),
+    weighted(autoencoders.QuantisedAutoencoder(latent=4, codes=8, width=8)),
+]
+READER = weighted(classifier.ConvClassifier(widths=(8, 8, 8)))
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
 TWO_HEADS = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
 LEAPERS = {  # by the sampler that is theirs
@@ -214,6 +232,23 @@ def duelled(at: Place) -> list[Tensor]:
     )
     batch = (at(IMAGES[:4]),)
     return [of(network, batch, at.generator).detach() for of, network in ((loss, at(LATENT)), (opponent.loss, judge))]
+
+
+def coded(ask: Callable[[Any, Tensor], Any]) -> Callable[[Place], Any]:
+    """The same question to both kinds of autoencoders, with images."""
+    return lambda at: [ask(at(network), at(images.to_unit(COLOUR))) for network in CODERS]
+
+
+def decoding(at: Place) -> generate.Denoising:
+    """A model of latents, with its autoencoder."""
+    network = weighted(unet.UNet(channels=4, width=8, multipliers=(1,), attention=()))
+    return generate.Denoising(at(network), predictions.V, COSINE, (4, 4, 4), None, at(CODERS[0]))
+
+
+def remembered(network: Any, x: Tensor) -> Tensor:
+    """The running mean square after one batch."""
+    network.remember(x)
+    return network.mean_square
 
 
 def in_turns(at: Place) -> list[Tensor]:
@@ -340,6 +375,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     ),
     "diffusion.bound.variational_bound: discretised": lambda at: bound.variational_bound(
         model(at), at(FLAT) / 4, PROCESS, bound.discretised_log_prob, generator=at.generator, times=GRID
+    "diffusion.compression.water_filling": lambda at: list(compression.water_filling(at(ROWS[:, 0] ** 2), 0.1)),
     ),
     "diffusion.bound.gaussian_kl": lambda at: bound.gaussian_kl(at(FLAT), T1, at(OTHER), at(REAL)),
     "diffusion.bound.gaussian_log_prob": lambda at: bound.gaussian_log_prob(at(FLAT), at(OTHER), at(REAL)),
@@ -522,6 +558,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.blocks.attend": lambda at: blocks.attend(*at((WIDE[None], WIDE[None], WIDE[None]))),
     "nets.blocks.multi_head": lambda at: blocks.multi_head(at(torch.cat([WIDE] * 3, -1)[None]), 4),
     "nets.blocks.SelfAttention": lambda at: at(weighted(blocks.SelfAttention(8)))(at(PLANE)),
+    "evaluation.reconstruction.reconstructed": lambda at: reconstruction.reconstructed(at(CODERS[0]), COLOUR),
+    "evaluation.reconstruction.encoded": lambda at: reconstruction.encoded(at(CODERS[0]), COLOUR),
+    "evaluation.reconstruction.psnr": lambda at: reconstruction.psnr(at(BYTES), at(BYTES).flip(-1)),
+    "evaluation.reconstruction.mean_interval": lambda at: list(reconstruction.mean_interval(at(ROWS[:, 0]))),
     "nets.blocks.Downsample": lambda at: at(weighted(blocks.Downsample(8, 4)))(at(PLANE)),
     "nets.blocks.Upsample": lambda at: at(weighted(blocks.Upsample(8, 4)))(at(PLANE)),
     "nets.blocks.let_through": lambda at: blocks.let_through(
@@ -565,6 +605,32 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     ],
     "nets.embeddings.ConditionEmbedding": lambda at: at(weighted(embeddings.ConditionEmbedding(8, 3)))(
         at(STEPS), at(LABELS[:4])
+    "nets.autoencoders.PlainBlock": lambda at: at(weighted(autoencoders.PlainBlock(8)))(at(PLANE)),
+    "nets.autoencoders.Encoder": lambda at: at(weighted(autoencoders.Encoder(1, (8, 8), 4, 1, 2)))(at(IMAGES)),
+    "nets.autoencoders.Decoder": lambda at: at(weighted(autoencoders.Decoder(1, (8, 8), 8, 1, 2)))(at(PLANE)),
+    "nets.autoencoders.Autoencoder.scale": coded(lambda network, x: network.scale),
+    "nets.autoencoders.Autoencoder.raw": coded(lambda network, x: network.raw(x).detach()),
+    "nets.autoencoders.Autoencoder.encode": coded(lambda network, x: network.encode(x).detach()),
+    "nets.autoencoders.Autoencoder.decode": coded(lambda network, x: network.decode(network.encode(x)).detach()),
+    "nets.autoencoders.Autoencoder.remember": coded(remembered),
+    "nets.autoencoders.GaussianAutoencoder": lambda at: [
+        out.detach() for out in at(CODERS[0])(at(images.to_unit(COLOUR)), at.generator)
+    ],
+    "nets.autoencoders.GaussianAutoencoder.moments": lambda at: [
+        out.detach() for out in at(CODERS[0]).moments(at(images.to_unit(COLOUR)))
+    ],
+    "nets.autoencoders.QuantisedAutoencoder": lambda at: [
+        out.detach() for out in at(CODERS[1])(at(images.to_unit(COLOUR)))
+    ],
+    "nets.autoencoders.QuantisedAutoencoder.words": lambda at: at(CODERS[1]).words(at(PLANE[:, :4])),
+    "nets.autoencoders.QuantisedAutoencoder.quantise": lambda at: at(CODERS[1]).quantise(at(PLANE[:, :4])).detach(),
+    "nets.autoencoders.nearest": lambda at: autoencoders.nearest(at(ROWS), at(MORE_ROWS)),
+    "nets.autoencoders.straight_through": lambda at: autoencoders.straight_through(at(FLAT), at(OTHER)),
+    "nets.autoencoders.PatchDiscriminator": lambda at: at(weighted(autoencoders.PatchDiscriminator(width=8)))(
+        at(images.to_unit(COLOUR))
+    ),
+    "nets.blocks.CrossAttention": lambda at: at(weighted(blocks.CrossAttention(8, 16)))(at(PLANE), at(WIDE[:, None])),
+    "nets.classifier.ConvClassifier.pyramid": lambda at: at(READER).pyramid(at(images.to_unit(COLOUR))),
     ),
     "nets.hybrid.Hybrid": lambda at: at(weighted(hybrid.Hybrid(width=4, multipliers=(1, 2), depth=1)))(
         at(IMAGES[:4]), at(STEPS)
@@ -660,12 +726,20 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         )
         for name in generate.SAMPLERS
         if name != "consistency"
+    "recipes.autoencoding.perceptual_distance": lambda at: autoencoding.perceptual_distance(
+        at(READER), at(images.to_unit(COLOUR)), at(images.to_unit(COLOUR.flip(-1)))
+    ).detach(),
+    "recipes.autoencoding.reconstruction_loss": lambda at: autoencoding.reconstruction_loss(
+        autoencoders.Coded(at(IMAGES), at(REAL)), at(IMAGES.flip(-1)), 0.5
+    ),
     },
     **{
         f"sampling.generate.draw: leaps by {name}": lambda at, name=name: generate.draw(
             generate.Denoising(at(LEAPERS[name]), predictions.V, COSINE, (2,)), 6, 2, name, at.generator
         )
         for name in LEAPERS
+    "sampling.generate.Denoising.clip": lambda at: [drawing(at).clip, decoding(at).clip is None],
+    "sampling.generate.draw: latents": lambda at: generate.draw(decoding(at), 4, 3, "ddim", at.generator),
     },
     "sampling.generate.draw_batches": lambda at: generate.draw_batches(drawing(at), 6, 3, batch_size=4, cond=LABELS),
     "sampling.generate.second_order": lambda at: [
@@ -892,6 +966,8 @@ BESIDE: dict[str, str] = {
     "diffusion.schedules.TableSchedule.alpha": TABLE,
     "diffusion.schedules.TableSchedule.grid": TIMES,
     "diffusion.schedules.from_betas": TABLE,
+    "diffusion.compression.water_filling": CHECKED,
+    "evaluation.reconstruction": "reconstructions, latents and their numbers are kept on the CPU",
     "diffusion.schedules.from_clipped": TABLE,
     "evaluation.features.features": "the features are kept on the CPU",
     "evaluation.evaluate.floors": KEPT,
@@ -925,6 +1001,8 @@ FILES = (
     "locate",
     "save_gamma",
     "load_gamma",
+    "evaluation.reconstruction.reconstructed": "reconstructions are kept on the CPU",
+    "evaluation.reconstruction.encoded": "latents are kept on the CPU",
     "shipped_models",
     "checksums",
     "shipped",
@@ -950,6 +1028,7 @@ NOT_CALLED: dict[str, str] = {
     "data.leaves": "a set is on the CPU",
     "data.download": "it reads files, and no tensors",
     "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
+    "load_autoencoder",
     "data.ink.seed": "it reads a name, and no tensors",
     "data.sets": "it reads files: what comes from one lies on the CPU",
     "diffusion.continuous.Interpolated.T": "a number",
@@ -961,8 +1040,12 @@ NOT_CALLED: dict[str, str] = {
     **{f"diffusion.schedules.TableSchedule.{name}": TABLE for name in ("T", "beta", "rates")},
     **{
         f"evaluation.evaluate.{name}": MEASURES
+    "autoencoding.Reconstruct",
+    "autoencoding.ReconstructAdversarially",
+    "autoencoding.held",
         for name in (
-            *("evaluate", "compare", "copied", "on_samples", "on_test_set"),
+            *("evaluate", "compare", "copied", "on_samples", "on_test_set", "on_reconstructions"),
+    "diffusion.DenoiseLatents",
             *("with_floor", "entry", "within_range", "unmoved"),
         )
     },
