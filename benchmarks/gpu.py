@@ -18,7 +18,7 @@ from benchmarks.record import machine, measured, write
 from course_lib.diffusion import schedules
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import V
-from course_lib.nets.transformers import DiT
+from course_lib.nets.dit import DiT
 from course_lib.nets.unet import UNet
 from course_lib.recipes.diffusion import diffusion_loss
 from course_lib.training.loop import Loss, fit

@@ -16,8 +16,8 @@ from benchmarks.contestants import Contestant, Mode, gflop, our_steps, parameter
 from benchmarks.record import machine, measured, write
 from benchmarks.speed import Runner, rate
 from course_lib.hardware import bf16_is_fast
+from course_lib.nets.dit import DiT
 from course_lib.nets.hybrid import Hybrid
-from course_lib.nets.transformers import DiT
 from course_lib.nets.unet import BasicUNet, UNet
 from course_lib.recipes.rows import SMALL
 

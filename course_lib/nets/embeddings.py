@@ -122,13 +122,18 @@ class ConditionEmbedding(nn.Module):
 
         With `leaps`, cond are the times at which leaps end; None, or one below 0, stands for t itself.
         """
+        first, *others = self.parts(t, cond)
+        return first + others[0] if others else first
+
+    def parts(self, t: Tensor, cond: Cond = None) -> list[Tensor]:
+        """What `forward` adds, each `(B, width)`: the time, and with classes or leaps what cond says."""
         if cond is not None and not isinstance(cond, Tensor):
             raise ValueError(f"cond must be one tensor of classes (B,); got a mapping with {sorted(cond)}")
         embedding = self.time(t)
         if self.until is not None:
-            return embedding + self.until(t if cond is None else torch.where(cond < 0, t.to(cond), cond))
+            return [embedding, self.until(t if cond is None else torch.where(cond < 0, t.to(cond), cond))]
         if self.label is not None:
-            return embedding + self.label(cond, like=t)
+            return [embedding, self.label(cond, like=t)]
         if cond is not None:
             raise ValueError("cond must be None: this network was built without classes")
-        return embedding
+        return [embedding]

@@ -54,6 +54,7 @@ from course_lib.nets import (
     blocks,
     classifier,
     conditions,
+    dit,
     embeddings,
     flows,
     hybrid,
@@ -133,6 +134,8 @@ IMAGES = normal(6, 1, 8, 8, seed=5).float().clamp(-1, 1)
 BYTES = images.to_bytes(IMAGES)
 COLOUR = images.to_bytes(normal(4, 3, 20, 20, seed=6).clamp(-1, 1))
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0])
+TOKENS = PLANE.flatten(2).mT  # (B, N, C)
+TURNS = normal(16, 2, seed=6).float()  # angles for heads of four channels
 STEPS = torch.tensor([1, 7, 12, 20])  # training times of a table
 REAL = torch.tensor([0.1, 0.4, 0.7, 1.0])  # those of a continuous schedule
 T, S = torch.tensor(12), torch.tensor(7)  # a sampler's times stay on the CPU
@@ -146,14 +149,16 @@ BITS, OTHER_BITS = (FLAT > 0).double(), (OTHER > 0).double()
 POINTS = weighted(mlp.MLP(width=16, depth=1, classes=3)).double()
 SMALL = weighted(unet.UNet(width=8, multipliers=(1, 2), attention=(1,), classes=3))
 EDM_UNET = weighted(preconditioned.PreconditionedUNet(width=8, multipliers=(1, 2), attention=(1,)))
-LATENT = weighted(latent.LatentUNet(latent=2, width=8, multipliers=(1, 2), attention=(1,)))
-COUPLED = weighted(flows.CouplingFlow(dim=2, layers=2, width=8))
-FIRST_COUPLING = next(layer for layer in COUPLED.modules() if isinstance(layer, flows.Coupling))
 CODERS = [
     weighted(autoencoders.GaussianAutoencoder(latent=4, width=8)),
     weighted(autoencoders.QuantisedAutoencoder(latent=4, codes=8, width=8)),
 ]
 READER = weighted(classifier.ConvClassifier(widths=(8, 8, 8)))
+LATENT = weighted(latent.LatentUNet(latent=2, width=8, multipliers=(1, 2), attention=(1,)))
+COUPLED = weighted(flows.CouplingFlow(dim=2, layers=2, width=8))
+FIRST_COUPLING = next(layer for layer in COUPLED.modules() if isinstance(layer, flows.Coupling))
+PARTS = transformers.TokenAttention(8, heads=2, qk_norm=True), transformers.perceptron(8, 16)
+ADAPTIVE = transformers.AdaLNZero(8, 16, *PARTS)
 TELLER = weighted(classifier.Classifier(width=8, multipliers=(1, 2), blocks=1, classes=3))
 TWO_HEADS = weighted(mlp.MLP(width=16, depth=1, outputs=4))  # says a variance, too
 LEAPERS = {  # by the sampler that is theirs
@@ -224,16 +229,6 @@ def trained(at: Place, **options: Any) -> list[Tensor]:
     return [p.detach() for network in (state.network, state.ema.module) for p in network.parameters()]
 
 
-def duelled(at: Place) -> list[Tensor]:
-    """Both losses of a denoising diffusion GAN, with the penalty."""
-    judge = at(weighted(classifier.Classifier(channels=2, width=8, multipliers=(1, 2), blocks=1, classes=1)))
-    loss, opponent = adversarial_recipes.duel(
-        at(LATENT), judge, 2, gaussian.GaussianDiffusion(schedules.cosine(3)), 0.1, 1e-3, 1.0
-    )
-    batch = (at(IMAGES[:4]),)
-    return [of(network, batch, at.generator).detach() for of, network in ((loss, at(LATENT)), (opponent.loss, judge))]
-
-
 def coded(ask: Callable[[Any, Tensor], Any]) -> Callable[[Place], Any]:
     """The same question to both kinds of autoencoders, with images."""
     return lambda at: [ask(at(network), at(images.to_unit(COLOUR))) for network in CODERS]
@@ -249,6 +244,16 @@ def remembered(network: Any, x: Tensor) -> Tensor:
     """The running mean square after one batch."""
     network.remember(x)
     return network.mean_square
+
+
+def duelled(at: Place) -> list[Tensor]:
+    """Both losses of a denoising diffusion GAN, with the penalty."""
+    judge = at(weighted(classifier.Classifier(channels=2, width=8, multipliers=(1, 2), blocks=1, classes=1)))
+    loss, opponent = adversarial_recipes.duel(
+        at(LATENT), judge, 2, gaussian.GaussianDiffusion(schedules.cosine(3)), 0.1, 1e-3, 1.0
+    )
+    batch = (at(IMAGES[:4]),)
+    return [of(network, batch, at.generator).detach() for of, network in ((loss, at(LATENT)), (opponent.loss, judge))]
 
 
 def in_turns(at: Place) -> list[Tensor]:
@@ -365,6 +370,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "diffusion.binomial.binomial_bound": lambda at: list(
         binomial.binomial_bound(lambda x, t: (x + 1) / 3, at(BITS), FLIPS, at.generator, GRID)
     ),
+    "diffusion.compression.water_filling": lambda at: list(compression.water_filling(at(ROWS[:, 0] ** 2), 0.1)),
     # diffusion.bound
     "diffusion.bound.Bound.total": lambda at: bound.Bound(*at((WIDE[0], WIDE, WIDE[1]))).total,
     "diffusion.bound.Bound.bits_per_dimension": lambda at: bound.Bound(
@@ -375,7 +381,6 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     ),
     "diffusion.bound.variational_bound: discretised": lambda at: bound.variational_bound(
         model(at), at(FLAT) / 4, PROCESS, bound.discretised_log_prob, generator=at.generator, times=GRID
-    "diffusion.compression.water_filling": lambda at: list(compression.water_filling(at(ROWS[:, 0] ** 2), 0.1)),
     ),
     "diffusion.bound.gaussian_kl": lambda at: bound.gaussian_kl(at(FLAT), T1, at(OTHER), at(REAL)),
     "diffusion.bound.gaussian_log_prob": lambda at: bound.gaussian_log_prob(at(FLAT), at(OTHER), at(REAL)),
@@ -548,6 +553,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "models.asking.asked": lambda at: asking.asked(drawing(at), 6, scale=2.0),
     "models.store.save": reloaded,
     "models.store.load": reloaded,
+    "evaluation.reconstruction.reconstructed": lambda at: reconstruction.reconstructed(at(CODERS[0]), COLOUR),
+    "evaluation.reconstruction.encoded": lambda at: reconstruction.encoded(at(CODERS[0]), COLOUR),
+    "evaluation.reconstruction.psnr": lambda at: reconstruction.psnr(at(BYTES), at(BYTES).flip(-1)),
+    "evaluation.reconstruction.mean_interval": lambda at: list(reconstruction.mean_interval(at(ROWS[:, 0]))),
     "models.store.load_denoising": lambda at: store.load_denoising("digits-ddpm", at.device)[0].device == at.device,
     "models.tensors.save_tensors": reread,
     "models.tensors.load_weights": refilled,
@@ -558,10 +567,6 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.blocks.attend": lambda at: blocks.attend(*at((WIDE[None], WIDE[None], WIDE[None]))),
     "nets.blocks.multi_head": lambda at: blocks.multi_head(at(torch.cat([WIDE] * 3, -1)[None]), 4),
     "nets.blocks.SelfAttention": lambda at: at(weighted(blocks.SelfAttention(8)))(at(PLANE)),
-    "evaluation.reconstruction.reconstructed": lambda at: reconstruction.reconstructed(at(CODERS[0]), COLOUR),
-    "evaluation.reconstruction.encoded": lambda at: reconstruction.encoded(at(CODERS[0]), COLOUR),
-    "evaluation.reconstruction.psnr": lambda at: reconstruction.psnr(at(BYTES), at(BYTES).flip(-1)),
-    "evaluation.reconstruction.mean_interval": lambda at: list(reconstruction.mean_interval(at(ROWS[:, 0]))),
     "nets.blocks.Downsample": lambda at: at(weighted(blocks.Downsample(8, 4)))(at(PLANE)),
     "nets.blocks.Upsample": lambda at: at(weighted(blocks.Upsample(8, 4)))(at(PLANE)),
     "nets.blocks.let_through": lambda at: blocks.let_through(
@@ -595,16 +600,6 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.conditions.rows": lambda at: conditions.rows({"a": at(FLAT)}, 1, 3),
     "nets.conditions.joined": lambda at: conditions.joined(at(LABELS), conditions.Labels(3).null(2)),
     "nets.conditions.dropped": lambda at: conditions.dropped(conditions.Labels(3), at(LABELS), 0.5, at.generator),
-    "nets.embeddings.sinusoidal_embedding": lambda at: embeddings.sinusoidal_embedding(at(REAL), 8),
-    "nets.embeddings.with_octaves": lambda at: embeddings.with_octaves(at(FLAT), 3),
-    "nets.embeddings.position_embedding": lambda at: embeddings.position_embedding(at(PLANE)),
-    "nets.embeddings.TimeEmbedding": lambda at: at(weighted(embeddings.TimeEmbedding(8)))(at(STEPS)),
-    "nets.embeddings.LearnedTimeEmbedding": lambda at: at(weighted(embeddings.LearnedTimeEmbedding(8, 20)))(at(REAL)),
-    "nets.embeddings.LabelEmbedding": lambda at: [
-        at(weighted(embeddings.LabelEmbedding(8, 3)))(*at(which)) for which in ((LABELS,), (None, REAL))
-    ],
-    "nets.embeddings.ConditionEmbedding": lambda at: at(weighted(embeddings.ConditionEmbedding(8, 3)))(
-        at(STEPS), at(LABELS[:4])
     "nets.autoencoders.PlainBlock": lambda at: at(weighted(autoencoders.PlainBlock(8)))(at(PLANE)),
     "nets.autoencoders.Encoder": lambda at: at(weighted(autoencoders.Encoder(1, (8, 8), 4, 1, 2)))(at(IMAGES)),
     "nets.autoencoders.Decoder": lambda at: at(weighted(autoencoders.Decoder(1, (8, 8), 8, 1, 2)))(at(PLANE)),
@@ -631,6 +626,19 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     ),
     "nets.blocks.CrossAttention": lambda at: at(weighted(blocks.CrossAttention(8, 16)))(at(PLANE), at(WIDE[:, None])),
     "nets.classifier.ConvClassifier.pyramid": lambda at: at(READER).pyramid(at(images.to_unit(COLOUR))),
+    "nets.embeddings.sinusoidal_embedding": lambda at: embeddings.sinusoidal_embedding(at(REAL), 8),
+    "nets.embeddings.with_octaves": lambda at: embeddings.with_octaves(at(FLAT), 3),
+    "nets.embeddings.position_embedding": lambda at: embeddings.position_embedding(at(PLANE)),
+    "nets.embeddings.TimeEmbedding": lambda at: at(weighted(embeddings.TimeEmbedding(8)))(at(STEPS)),
+    "nets.embeddings.LearnedTimeEmbedding": lambda at: at(weighted(embeddings.LearnedTimeEmbedding(8, 20)))(at(REAL)),
+    "nets.embeddings.LabelEmbedding": lambda at: [
+        at(weighted(embeddings.LabelEmbedding(8, 3)))(*at(which)) for which in ((LABELS,), (None, REAL))
+    ],
+    "nets.embeddings.ConditionEmbedding.parts": lambda at: at(weighted(embeddings.ConditionEmbedding(8, 3))).parts(
+        at(STEPS), at(LABELS[:4])
+    ),
+    "nets.embeddings.ConditionEmbedding": lambda at: at(weighted(embeddings.ConditionEmbedding(8, 3)))(
+        at(STEPS), at(LABELS[:4])
     ),
     "nets.hybrid.Hybrid": lambda at: at(weighted(hybrid.Hybrid(width=4, multipliers=(1, 2), depth=1)))(
         at(IMAGES[:4]), at(STEPS)
@@ -664,9 +672,24 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(PLANE), at(WIDE)
     ),
     "nets.transformers.modulated": lambda at: transformers.modulated(at(WIDE), at(WIDE), at(WIDE)),
-    "nets.transformers.DiT": lambda at: at(weighted(transformers.DiT(width=8, depth=2, window=2)))(
-        at(IMAGES[:4]), at(STEPS)
+    "nets.transformers.AdaLNZero": lambda at: at(weighted(ADAPTIVE))(at(TOKENS), at(WIDE[:, None])),
+    "nets.transformers.TokenAttention.prepared": lambda at: at(ADAPTIVE.attention).prepared(
+        at(TOKENS.repeat(1, 1, 3)), at(TURNS)
     ),
+    "nets.transformers.perceptron": lambda at: at(weighted(transformers.perceptron(8, 16)))(at(TOKENS)),
+    "nets.transformers.rotary_angles": lambda at: transformers.rotary_angles(2, 3, 4, device=at(TURNS).device),
+    "nets.transformers.rotated": lambda at: transformers.rotated(at(TOKENS[..., :4]), at(TURNS)),
+    "nets.transformers.spread": lambda at: transformers.spread(at(WIDE), at(TOKENS)),
+    "nets.dit.patchify": lambda at: dit.patchify(at(PLANE), 2),
+    "nets.dit.unpatchify": lambda at: dit.unpatchify(dit.patchify(at(PLANE), 2), 2),
+    "nets.dit.InContext": lambda at: at(weighted(dit.InContext(8, 16, *PARTS)))(at(TOKENS), at(WIDE[:, None])),
+    "nets.dit.CrossAttended": lambda at: at(weighted(dit.CrossAttended(8, 16, *PARTS)))(at(TOKENS), at(WIDE[:, None])),
+    "nets.dit.AdaLN": lambda at: at(weighted(dit.AdaLN(8, 16, *PARTS)))(at(TOKENS), at(WIDE[:, None])),
+    "nets.dit.DiT": lambda at: at(weighted(dit.DiT(width=8, depth=2, window=2)))(at(IMAGES[:4]), at(STEPS)),
+    "nets.dit.DiT: with later parts": lambda at: at(
+        weighted(dit.DiT(width=16, depth=1, positions="rotary", registers=2, qk_norm=True, conditioning="in-context"))
+    )(at(IMAGES[:4]), at(STEPS)),
+    "nets.dit.DiT.others": lambda at: at(weighted(dit.DiT(width=16, depth=1, registers=2))).others(at(WIDE[:, None])),
     "nets.unet.Block": lambda at: at(weighted(unet.Block(8, 8, 16, True, True, "rms")))(at(PLANE), at(WIDE)),
     "nets.unet.UNet": lambda at: at(SMALL)(at(IMAGES), at(LABELS) + 1, at(LABELS)),
     "nets.unet.BasicUNet": lambda at: at(weighted(unet.BasicUNet(width=4, multipliers=(1, 2))))(
@@ -698,12 +721,20 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "recipes.classification.classification_loss": lambda at: classification.classification_loss(
         lambda x, g: x, PROCESS, 0.1
     )(at(TELLER), (at(BYTES), at(LABELS)), at.generator).detach(),
+    "recipes.autoencoding.perceptual_distance": lambda at: autoencoding.perceptual_distance(
+        at(READER), at(images.to_unit(COLOUR)), at(images.to_unit(COLOUR.flip(-1)))
+    ).detach(),
+    "recipes.autoencoding.reconstruction_loss": lambda at: autoencoding.reconstruction_loss(
+        autoencoders.Coded(at(IMAGES), at(REAL)), at(IMAGES.flip(-1)), 0.5
+    ),
     "recipes.diffusion.diffusion_loss": lambda at: diffusion_recipes.diffusion_loss(
         PROCESS, predictions.V, conditions.Labels(3)
     )(at(SMALL), (at(BYTES), at(LABELS)), at.generator).detach(),
     "recipes.diffusion.drop_labels": lambda at: diffusion_recipes.drop_labels(at(LABELS), 3, 0.5, at.generator),
     # sampling
     "sampling.generate.Denoising.takes": lambda at: drawing(at).takes,
+    "sampling.generate.Denoising.clip": lambda at: [drawing(at).clip, decoding(at).clip is None],
+    "sampling.generate.draw: latents": lambda at: generate.draw(decoding(at), 4, 3, "ddim", at.generator),
     "sampling.generate.Denoising.learns_variance": lambda at: drawing(at).learns_variance,
     "sampling.generate.Given.renoised": lambda at: run(
         at,
@@ -726,20 +757,12 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         )
         for name in generate.SAMPLERS
         if name != "consistency"
-    "recipes.autoencoding.perceptual_distance": lambda at: autoencoding.perceptual_distance(
-        at(READER), at(images.to_unit(COLOUR)), at(images.to_unit(COLOUR.flip(-1)))
-    ).detach(),
-    "recipes.autoencoding.reconstruction_loss": lambda at: autoencoding.reconstruction_loss(
-        autoencoders.Coded(at(IMAGES), at(REAL)), at(IMAGES.flip(-1)), 0.5
-    ),
     },
     **{
         f"sampling.generate.draw: leaps by {name}": lambda at, name=name: generate.draw(
             generate.Denoising(at(LEAPERS[name]), predictions.V, COSINE, (2,)), 6, 2, name, at.generator
         )
         for name in LEAPERS
-    "sampling.generate.Denoising.clip": lambda at: [drawing(at).clip, decoding(at).clip is None],
-    "sampling.generate.draw: latents": lambda at: generate.draw(decoding(at), 4, 3, "ddim", at.generator),
     },
     "sampling.generate.draw_batches": lambda at: generate.draw_batches(drawing(at), 6, 3, batch_size=4, cond=LABELS),
     "sampling.generate.second_order": lambda at: [
@@ -938,6 +961,8 @@ WAITS: dict[str, str] = {
     "evaluation.intervals": NUMBER,
     "evaluation.kernel": NUMBER,
     "evaluation.modes": NUMBER,
+    "diffusion.compression.water_filling": CHECKED,
+    "evaluation.reconstruction": "reconstructions, latents and their numbers are kept on the CPU",
     "evaluation.neighbours.manifold": CHECKED,
     "evaluation.neighbours.recall_statistic": NUMBER,
     "evaluation.neighbours.coverage_statistic": NUMBER,
@@ -966,13 +991,13 @@ BESIDE: dict[str, str] = {
     "diffusion.schedules.TableSchedule.alpha": TABLE,
     "diffusion.schedules.TableSchedule.grid": TIMES,
     "diffusion.schedules.from_betas": TABLE,
-    "diffusion.compression.water_filling": CHECKED,
-    "evaluation.reconstruction": "reconstructions, latents and their numbers are kept on the CPU",
     "diffusion.schedules.from_clipped": TABLE,
     "evaluation.features.features": "the features are kept on the CPU",
     "evaluation.evaluate.floors": KEPT,
     "evaluation.evaluate.measure": KEPT,
     "evaluation.intervals.measured": KEPT,
+    "evaluation.reconstruction.reconstructed": "reconstructions are kept on the CPU",
+    "evaluation.reconstruction.encoded": "latents are kept on the CPU",
     "models.asking.asked": NULL,
     "models.tensors.save_tensors": "a file's tensors come to the CPU",
     "nets.conditions.Labels.null": NULL,
@@ -998,11 +1023,10 @@ BUILDERS = (
 )
 FILES = (
     "denoising",
+    "load_autoencoder",
     "locate",
     "save_gamma",
     "load_gamma",
-    "evaluation.reconstruction.reconstructed": "reconstructions are kept on the CPU",
-    "evaluation.reconstruction.encoded": "latents are kept on the CPU",
     "shipped_models",
     "checksums",
     "shipped",
@@ -1011,8 +1035,12 @@ FILES = (
 RECIPES = (
     "classification.Classify",
     "classification.accuracy_score",
+    "autoencoding.Reconstruct",
+    "autoencoding.ReconstructAdversarially",
+    "autoencoding.held",
     "classification.prepare",
     "diffusion.Denoise",
+    "diffusion.DenoiseLatents",
     "few_steps.Leap",
     "few_steps.with_leaps",
     "adversarial.DenoiseAdversarially",
@@ -1028,7 +1056,6 @@ NOT_CALLED: dict[str, str] = {
     "data.leaves": "a set is on the CPU",
     "data.download": "it reads files, and no tensors",
     "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
-    "load_autoencoder",
     "data.ink.seed": "it reads a name, and no tensors",
     "data.sets": "it reads files: what comes from one lies on the CPU",
     "diffusion.continuous.Interpolated.T": "a number",
@@ -1040,12 +1067,8 @@ NOT_CALLED: dict[str, str] = {
     **{f"diffusion.schedules.TableSchedule.{name}": TABLE for name in ("T", "beta", "rates")},
     **{
         f"evaluation.evaluate.{name}": MEASURES
-    "autoencoding.Reconstruct",
-    "autoencoding.ReconstructAdversarially",
-    "autoencoding.held",
         for name in (
             *("evaluate", "compare", "copied", "on_samples", "on_test_set", "on_reconstructions"),
-    "diffusion.DenoiseLatents",
             *("with_floor", "entry", "within_range", "unmoved"),
         )
     },
@@ -1061,6 +1084,7 @@ NOT_CALLED: dict[str, str] = {
     "models.cards": "it takes no tensors",
     **{f"models.store.{name}": "it takes no tensors" for name in FILES},
     "models.tensors.load_tensors": "a file's tensors come to the CPU",
+    **{f"nets.dit.{name}": "it takes no tensors" for name in ("DiT.flops", "block_flops", "check_sizes")},
     "nets.recorded": "it takes no tensors",
     "pages": "it draws pictures, which `as_pictures` brings to the CPU",
     **{

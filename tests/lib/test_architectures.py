@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from course_lib.nets.blocks import ResidualBlock
 from course_lib.nets.classifier import ConvClassifier
+from course_lib.nets.dit import DiT
 from course_lib.nets.embeddings import LabelEmbedding, LearnedTimeEmbedding, position_embedding
 from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.norms import NORMS, build_norm
-from course_lib.nets.transformers import DiT, TokenAttention, TransformerBlock, from_windows, to_windows
+from course_lib.nets.transformers import TokenAttention, TransformerBlock, from_windows, to_windows
 from course_lib.nets.unet import BasicUNet, UNet
 
 T = torch.tensor([10, 900])
@@ -32,6 +33,10 @@ NETWORKS = {
     "basic": lambda: BasicUNet(width=8, multipliers=(1, 2), classes=3),
     "transformer U-Net": lambda: UNet(width=8, multipliers=(1, 2), attention=(), transformer=(1,), classes=3),
     "DiT": lambda: DiT(width=16, depth=2, classes=3),
+    "DiT told in context": lambda: DiT(width=16, depth=2, classes=3, conditioning="in-context"),
+    "DiT told by cross-attention": lambda: DiT(width=16, depth=2, classes=3, conditioning="cross-attention"),
+    "DiT with adaLN": lambda: DiT(width=16, depth=2, classes=3, conditioning="adaln"),
+    "DiT with later parts": lambda: DiT(width=16, depth=2, classes=3, positions="rotary", registers=2, qk_norm=True),
     "windowed DiT": lambda: DiT(width=16, depth=2, window=2, classes=3),
     "hybrid": lambda: Hybrid(width=8, multipliers=(1, 2), depth=2, classes=3),
     **{
