@@ -6,6 +6,8 @@
     const letters = box.matches("mjx-container") && box.querySelector("mjx-math").getBoundingClientRect().width;
     const beyond = (letters || box.scrollWidth) - box.clientWidth;
     const scrolls = beyond > 1 && getComputedStyle(box).overflowX !== "visible";
+    const caption = scrolls && box.querySelector(":scope > figcaption");
+    if (caption) box.style.setProperty("--drawing", `${caption.getBoundingClientRect().top - box.getBoundingClientRect().top}px`);
     box.classList.toggle("goes-on-right", scrolls && box.scrollLeft < beyond - 1);
     box.classList.toggle("goes-on-left", scrolls && box.scrollLeft > 1);
     if (scrolls && !box.hasAttribute("tabindex") && !box.matches("mjx-container, figure, a")) {
