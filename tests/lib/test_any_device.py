@@ -31,6 +31,7 @@ from course_lib.diffusion import (
     flow_map,
     gaussian,
     losses,
+    measurements,
     predictions,
     schedules,
     weights,
@@ -81,6 +82,7 @@ from course_lib.sampling import (
     leaps,
     likelihood,
     ode,
+    restoring,
     sde,
     steps,
     straightness,
@@ -200,6 +202,12 @@ def telling(at: Place) -> Callable[[Tensor, Tensor], Tensor]:
 
 def run(at: Place, step: types.Step, grid: Tensor = GRID, x: Tensor = FLAT) -> Tensor:
     return steps.last(steps.sample(step, at(x), grid))
+
+
+def wanted(at: Place) -> restoring.Wanted:
+    """What a method of restoring is made of, for points whose first coordinate is known."""
+    y, noise = at(FLAT[:, :1]), draws.standard_normal(at.generator)
+    return restoring.Wanted(model(at), PROCESS, measurements.along(OTHER[0], 0.1), y, noise, 1.0)
 
 
 def flow_of_bumps() -> flow_map.ExactFlowMap:
@@ -850,6 +858,40 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "sampling.variance.analytic_variance": lambda at: variance.analytic_variance(
         torch.ones(21, dtype=torch.float64), COSINE
     )(at(FLAT), at(STEPS)),
+    # diffusion.measurements, sampling.restoring
+    "diffusion.measurements.Measurement.observe": lambda at: measurements.grey(0.1).observe(
+        at(PLANE[:, :3]), at.generator
+    ),
+    "diffusion.measurements.Measurement.inverse": lambda at: measurements.grey().inverse(at(PLANE[:, :1])),
+    "diffusion.measurements.Measurement.replaced": lambda at: measurements.grey().replaced(
+        at(PLANE[:, :3]), at(PLANE[:, 3:4])
+    ),
+    "diffusion.measurements.known": lambda at: measurements.known(PLANE[0, 0] > 0).apply(at(PLANE)),
+    "diffusion.measurements.grey": lambda at: measurements.grey().apply(at(PLANE[:, :3])),
+    "diffusion.measurements.coarse": lambda at: measurements.coarse(2).inverse(measurements.coarse(2).apply(at(PLANE))),
+    "diffusion.measurements.along": lambda at: measurements.along(OTHER[0]).replaced(at(FLAT), at(FLAT[:, :1])),
+    "sampling.restoring.steered": lambda at: restoring.steered(
+        model(at), COSINE, measurements.along(OTHER[0], 0.1), at(FLAT[:, :1]), steps.unit_variance(COSINE)
+    )(at(FLAT), T),
+    "sampling.restoring.descended": lambda at: restoring.descended(
+        lambda denoise: steps.ddim(denoise, PROCESS), model(at), measurements.along(OTHER[0]), at(FLAT[:, :1]), 0.1
+    )(at(FLAT), T, S),
+    "sampling.restoring.replacing": lambda at: run(at, wanted(at).replacing()),
+    "sampling.restoring.repeated": lambda at: run(
+        at, restoring.repeated(steps.ddim(model(at), PROCESS), PROCESS, 2, draws.standard_normal(at.generator))
+    ),
+    "sampling.restoring.edited": lambda at: restoring.edited(
+        steps.ddim(model(at), PROCESS), PROCESS, at(FLAT), GRID[1:], draws.standard_normal(at.generator)
+    ),
+    "sampling.restoring.Wanted.stepping": lambda at: run(at, wanted(at).stepping(half)),
+    "sampling.restoring.Wanted.replacing": lambda at: run(at, wanted(at).replacing()),
+    "sampling.restoring.Wanted.steered": lambda at: wanted(at).steered()(at(FLAT), T),
+    **{
+        f"sampling.restoring.restored: {method}": lambda at, method=method: restoring.restored(
+            drawing(at), measurements.along(OTHER[0]), at(FLAT[:, :1].float()), method, 4, at.generator
+        )
+        for method in restoring.METHODS
+    },
     "sampling.leaps.leap": lambda at: run(at, leaps.leap(at(LEAPER), predictions.V, PROCESS)),
     "sampling.leaps.renoised": lambda at: run(
         at, leaps.renoised(leaps.leap(at(LEAPER), predictions.V, PROCESS), PROCESS, draws.standard_normal(at.generator))
@@ -1062,6 +1104,7 @@ NOT_CALLED: dict[str, str] = {
     "diffusion.continuous.Straight.T": "a number",
     "diffusion.exact.five_by_five": "it is made on the CPU, as the pages use it",
     "diffusion.exact.two_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
+    "diffusion.measurements.posterior": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     "diffusion.exact.three_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     **{f"diffusion.schedules.{name}": "a table is built on the CPU, from numbers" for name in BUILDERS},
     **{f"diffusion.schedules.TableSchedule.{name}": TABLE for name in ("T", "beta", "rates")},
