@@ -13,6 +13,7 @@ from course_lib.diffusion.predictions import EPS, FLOW, X0, V
 from course_lib.diffusion.weights import edm
 from course_lib.nets.autoencoders import GaussianAutoencoder
 from course_lib.nets.classifier import Classifier, ConvClassifier
+from course_lib.nets.dit import DiT
 from course_lib.nets.latent import LatentUNet
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
@@ -213,6 +214,19 @@ ROWS = (
         steps=16_000,
         batch_size=64,
         learning_rate=1.5e-3,
+    ),
+    # A transformer in the place of the U-Net (Peebles and Xie, 2023), as many pictures as its weights and minutes allow.
+    Recipe(
+        name="fashion-dit",
+        dataset="fashion_mnist",
+        data="Fashion-MNIST, 60,000 training images with their classes",
+        architecture=DiT,
+        config={"channels": 1, "patch": 2, "width": 128, "depth": 6, "heads": 4, "classes": 10},
+        objective=Denoise(V, COSINE),
+        steps=12_000,
+        batch_size=64,
+        learning_rate=1e-3,
+        weight_decay=0.0,
     ),
     # A third resolution, and mirrored images.
     Recipe(

@@ -1118,6 +1118,7 @@ NOT_CALLED: dict[str, str] = {
     "evaluation.inception.clip_score": "it needs a network that is not at hand",
     "evaluation.inception.describe": "it takes no tensors",
     "evaluation.intervals.share_interval": "it takes no tensors",
+    "evaluation.intervals.correlation": "it takes no tensors",
     "evaluation.intervals.cut": "rows are shuffled on the CPU, the same for every device",
     "evaluation.intervals.Measured": "what it keeps, `measured` put on the CPU",
     "evaluation.ledger": "it takes no tensors",

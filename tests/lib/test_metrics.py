@@ -13,7 +13,7 @@ from course_lib.data.images import to_bytes
 from course_lib.evaluation.classes import classifier_score, effective_classes, label_accuracy
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.frechet import Moments, frechet_distance, moments
-from course_lib.evaluation.intervals import Measured, by_size, cut, measured, share_interval
+from course_lib.evaluation.intervals import Measured, by_size, correlation, cut, measured, share_interval
 from course_lib.evaluation.kernel import kernel_distance
 from course_lib.evaluation.neighbours import copies, coverage_statistic, manifold, recall_statistic
 from course_lib.nets.classifier import Classifier
@@ -175,6 +175,21 @@ def test_the_interval_of_a_share_holds_the_truth_nineteen_times_in_twenty_and_st
         assert share_interval(value, 50)[1:] == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     with pytest.raises(ValueError, match="value must lie in"):
         share_interval(1.01, 50)
+
+
+def test_interval_of_a_correlation_is_scipys() -> None:
+    for n, seed in ((4, 0), (12, 1), (60, 2)):
+        x, noise = normal(n, seed=seed), normal(n, seed=seed + 10)
+        y = -x + 0.5 * noise
+        theirs = scipy.stats.pearsonr(x.numpy(), y.numpy())
+        ends = theirs.confidence_interval(0.95)
+        found = correlation(x.tolist(), y.tolist())
+        assert found == pytest.approx((theirs.statistic, ends.low, ends.high), abs=1e-9)
+    assert correlation([1.0, 2.0, 3.0, 4.0], [8.0, 6.0, 4.0, 2.0]) == pytest.approx((-1.0, -1.0, -1.0))
+    with pytest.raises(ValueError, match="same length, at least 4; got 3 and 3"):
+        correlation([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
+    with pytest.raises(ValueError, match="must each hold different numbers"):
+        correlation([1.0, 2.0, 3.0, 4.0], [5.0] * 4)
 
 
 def test_parts_cut_within_groups_have_no_luck_of_counts() -> None:

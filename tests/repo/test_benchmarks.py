@@ -69,6 +69,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "flows",
         "showdown",
         "few_steps",
+        "dit",
     ):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
