@@ -66,6 +66,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "accuracy_score",
         "intervals",
         "thermodynamics",
+        "latent",
         "flows",
         "showdown",
         "few_steps",
