@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from course import assignments, models
+from course import assignments, models, restoring
 from course.tables import MARKS, console, findings_table, say, say_error
 
 
@@ -84,7 +84,10 @@ def doctor(
         raise typer.Exit(1)
 
 
-for command in (models.train, models.sample, models.evaluate, models.ledger, assignments.check, assignments.grade):
+for command in (
+    *(models.train, models.sample, restoring.restore, models.evaluate, models.ledger),
+    *(assignments.check, assignments.grade),
+):
     app.command()(command)
 app.add_typer(assignments.app, name="assignments")
 
