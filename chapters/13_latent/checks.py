@@ -286,6 +286,7 @@ def scale() -> None:
             assert_close(unit, state)
         even = brentq(lambda angle: sigma * math.cos(angle) - math.sin(angle), 0, math.pi / 2)  # noqa: B023
         assert_close(even, claim(math.atan(sigma), "eq-latent-half"), 1e-9)
+        assert_close(even / (math.pi / 2), claim(2 / math.pi * math.atan(sigma), "eq-latent-half"), 1e-9)
 
 
 @proves("eq-latent-floor")
@@ -310,6 +311,7 @@ def cross_attention() -> None:
     torch.manual_seed(0)
     layer = CrossAttention(4, 3, heads=1).double()
     nn.init.normal_(layer.out.weight)
+    layer.requires_grad_(False)
     x, tokens = normal(2, 4, 2, 2), normal(2, 5, 3, seed=1)
     rows = layer.norm(x).flatten(2).mT
     Q = rows @ layer.to_query.weight[:, :, 0, 0].T
@@ -317,7 +319,7 @@ def cross_attention() -> None:
     d = Q.shape[-1]
     page = claim((Q @ K.mT / math.sqrt(d)).softmax(-1) @ V)
     wanted = x + layer.out(page.mT.unflatten(-1, (2, 2)))
-    assert_close(layer(x, tokens).detach(), wanted.detach(), 1e-10)
+    assert_close(layer(x, tokens), wanted, 1e-10)
 
 
 @proves("eq-latent-onetoken")
@@ -329,8 +331,8 @@ def one_token() -> None:
     x, token = normal(2, 4, 2, 2), normal(2, 1, 3, seed=1)
     out, value = layer.out.weight[:, :, 0, 0].detach(), layer.to_key_value.weight[4:].detach()
     added = (layer(x, token) - x).detach() - layer.out.bias.detach()[:, None, None]
-    page = claim(token[:, 0] @ value.T @ out.T)
-    assert_close(added, page[:, :, None, None].expand_as(added), 1e-10)
+    heard = claim((token[:, 0, None] * value).sum(2))
+    assert_close(added, torch.einsum("oc,bc->bo", out, heard)[:, :, None, None].expand_as(added), 1e-10)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

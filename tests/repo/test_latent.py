@@ -83,7 +83,7 @@ def test_the_rate_is_the_divergence_in_bits_or_the_words() -> None:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     coder = GaussianAutoencoder(latent=4, width=8).eval()
-    penalty = coder(images.float() / 127.5 - 1, torch.Generator().manual_seed(0)).penalty
+    penalty = coder(images.float() / 127.5 - 1, torch.Generator().manual_seed(0)).penalty.detach()
     assert latent.rate(coder, images) == pytest.approx(float(penalty.mean()) / 0.6931, rel=1e-3)
     assert latent.rate(QuantisedAutoencoder(latent=4, codes=32, width=8).eval(), images) == 4 * 5
 
