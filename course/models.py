@@ -126,7 +126,7 @@ def evaluate(
 ) -> None:
     """Measure a model against real images, each metric with a 95 % interval and the value that real images get.
 
-    The options of drawing are for models that draw: a classifier is measured on the test set.
+    The options of drawing are for models that draw: a classifier is measured on the test set, an autoencoder by what it leaves of that.
     """
     import json
 
