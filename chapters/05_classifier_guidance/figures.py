@@ -75,7 +75,7 @@ def collapse(exact: ExactDiffusion, rho: float = 1.0) -> Figure:
     right.hist(x[:, 0].numpy(), 60, (-1.5, 3), density=True, alpha=0.5, label="guided, scale 4")
     right.plot(grid, sharpened, "--", color="C1", label="sharpened density")
     right.plot(grid, exact.conditional(1).log_prob(grid, t).exp(), ":", color="0.3", label="the class")
-    right.set(xlabel="$x_0$", ylabel="density")
+    right.set(xlabel="$x_0$", ylabel="density", ylim=(0, 2.5))  # room for the legend
     right.legend(fontsize="small", loc="upper left")
     return closed(figure)
 
