@@ -1,5 +1,6 @@
 """Each page's notebook reads well without the book around it, and runs where nothing but the package is installed."""
 
+import ast
 import json
 import os
 import re
@@ -59,6 +60,20 @@ def test_notebook_quotes_the_numbers_and_the_code_that_the_page_shows(html: Path
         name = path.rpartition(".")[2]
         assert re.search(rf"(?:def|class) {name}\b", words), f"the code of {name} is missing"
     assert words.count("**Question.**") == source.count("{quiz}")
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_a_cell_ends_with_what_it_shows(page: str) -> None:
+    """A table or a figure that is made in the middle of a cell is thrown away without a word."""
+    calls = [
+        ast.unparse(line.value.func)
+        for cell in cells_of(page_file(page).read_text())
+        for line in ast.parse(cell).body[:-1]
+        if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)
+    ]
+    assert [
+        name for name in calls if name.startswith(("HTML", "figures.", "plotting.")) and name != "plotting.use_style"
+    ] == []
 
 
 def test_a_formula_in_a_quotation_keeps_to_one_line() -> None:
