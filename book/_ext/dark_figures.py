@@ -5,7 +5,8 @@ from functools import cache
 
 import numpy as np
 
-COLOUR = re.compile(r"#([0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b")
+# What follows url( or href=" is the name of a part of the drawing, even where it reads like a colour.
+COLOUR = re.compile(r"(?<!url\()(?<!href=\")#([0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b")
 IMAGE = re.compile(r"<image\b.*?(?:/>|</image>)|<g class=\"pixels\">.*?</g>", re.DOTALL)
 GREY = 0.035  # chroma below which a colour is an ink or a paper
 READABLE = 0.68  # the lightness that a coloured line needs on a dark page, at least

@@ -52,6 +52,13 @@ def test_what_is_made_of_pixels_is_untouched() -> None:
     assert found.startswith(f'<svg fill="#{on_dark("000000")}" '), "what has no colour is black, and turns light"
 
 
+def test_the_names_of_parts_are_no_colours() -> None:
+    arrow = '<marker id="0072B2"><path fill="#0072B2"/></marker><path stroke="#0072B2" marker-end="url(#0072B2)"/><use xlink:href="#abc"/>'
+    found = darken(f'<svg width="1">{arrow}</svg>')
+    assert 'marker-end="url(#0072B2)"' in found and 'href="#abc"' in found, "the arrow keeps its head"
+    assert found.count(f"#{on_dark('0072b2')}") == 2
+
+
 @pytest.mark.parametrize("page", page_names())
 def test_pictures_have_their_size_and_drawings_a_version_for_the_dark(html: Path, page: str) -> None:
     file = html / f"{page}.html"
