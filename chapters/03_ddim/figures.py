@@ -46,7 +46,8 @@ def paths(exact: ExactDiffusion, count: int = 10, steps: int = 200) -> Figure:
         )
         drawn = torch.stack(list(sample(step, start, times)))[..., 0]
         axis.plot(times, drawn, linewidth=1.0)
-        axis.set(title=name, xlabel="$t$", xlim=(schedule.T, 0), ylim=(-2.6, 2.6))
+        ticks = range(0, 1000, 200)  # without 1000, which would touch the 0 of the panel before it
+        axis.set(title=name, xlabel="$t$", xlim=(schedule.T, 0), xticks=ticks, ylim=(-2.6, 2.6))
         axis.grid(visible=False)
     axes[0].set_ylabel("$x_t$")
     return closed(figure)
@@ -89,10 +90,10 @@ def angle() -> Figure:
     arrow = {"arrowstyle": "-|>", "color": "C1"}
     axis.annotate("", (x - 0.45 * y, y + 0.45 * x), (x, y), arrowprops=arrow)
     axis.text(x - 0.5 * y, y + 0.5 * x + 0.03, "$v_t$")
-    for radius, phi, name in ((0.22, 1.15, r"$\phi_t$"), (0.42, 0.55, r"$\phi_s$")):
+    for radius, phi, middle, name in ((0.22, 1.15, 0.85, r"$\phi_t$"), (0.42, 0.55, 0.28, r"$\phi_s$")):
         arc = np.linspace(0, phi, 50)
         axis.plot(radius * np.cos(arc), radius * np.sin(arc), color="0.4", linewidth=0.8)
-        axis.text((radius + 0.03) * np.cos(phi / 2), (radius + 0.03) * np.sin(phi / 2), name, fontsize=9)
+        axis.text((radius + 0.03) * np.cos(middle), (radius + 0.03) * np.sin(middle), name, fontsize=9)
     axis.set(xlabel=r"share of $\hat x_0$", ylabel=r"share of $\hat\epsilon$", xlim=(-0.12, 1.2), ylim=(0, 1.2))
     axis.set_aspect("equal")
     return closed(figure)
