@@ -261,8 +261,8 @@ def diagram() -> Figure:
     """Pixels above, latents below: encode, add noise and take it away, decode."""
     figure, axis = plt.subplots(figsize=(6.8, 2.4))
     axis.axhline(1.05, color="0.7", linewidth=0.8, linestyle=":")
-    axis.text(9.55, 1.5, "pixels", ha="right", fontsize=8, color="0.45")
-    axis.text(9.55, 0.75, "latents", ha="right", fontsize=8, color="0.45")
+    axis.text(3.1, 1.15, "pixels", ha="center", fontsize=8, color="0.45")
+    axis.text(3.1, 0.8, "latents", ha="center", fontsize=8, color="0.45")
     for x, y, text, color, width in (
         (0.6, 1.7, "$x$", "C0", 0.7), (0.6, 0.3, "$z_0$", "C1", 0.7), (3.1, 0.3, "$z_T$", "C1", 0.7),
         (5.6, 0.3, "network, 50 times", "C2", 2.0), (8.4, 0.3, "$\\hat{z}_0$", "C1", 0.7), (8.4, 1.7, "$\\hat{x}$", "C0", 0.7),
