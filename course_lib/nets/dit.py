@@ -1,5 +1,6 @@
 """The diffusion transformer (Peebles and Xie, 2023): patches become tokens, blocks mix them, tokens become patches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class AdaLN(nn.Module):
         return x + self.mlp(modulated(x, later_shift, later_scale))
 
 
-CONDITIONINGS: dict[str, type[nn.Module]] = {
+CONDITIONINGS: dict[str, Callable[..., nn.Module]] = {
     "in-context": InContext,
     "cross-attention": CrossAttended,
     "adaln": AdaLN,
@@ -151,19 +152,19 @@ class DiT(nn.Module):
         check_image(x, self.channels, self.factor)
         told = torch.stack(self.condition.parts(t, cond), 1)  # (B, 1 or 2, width)
         h = self.first(patchify(x, self.patch))  # (B, H/patch, W/patch, width)
-        grid, angles = h.shape[1:3], None
+        rows, columns, angles = h.shape[1], h.shape[2], None
         if self.positions == "sinusoids":
             h = h + position_embedding(h.movedim(-1, 1)).movedim(0, -1)
         others = self.others(told)  # (B, n, width)
         if self.positions == "rotary":
-            angles = rotary_angles(*grid, h.shape[-1] // self.config["heads"], device=x.device)
+            angles = rotary_angles(rows, columns, h.shape[-1] // self.config["heads"], device=x.device)
             angles = F.pad(angles, (0, 0, others.shape[1], 0))  # what has no place is not turned
         if self.config["window"] is None:
             h = torch.cat([others.to(h), h.flatten(1, 2)], 1)
         for block in self.blocks:
             h = block(h, told, angles)
         if self.config["window"] is None:
-            h = h[:, others.shape[1] :].unflatten(1, grid)
+            h = h[:, others.shape[1] :].unflatten(1, (rows, columns))
         h = self.norm(h)
         if self.modulation is not None:
             shift, scale = spread(self.modulation(F.silu(told.sum(1))), h).chunk(2, dim=-1)

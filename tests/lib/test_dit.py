@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def moved(network: nn.Module) -> nn.Module:
+def moved(network: nn.Module) -> Any:
     """The network with all weights moved, so that nothing is zero any more."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -30,7 +31,7 @@ def moved(network: nn.Module) -> nn.Module:
     return network
 
 
-def small(**options) -> DiT:
+def small(**options) -> Any:
     torch.manual_seed(0)
     return DiT(**{"width": 16, "depth": 2, "classes": 3, **options})
 
@@ -115,7 +116,7 @@ def test_normalised_queries_and_keys_bound_the_softmax() -> None:
         assert bool(logits.abs().max() <= math.sqrt(4) + 1e-4) == qk_norm
 
 
-def gradients(network: nn.Module, told_apart: bool = True) -> set[str]:
+def gradients(network: nn.Module) -> set[str]:
     """The weights that get a gradient from images, times, classes and a random target."""
     loss = (network(normal(2, 1, 8, 8), T, torch.tensor([0, 2])) - normal(2, 1, 8, 8, seed=1)).square().mean()
     network.zero_grad()
