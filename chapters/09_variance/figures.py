@@ -159,8 +159,8 @@ def diagram() -> Figure:
         axis.add_patch(
             FancyArrowPatch((x0 + before, y0), (x1 - after, y1), arrowstyle="-|>", mutation_scale=10, color="0.4")
         )
-    axis.text(3.7, 2.12, r"$\nabla L_{\mathrm{simple}}$", color="C0", ha="center", fontsize=9)
-    axis.text(3.7, -0.12, r"$\omega\nabla L_{\mathrm{vlb}}$", color="C3", ha="center", fontsize=9)
+    axis.text(3.45, 2.12, r"$\nabla L_{\mathrm{simple}}$", color="C0", ha="center", fontsize=9)
+    axis.text(3.45, -0.12, r"$\omega\nabla L_{\mathrm{vlb}}$", color="C3", ha="center", fontsize=9)
     axis.set(xlim=(-0.3, 10.6), ylim=(-0.4, 2.4))
     axis.set_axis_off()
     return closed(figure)
@@ -194,9 +194,9 @@ def variances(schedule: TableSchedule, analytic: Variance, steps: int) -> Figure
         rho = best / values
         excess = (rho - 1 - rho.log()) / 2 / np.log(2)
         if key != "analytic":
-            right.semilogy(t, excess.clamp(min=1e-6), mark, color=color, markersize=3, label=label)
+            right.semilogy(t, excess, mark, color=color, markersize=3, label=label)
     left.set(xlabel="$t$", ylabel=r"variance / $\tilde\beta$")
-    right.set(xlabel="$t$", ylabel="bits lost a pixel and step")
+    right.set(xlabel="$t$", ylabel="bits lost a pixel and step", ylim=(1e-6, 1))
     left.legend()
     right.legend()
     return closed(figure)
