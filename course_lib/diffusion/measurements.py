@@ -101,3 +101,15 @@ def posterior(mixture: Mixture, A: Tensor, y: Tensor, noise: float) -> Mixture:
     distance = (surprise * torch.linalg.solve(seen, surprise)).sum(1)
     weights = (mixture.weights.log() - (distance + torch.logdet(seen)) / 2).softmax(0).clamp(min=1e-300)
     return Mixture(weights / weights.sum(), means, (covariances + covariances.mT) / 2)
+
+
+def leaning_bumps() -> Mixture:
+    """The book's mixture for measurements: three long, thin, tilted bumps in the plane, of which one coordinate says something, not all."""
+    angles = torch.tensor([0.6, -0.3, -0.9], dtype=torch.float64)
+    axes = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], 1).reshape(3, 2, 2)
+    sides = torch.tensor([[0.45, 0.12], [0.5, 0.12], [0.4, 0.12]], dtype=torch.float64)
+    return Mixture(
+        torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64),
+        torch.tensor([[-0.7, 0.9], [0.2, -0.9], [0.7, 0.5]], dtype=torch.float64),
+        axes @ torch.diag_embed(sides**2) @ axes.mT,
+    )

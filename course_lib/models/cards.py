@@ -18,6 +18,7 @@ from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.latent import LatentUNet
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
+from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
 from course_lib.nets.unet import BasicUNet, UNet
 from course_lib.types import Schedule
@@ -31,6 +32,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
         UNet,
         LatentUNet,
         PreconditionedUNet,
+        PictureUNet,
         DiT,
         Hybrid,
         Classifier,

@@ -17,6 +17,7 @@ from course_lib.nets.dit import DiT
 from course_lib.nets.latent import LatentUNet
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
+from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
 from course_lib.nets.unet import UNet
 from course_lib.recipes.adversarial import DenoiseAdversarially
@@ -31,6 +32,7 @@ from course_lib.recipes.nonequilibrium import (
     heap_of_leaves,
     points_of_the_roll,
 )
+from course_lib.recipes.palette import Palette
 from course_lib.recipes.variance import DenoiseWithVariance, from_mnist_ddpm
 from course_lib.training.state import Batch, Loss, Opponent
 
@@ -262,6 +264,18 @@ ROWS = (
         config={"channels": 8, "width": 56, "multipliers": (1, 2), "attention": (1,), "classes": 10},
         objective=DenoiseLatents(V, COSINE, autoencoder="cifar10-autoencoder", mirrored=True),
         steps=40_000,
+        batch_size=64,
+        learning_rate=1e-3,
+    ),
+    # Four ways to restore a picture, by one network (Saharia et al., 2022).
+    Recipe(
+        name="cifar10-palette",
+        dataset="cifar10",
+        data="CIFAR-10, 50,000 training images, of which a part is shown",
+        architecture=PictureUNet,
+        config={"channels": 3, "shown": 4, "size": 32, **MIDDLE, "width": 32},
+        objective=Palette(V, COSINE),
+        steps=24_000,
         batch_size=64,
         learning_rate=1e-3,
     ),

@@ -10,13 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from course_lib.data.degradations import Degraded
 from course_lib.diffusion.gaussian import GaussianDiffusion, is_end
 from course_lib.diffusion.measurements import Measurement
 from course_lib.diffusion.predictions import clipped, denoiser
 from course_lib.draws import NoiseSource, standard_normal
 from course_lib.hardware import bf16_is_fast
 from course_lib.nets.conditions import Until, check_condition, moved
-from course_lib.sampling.generate import Denoising
+from course_lib.sampling.generate import SAMPLERS, Denoising, Given
 from course_lib.sampling.steps import ancestral, last, sample, unit_variance
 from course_lib.types import Cond, Denoiser, Schedule, Step, Variance, check_name, per_sample
 
@@ -69,7 +70,7 @@ def descended(
             x0 = denoise(x, t)
             off = (y - measurement.apply(x0)).flatten(1)
             (slope,) = torch.autograd.grad(off.square().sum(1).clamp(min=1e-12).sqrt().sum(), x)
-        return make(lambda *_: x0.detach())(x_t, t, s) - 2 * rate * slope
+        return make(lambda x_t, t: x0.detach())(x_t, t, s) - 2 * rate * slope
 
     return lowered
 
@@ -79,9 +80,7 @@ def replacing(step: Step, process: GaussianDiffusion, measurement: Measurement, 
 
     def replaced(x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         x_s, seen = step(x_t, t, s), measurement.inverse(y)
-        return measurement.replaced(
-            x_s, measurement.apply(seen if is_end(s) else process.diffuse(seen, s, noise(seen)))
-        )
+        return measurement.replaced(x_s, measurement.apply(process.diffuse(seen, s, noise(seen))))
 
     return replaced
 
@@ -174,3 +173,31 @@ def restored(
     step = METHODS[method](Wanted(denoise, process, measurement, y.to(device), standard_normal(generator), model.clip))
     x = process.prior((len(y), *model.shape), generator, device=device)
     return last(sample(step, x, model.schedule.grid(steps))).clamp(-1, 1)
+
+
+@torch.no_grad()
+def mended(
+    model: Denoising,
+    left: Degraded,
+    steps: int = 50,
+    sampler: str = "ddim",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Pictures `(B, C, H, W)` in [-1, 1] that complete what is left of them, by a model that was trained for it; on its device.
+
+    What is shown of each picture stays: it takes the place of the model's answer there, at every step. Raises ValueError for an unknown
+    sampler, and for a model that takes no such condition.
+    """
+    check_name("sampler", sampler, SAMPLERS)
+    check_condition(model.takes, left.condition, len(left.shown))
+    process, device = GaussianDiffusion(model.schedule), model.device
+    left = Degraded(left.shown.to(device), left.unknown.to(device))
+    whole = denoiser(model.network, model.prediction, model.schedule, left.condition, clip=1.0)
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        return left.completed(whole(x_t, t))
+
+    step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), None, None))
+    x = process.prior(tuple(left.shown.shape), generator, device=device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
+        return last(sample(step, x, model.schedule.grid(steps))).float()

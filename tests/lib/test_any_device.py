@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 import course_lib
 from course_lib import draws, types
-from course_lib.data import images, ink, toys
+from course_lib.data import degradations, images, ink, toys
 from course_lib.diffusion import (
     binomial,
     bound,
@@ -63,6 +63,7 @@ from course_lib.nets import (
     mlp,
     multiscale,
     norms,
+    pictures,
     preconditioned,
     transformers,
     unet,
@@ -72,6 +73,7 @@ from course_lib.recipes import adversarial as adversarial_recipes
 from course_lib.recipes import autoencoding, classification
 from course_lib.recipes import diffusion as diffusion_recipes
 from course_lib.recipes import few_steps as few_steps_recipes
+from course_lib.recipes import palette as palette_recipes
 from course_lib.recipes import variance as variance_recipes
 from course_lib.sampling import (
     generate,
@@ -202,6 +204,20 @@ def telling(at: Place) -> Callable[[Tensor, Tensor], Tensor]:
 
 def run(at: Place, step: types.Step, grid: Tensor = GRID, x: Tensor = FLAT) -> Tensor:
     return steps.last(steps.sample(step, at(x), grid))
+
+
+def mender(at: Place) -> generate.Denoising:
+    """A network that is told a picture."""
+    torch.manual_seed(0)
+    network = weighted(pictures.PictureUNet(channels=1, shown=2, size=8, width=8, multipliers=(1, 2), attention=()))
+    return generate.Denoising(at(network), predictions.V, COSINE, (1, 8, 8))
+
+
+def with_hole(at: Place) -> degradations.Degraded:
+    """Pictures of which the right half is missing."""
+    unknown = torch.zeros(6, 1, 8, 8)
+    unknown[..., 4:] = 1
+    return degradations.Degraded(*at((IMAGES, unknown)))
 
 
 def wanted(at: Place) -> restoring.Wanted:
@@ -858,6 +874,24 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "sampling.variance.analytic_variance": lambda at: variance.analytic_variance(
         torch.ones(21, dtype=torch.float64), COSINE
     )(at(FLAT), at(STEPS)),
+    # data.degradations, nets.pictures, recipes.palette
+    "data.degradations.Degraded.condition": lambda at: with_hole(at).condition,
+    "data.degradations.Degraded.completed": lambda at: with_hole(at).completed(at(-IMAGES)),
+    "data.degradations.hidden": lambda at: degradations.hidden(at(IMAGES), at(IMAGES > 0).float(), at.generator),
+    "data.degradations.box": lambda at: degradations.box(at(IMAGES[:4]), *[at(STEPS)] * 2, *[at(STEPS)] * 2),
+    "data.degradations.holed": lambda at: degradations.holed(at(IMAGES), at.generator),
+    "data.degradations.cropped": lambda at: degradations.cropped(at(IMAGES), at.generator),
+    "data.degradations.greyed": lambda at: degradations.greyed(at(PLANE[:, :3])),
+    "data.degradations.compressed": lambda at: degradations.compressed(at(IMAGES)),
+    "data.degradations.degraded": lambda at: degradations.degraded(at(PLANE[:, :3]), at.generator),
+    "nets.pictures.PictureUNet": lambda at: (
+        mender(at).network(at(IMAGES[:4]), at(STEPS), with_hole(at).condition[:4]).detach()
+    ),
+    "recipes.palette.on_the_unknown": lambda at: palette_recipes.on_the_unknown(at(IMAGES), with_hole(at).unknown, 1),
+    "recipes.palette.read": lambda at: palette_recipes.read((at(COLOUR),), at.generator),
+    "recipes.palette.answered": lambda at: palette_recipes.answered(mender(at).network, with_hole(at), 20.0).detach(),
+    "recipes.palette.guessed": lambda at: palette_recipes.guessed(mender(at).network, with_hole(at), 20.0),
+    "sampling.restoring.mended": lambda at: restoring.mended(mender(at), with_hole(at), 3, generator=at.generator),
     # diffusion.measurements, sampling.restoring
     "diffusion.measurements.Measurement.observe": lambda at: measurements.grey(0.1).observe(
         at(PLANE[:, :3]), at.generator
@@ -1009,6 +1043,9 @@ WAITS: dict[str, str] = {
     "evaluation.neighbours.recall_statistic": NUMBER,
     "evaluation.neighbours.coverage_statistic": NUMBER,
     "evaluation.neighbours.Copies.share": NUMBER,
+    "data.degradations.compressed": "Pillow works on the CPU",
+    "data.degradations.degraded": "Pillow works on the CPU",
+    "recipes.palette.read": "Pillow works on the CPU",
     "models.store": FILE,
     "models.tensors": FILE,
     "nets.classifier.accuracy": NUMBER,
@@ -1087,6 +1124,8 @@ RECIPES = (
     "few_steps.with_leaps",
     "adversarial.DenoiseAdversarially",
     "nonequilibrium",
+    "palette.Palette",
+    "palette.exercise",
     "rivals",
     "rows",
     "train",
@@ -1097,6 +1136,8 @@ NOT_CALLED: dict[str, str] = {
     "data.bits": "a set is on the CPU",
     "data.leaves": "a set is on the CPU",
     "data.download": "it reads files, and no tensors",
+    "data.degradations.through_jpeg": "Pillow works on the CPU",
+    "recipes.palette.in_rows": "pictures are shown on the CPU",
     "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
     "data.ink.seed": "it reads a name, and no tensors",
     "data.sets": "it reads files: what comes from one lies on the CPU",
@@ -1104,6 +1145,7 @@ NOT_CALLED: dict[str, str] = {
     "diffusion.continuous.Straight.T": "a number",
     "diffusion.exact.five_by_five": "it is made on the CPU, as the pages use it",
     "diffusion.exact.two_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
+    "diffusion.measurements.leaning_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     "diffusion.measurements.posterior": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     "diffusion.exact.three_bumps": "a mixture is made on the CPU, from numbers; `Mixture.to` is called here",
     **{f"diffusion.schedules.{name}": "a table is built on the CPU, from numbers" for name in BUILDERS},

@@ -97,7 +97,8 @@ def test_guidance_works_inside_a_sampler_and_leaves_no_graph() -> None:
     exact, y = correlated(0.7), torch.full((4, 1), 0.4, dtype=torch.float64)
     guided = steered(exact.denoise, SCHEDULE, along(FIRST), y, unit_variance(SCHEDULE), clip=1.0)
     x = last(sample(ddim(guided, PROCESS), normal(4, 2), SCHEDULE.grid(10)))
-    assert not x.requires_grad and float(x.abs().max()) <= 1
+    assert float(x.abs().max()) <= 1
+    assert not guided(x, torch.tensor(20)).requires_grad
 
 
 def test_the_descent_is_the_papers_formula() -> None:
@@ -130,6 +131,15 @@ def unknown_mean(rho: float, repeats: int, n: int = 4000) -> float:
     x = last(sample(step, normal(n, 2), SCHEDULE.grid()))
     torch.testing.assert_close(x[:, :1], y)  # what is known is there in the end
     return float(x[:, 1].mean()) / 2
+
+
+def test_what_is_put_in_has_the_noise_of_its_time_and_the_rest_stays() -> None:
+    y, noise = torch.full((20_000, 1), 0.4, dtype=torch.float64), standard_normal(torch.Generator().manual_seed(0))
+    x, s = normal(20_000, 2), torch.tensor(10)
+    found = replacing(lambda x, t, s: x, PROCESS, along(FIRST), y, noise)(x, torch.tensor(20), s)
+    assert torch.equal(found[:, 1], x[:, 1])
+    assert abs(float(found[:, 0].mean()) - 0.4 * float(SCHEDULE.signal(s))) < 0.01
+    assert abs(float(found[:, 0].std()) - float(SCHEDULE.noise(s))) < 0.01
 
 
 def test_replacing_finds_half_of_a_weak_dependence_and_repainting_more() -> None:
