@@ -263,7 +263,7 @@ ROWS = (
         architecture=UNet,
         config={"channels": 8, "width": 56, "multipliers": (1, 2), "attention": (1,), "classes": 10},
         objective=DenoiseLatents(V, COSINE, autoencoder="cifar10-autoencoder", mirrored=True),
-        steps=40_000,
+        steps=28_000,
         batch_size=64,
         learning_rate=1e-3,
     ),

@@ -398,7 +398,7 @@ def test_latents_are_those_of_the_images_and_of_their_mirror_images(tmp_path: Pa
 
 
 def test_the_loss_reads_latents_as_they_are() -> None:
-    """A network that says 0 has the mean square of v for its loss, and that is 1 for latents of variance 1 at every time."""
+    """A network that says 0 has the mean square of v for its loss: half of the noise's variance and half of the latents'."""
 
     class Zero(nn.Module):
         takes = None
@@ -407,8 +407,8 @@ def test_the_loss_reads_latents_as_they_are() -> None:
             return torch.zeros_like(x)
 
     objective = DenoiseLatents(V, {"name": "cosine", "T": 1000}, autoencoder="")
-    value = objective.loss(Zero())(Zero(), (normal(4000, 2, 4, 4).half(),), generator(1))
-    assert float(value) == pytest.approx(1.0, abs=0.02)
+    value = objective.loss(Zero())(Zero(), (2 * normal(4000, 2, 4, 4).half(),), generator(1))
+    assert float(value) == pytest.approx((1 + 4) / 2, abs=0.06)
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
