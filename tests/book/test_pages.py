@@ -60,6 +60,12 @@ HIDDEN = """() => [...document.querySelectorAll(
     e.textContent.trim() && getComputedStyle(e).display === 'none' && !e.closest('details:not([open])') &&
     e.parentElement.checkVisibility()).map(e => e.textContent.trim().slice(0, 80))"""
 
+# Players whose sheet of frames is not as many windows wide as it has columns.
+SQUEEZED = """() => [...document.querySelectorAll('.player')].filter(player => {
+    const [sheet, screen] = [player.querySelector('.screen img'), player.querySelector('.screen')];
+    return Math.abs(sheet.getBoundingClientRect().width / screen.getBoundingClientRect().width - player.dataset.columns) > 0.02;
+}).map(player => player.querySelector('img').alt)"""
+
 
 class Visit:
     """A page opened at some width and colour scheme, with what went wrong on the way."""
@@ -143,6 +149,7 @@ def test_page_fits_a_phone(browser: Browser, site: str, name: str, dark: bool) -
     wide = visit.page.evaluate("() => document.documentElement.scrollWidth")
     theme = visit.page.evaluate("() => document.documentElement.dataset.theme")
     faded, cards, hidden = visit.page.evaluate(FADED), visit.page.evaluate(CARDS), visit.page.evaluate(HIDDEN)
+    squeezed = visit.page.evaluate(SQUEEZED)
     visit.close()
     assert wide <= 390, "the page moves sideways on a phone"
     assert silent == [], "something goes on beyond its box, and nothing says so"
@@ -150,6 +157,7 @@ def test_page_fits_a_phone(browser: Browser, site: str, name: str, dark: bool) -
     assert faded == [], "a formula fades although all of it is there"
     assert cards == [], "a picture lies on a card of another colour"
     assert hidden == [], "text of the page, such as a caption, is never seen"
+    assert squeezed == [], "the frames of a player are not as wide as its window"
     assert visit.errors == []
 
 
