@@ -1,8 +1,10 @@
-"""Five kinds of models, equal parameters and seconds: python -m benchmarks.showdown train, then measure.
+"""Five kinds of models, equal parameters and seconds: python -m benchmarks.showdown tune, train, then measure.
 
 Every model learns the 25 Gaussians and the stacked digits from five seeds, which are trained side by side as the members of one
 network. Its steps are as many as fit into BUDGET seconds of a core for all five, by its pace, which is measured for all
-models in turns. All have one learning rate, which was not searched for.
+models in turns. On the points, networks may see sines and cosines of what they read, too (`octaves`).
+`tune` gives each model equally many short runs, with seeds of their own, and writes results/showdown-tuning.json; TUNED has the best
+setting of each.
 Each part is kept when it is done, and a run's state on the way, so that it may be stopped at any moment and begun again. `measure`
 writes results/showdown.json. --quick does hardly anything.
 
@@ -14,7 +16,10 @@ import argparse
 import json
 import math
 import time
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +30,8 @@ from torch import Tensor, nn
 
 from benchmarks.record import machine, write
 from course_lib.data import sets
-from course_lib.diffusion.exact import five_by_five
+from course_lib.diffusion.exact import ExactDiffusion, five_by_five
+from course_lib.diffusion.schedules import cosine
 from course_lib.draws import uniform
 from course_lib.evaluation.frechet import frechet_distance
 from course_lib.evaluation.modes import Modes, modes_of_classes, modes_of_points
@@ -36,26 +42,36 @@ from course_lib.recipes.rivals import Ddpm, DenoisingGan, Flow, Gan, Rival, Vae
 from course_lib.training.loop import fit, generator_for
 
 SEEDS, ROWS = 5, 128  # members of one network, and rows a step of each
-BUDGET = {"points": 90.0, "digits": 120.0}  # seconds of one core, for all members together
-RATE = 2e-3  # of every model: the tuning is equal, there is none
+BUDGET = {"points": 60.0, "digits": 90.0}  # seconds of one core, for all members together
+TRIAL = {"points": 15.0, "digits": 15.0}  # seconds of one core for a run of the tuning
+TRIED = {  # octaves and learning rate: what the tuning tries
+    "points": [(0, 3e-3), (3, 1e-3), (3, 3e-3), (5, 1e-3), (5, 3e-3)],
+    "digits": [(0, rate) for rate in (7e-4, 2e-3, 6e-3)],
+}
+TUNED = {  # and what it chose; the rate is that of both networks of a model that has two
+    "points": {"GAN": (3, 3e-3), "VAE": (5, 3e-3), "flow": (5, 1e-3), "DDPM": (5, 3e-3), "DD-GAN": (3, 3e-3)},
+    "digits": {"GAN": (0, 2e-3), "VAE": (0, 6e-3), "flow": (0, 2e-3), "DDPM": (0, 6e-3), "DD-GAN": (0, 6e-3)},
+}
+WEIGHTS = {"points": 33_000, "digits": 275_000}  # of all networks of a model together
 DRAWN = {"points": 4000, "digits": 10_000}  # samples of each seed
+SHOWN = {"points": 400, "digits": 12}  # samples of the first seed that the ledger keeps
 LEVELS = 17
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "showdown"
 SPREAD = 0.05 * 0.5**0.5  # of a bump of `five_by_five`
 
-POINTS: dict[str, Any] = {
-    "GAN": Gan(2, latent=4, width=64, depth=2),
-    "VAE": Vae(2, latent=2, width=64, depth=2),
-    "flow": Flow(2, layers=8, width=45, depth=1),
-    "DDPM": Ddpm(2, width=88, depth=2),
-    "DD-GAN": DenoisingGan(2, latent=4, width=62, depth=2),
+POINTS: dict[str, Any] = {  # their widths are chosen by `sized`
+    "GAN": Gan(2, latent=4),
+    "VAE": Vae(2, latent=2),
+    "flow": Flow(2, layers=8),
+    "DDPM": Ddpm(2),
+    "DD-GAN": DenoisingGan(2, latent=4),
 }
 DIGITS: dict[str, Any] = {
-    "GAN": Gan(192, latent=32, width=160, depth=2),
-    "VAE": Vae(192, latent=32, width=160, depth=2, grain=False),
-    "flow": Flow(192, layers=6, width=95, depth=1),
-    "DDPM": Ddpm(192, width=214, depth=2),
-    "DD-GAN": DenoisingGan(192, latent=32, width=142, depth=2),
+    "GAN": Gan(192, latent=32),
+    "VAE": Vae(192, latent=32, grain=False),
+    "flow": Flow(192, layers=6),
+    "DDPM": Ddpm(192),
+    "DD-GAN": DenoisingGan(192, latent=32),
 }
 # What the denoising diffusion GAN loses without its parts, on the points.
 PARTS: dict[str, Any] = {
@@ -76,6 +92,8 @@ class Piece(NamedTuple):
     rival: Any
     seed: int
     budget: float
+    rate: float
+    trial: bool = False  # of the tuning
 
     @property
     def file(self) -> str:
@@ -128,8 +146,9 @@ class Reader(nn.Module):
         return (self(x).argmax(-1) * torch.tensor([100, 10, 1])).sum(1)
 
 
+@torch.enable_grad()
 def reader(kept: Path, steps: int = 1500) -> Reader:
-    """The reader of digits, trained in seconds on the 1,500, and kept."""
+    """The reader of digits, trained in seconds on the 1,500, and kept; wherever it is first asked for."""
     torch.manual_seed(0)
     network, file = Reader(), kept / "reader.safetensors"
     if not file.exists():
@@ -145,17 +164,54 @@ def reader(kept: Path, steps: int = 1500) -> Reader:
     return network.eval()
 
 
+def weights(rival: Any) -> int:
+    """How many weights all networks of one member have."""
+    network = rival.build()
+    _, opponent = rival.task(network)
+    return sum(
+        p.numel() for module in (network, *([opponent.network] if opponent else [])) for p in module.parameters()
+    )
+
+
+@cache
+def sized(rival: Any, data: str) -> Any:
+    """The rival as wide as its share of the weights allows."""
+    wide = bisect_right(range(1, 512), WEIGHTS[data], key=lambda width: weights(replace(rival, width=width)))
+    return replace(rival, width=wide)
+
+
 def pieces(quick: bool) -> list[Piece]:
     """All that is to be trained."""
-    share = 0.02 if quick else 1.0
-    found = [Piece("points", name, rival, 0, share * BUDGET["points"]) for name, rival in POINTS.items()]
-    found += [Piece("points", name, rival, 0, share * BUDGET["points"]) for name, rival in PARTS.items()]
-    return found + [Piece("digits", name, rival, 0, share * BUDGET["digits"]) for name, rival in DIGITS.items()]
+    found = []
+    for data, rivals in (("points", POINTS | PARTS), ("digits", DIGITS)):
+        for name, rival in rivals.items():
+            octaves, rate = TUNED[data][name.partition(",")[0]]
+            seconds = (0.02 if quick else 1.0) * BUDGET[data]
+            found.append(Piece(data, name, sized(replace(rival, octaves=octaves), data), 0, seconds, rate))
+    return found
+
+
+def trials(quick: bool) -> list[Piece]:
+    """The runs of the tuning."""
+    return [
+        Piece(
+            data,
+            f"{name}, {octaves} octaves, rate {rate:g}",
+            sized(replace(rival, octaves=octaves), data),
+            1,
+            (0.02 if quick else 1.0) * TRIAL[data],
+            rate,
+            trial=True,
+        )
+        for data, rivals in (("points", POINTS), ("digits", DIGITS))
+        for name, rival in rivals.items()
+        for octaves, rate in TRIED[data]
+    ]
 
 
 def trained(piece: Piece, kept: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
     """The averaged network of a piece, its rival, and what its training took; trained where it is not kept yet."""
-    rival, file = replace(piece.rival, members=SEEDS, learning_rate=RATE), kept / f"{piece.file}.safetensors"
+    rival, file = replace(piece.rival, members=SEEDS, learning_rate=piece.rate), kept / f"{piece.file}.safetensors"
     torch.manual_seed(piece.seed)
     network = rival.build()
     if not file.exists():
@@ -169,15 +225,11 @@ def learn(network: nn.Module, rival: Any, piece: Piece, kept: Path, file: Path) 
     """Train a piece to its end, from where it was left, and keep its averaged weights with what it took."""
     state_file, plan_file = kept / f"{piece.file}.state.safetensors", kept / f"{piece.file}.json"
     loss, opponent = rival.task(network)
-    counted = [network, *([opponent.network] if opponent else [])]
-    weights = sum(p.numel() for module in counted for p in module.parameters()) // SEEDS
     data = learned_from(piece.data)
     options = how(piece, opponent)
     if not plan_file.exists():
-        plan = {
-            "steps": max(20, round(piece.budget / paces(kept, piece.data)[f"{piece.data}-{piece.name}"])),
-            "seconds": 0.0,
-        }
+        seconds = pace(piece) if piece.trial else paces(kept, piece.data)[f"{piece.data}-{piece.name}"]
+        plan = {"steps": max(20, round(piece.budget / seconds)), "seconds": 0.0}
         write_atomically(plan_file, json.dumps(plan).encode())
     plan = json.loads(plan_file.read_text())
     started, spent = time.process_time(), plan["seconds"]
@@ -193,7 +245,7 @@ def learn(network: nn.Module, rival: Any, piece: Piece, kept: Path, file: Path) 
     except ValueError as error:
         print(f"{piece.file}: {error}", flush=True)
     assert state is not None
-    facts = {"steps": plan["steps"], "reached": state.step, "weights": weights}
+    facts = {"steps": plan["steps"], "reached": state.step, "weights": weights(piece.rival)}
     facts["seconds"] = round(spent + time.process_time() - started, 1)
     save_tensors(file, state.ema.module.state_dict(), {"facts": json.dumps(facts)})
     state_file.unlink(missing_ok=True)
@@ -203,7 +255,7 @@ def how(piece: Piece, opponent: Any) -> dict[str, Any]:
     """The keywords of `fit` for a piece."""
     return {
         "batch_size": SEEDS * ROWS,
-        "learning_rate": RATE,
+        "learning_rate": piece.rate,
         "weight_decay": 0.0,
         "clip": math.inf,  # a norm over all members would couple them
         "betas": ADVERSARIAL if opponent else (0.9, 0.999),
@@ -214,23 +266,27 @@ def how(piece: Piece, opponent: Any) -> dict[str, Any]:
     }
 
 
-def paces(kept: Path, data: str, rounds: int = 3, steps: int = 10) -> dict[str, float]:
-    """The processor's seconds for one step of each model of a data set, the best of a few rounds in turns; measured once, and kept."""
+def pace(piece: Piece, steps: int = 10) -> float:
+    """The processor's seconds for one step of a piece."""
+    rival = replace(piece.rival, members=SEEDS)
+    network = rival.build()
+    loss, opponent = rival.task(network)
+    rows, started = torch.randn(2 * SEEDS * ROWS, rival.dim), 0.0
+    for state in fit(network, loss, (rows,), steps + 4, **how(piece, opponent)):
+        if state.step == 4:
+            started = time.process_time()
+    return (time.process_time() - started) / steps
+
+
+def paces(kept: Path, data: str, rounds: int = 3) -> dict[str, float]:
+    """The pace of each model of a data set, the best of a few rounds in turns; measured once, and kept."""
     file = kept / f"paces-{data}.json"
     if not file.exists():
         found: dict[str, float] = {}
         for _ in range(rounds):
             for piece in (piece for piece in pieces(quick=False) if piece.data == data):
-                rival = replace(piece.rival, members=SEEDS)
-                network = rival.build()
-                loss, opponent = rival.task(network)
-                rows = torch.randn(2 * SEEDS * ROWS, rival.dim)
-                started = 0.0
-                for state in fit(network, loss, (rows,), steps + 4, **how(piece, opponent)):
-                    if state.step == 4:
-                        started = time.process_time()
-                pace, name = (time.process_time() - started) / steps, f"{piece.data}-{piece.name}"
-                found[name] = min(pace, found.get(name, math.inf))
+                name = f"{piece.data}-{piece.name}"
+                found[name] = min(pace(piece), found.get(name, math.inf))
         write_atomically(file, json.dumps(found).encode())
     return json.loads(file.read_text())
 
@@ -267,6 +323,38 @@ def values(data: str, rows: Tensor, kept: Path, real: Tensor) -> dict[str, float
 
 
 @torch.no_grad()
+def astray(data: str, rows: Tensor, kept: Path) -> float:
+    """How far rows `(n, D)` are from the truth, in the one number by which the tuning chooses; real ones have a little.
+
+    Points: the total variation between their shares and the true ones, of the 25 modes and of what lies at none. Digits: the Frechet
+    distance from as many training rows.
+    """
+    if data == "digits":
+        theirs, ours = (reader(kept).features(x).double() for x in (learned_from(data)[: len(rows)], rows))
+        return frechet_distance(theirs, ours)
+    at, found = 1 - math.exp(-4.5), at_modes(data, rows, kept)  # a bump's share within three deviations
+    inside = (found.counts / found.n - at / len(found.counts)).abs().sum()
+    return float(inside + abs(found.hits - at)) / 2
+
+
+def judged(piece: Piece, kept: Path, n: int) -> dict[str, float]:
+    """How far astray the members of a piece are; a sample that is no number counts as the point 0."""
+    network, rival, _ = trained(piece, kept)
+    rows = drawn(network, rival, n).nan_to_num(0.0, 0.0, 0.0)
+    return spread([astray(piece.data, each, kept) for each in rows])
+
+
+def tune(kept: Path, out: Path, quick: bool, chosen: list[Piece]) -> None:
+    """Run the trials, and write how far astray each went."""
+    started, metrics = time.monotonic(), {}
+    for piece in chosen:
+        metrics[f"{piece.data}, {piece.name}"] = judged(piece, kept, 500 if quick else 2000)
+        print(piece.file, metrics[f"{piece.data}, {piece.name}"], flush=True)
+    options = {"seeds": SEEDS, "rows a step": ROWS, "seconds": TRIAL, "tried": TRIED, **machine()}
+    write(out / "showdown-tuning.json", "showdown-tuning", options, metrics, started)
+
+
+@torch.no_grad()
 def likelihoods(data: str, network: nn.Module, rival: Rival, x: Tensor) -> list[float] | None:
     """The mean of -log p or its bound for each member: nats for points, bits for each dimension and its 17 levels for digits."""
     found = rival.log_prob(network, x.repeat(SEEDS, 1), torch.Generator().manual_seed(2))
@@ -278,14 +366,17 @@ def likelihoods(data: str, network: nn.Module, rival: Rival, x: Tensor) -> list[
 
 
 @torch.no_grad()
-def seconds_a_thousand(network: nn.Module, rival: Rival, repeats: int = 3) -> float:
-    """The processor's seconds for a thousand samples: the best of a few times."""
-    spent = []
-    for seed in range(repeats):
-        started = time.process_time()
-        drawn(network, rival, 1000 // SEEDS, seed)
-        spent.append(time.process_time() - started)
-    return min(spent)
+def seconds_a_thousand(done: list[Piece], kept: Path, rounds: int = 5) -> dict[str, dict[str, float]]:
+    """The processor's seconds in which each piece draws a thousand samples: the best of a few rounds in turns."""
+    found: dict[str, float] = {}
+    for seed in range(rounds):
+        for piece in done:
+            network, rival, _ = trained(piece, kept)
+            started = time.process_time()
+            drawn(network, rival, 1000 // SEEDS, seed)
+            spent, key = time.process_time() - started, f"{piece.data}, {piece.name}: seconds a thousand"
+            found[key] = min(spent, found.get(key, math.inf))
+    return {key: {"value": round(value, 5)} for key, value in found.items()}
 
 
 def spread(found: list[float]) -> dict[str, float]:
@@ -310,25 +401,55 @@ def measure(piece: Piece, kept: Path, n: int) -> dict[str, Any]:
     metrics["failed"] = {"value": sum(failures), "low": sum(failures), "high": sum(failures)}
     if (found := likelihoods(piece.data, network, rival, real[:1000])) is not None:
         metrics["-log p"] = spread(found)
-    metrics["seconds a thousand"] = {"value": round(seconds_a_thousand(network, rival), 5)}
     for key in ("weights", "seconds", "steps"):
         metrics[f"training: {key}"] = {"value": facts[key]}
     metrics["evaluations"] = {"value": rival.evaluations}
-    shown = samples[0, :400] if piece.data == "points" else samples[0, :12]
-    return {"metrics": metrics, "shown": [[round(value, 3) for value in row] for row in shown.tolist()]}
+    return {"metrics": metrics, "shown": rounded(samples[0, : SHOWN[piece.data]])}
+
+
+def once(file: Path, found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a measurement finds, which is kept in a file: it is made where the file is missing."""
+    if not file.exists():
+        write_atomically(file, json.dumps(found()).encode())
+    return json.loads(file.read_text())
+
+
+def measured(piece: Piece, kept: Path, n: int) -> dict[str, Any]:
+    """What `measure` finds, kept beside the weights."""
+    return once(kept / f"{piece.file}.measured-{n}.json", lambda: measure(piece, kept, n))
+
+
+def rounded(rows: Tensor) -> list[list[float]]:
+    """Rows `(n, D)` for the ledger."""
+    return [[round(value, 3) for value in row] for row in rows.tolist()]
 
 
 def floor(data: str, kept: Path, n: int) -> dict[str, Any]:
     """What real rows get, the mean of five draws."""
     draws = learned_from(data, 200_000)
     found = [values(data, draws[k * n : (k + 1) * n], kept, held_out(data)[:n]) for k in range(5)]
-    return {key: spread([one[key] for one in found]) for key in found[0] if key != "failed"}
+    metrics: dict[str, Any] = {key: spread([one[key] for one in found]) for key in found[0] if key != "failed"}
+    if data == "digits":
+        metrics["read"] = {"value": round(read_right(kept), 5)}
+    else:  # the entropy, estimated on the rows that the models are asked about
+        logs = ExactDiffusion(five_by_five(), cosine(1)).log_prob(held_out(data)[:1000].double(), torch.tensor(0))
+        metrics["-log p"] = {"value": round(-float(logs.mean()), 5)}
+    return metrics
+
+
+@torch.no_grad()
+def read_right(kept: Path, n: int = 10_000) -> float:
+    """The share of new pictures whose three digits the reader reads right."""
+    _, test = sets.split_labelled_digits()
+    generator = torch.Generator().manual_seed(3)
+    pictures, numbers = sets.stacked_digits(n, *test, generator)
+    return float((reader(kept).numbers(spread_out(pictures, generator)) == numbers).double().mean())
 
 
 def main() -> None:
     """Do one of the tasks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("train", "measure"))
+    parser.add_argument("task", choices=("tune", "train", "measure"))
     parser.add_argument("--only", default="", help="only the pieces with this in their names, such as points-GAN")
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--out", type=Path, default=Path("results"))
@@ -337,7 +458,11 @@ def main() -> None:
     kept: Path = arguments.kept
     kept.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    chosen = [piece for piece in pieces(arguments.quick) if arguments.only in f"{piece.data}-{piece.name}"]
+    of = trials if arguments.task == "tune" else pieces
+    chosen = [piece for piece in of(arguments.quick) if arguments.only in f"{piece.data}-{piece.name}"]
+    if arguments.task == "tune":
+        tune(kept, arguments.out, arguments.quick, chosen)
+        return
     if arguments.task == "train":
         for piece in chosen:
             print(piece.file, trained(piece, kept)[2], flush=True)
@@ -346,18 +471,21 @@ def main() -> None:
     done = [piece for piece in chosen if arguments.quick or (kept / f"{piece.file}.safetensors").exists()]
     for data in dict.fromkeys(piece.data for piece in done):
         n = 500 if arguments.quick else DRAWN[data]
-        metrics |= {f"{data}, real: {key}": value for key, value in floor(data, kept, n).items()}
+        real = once(kept / f"{data}-real.measured-{n}.json", lambda data=data, n=n: floor(data, kept, n))
+        metrics |= {f"{data}, real: {key}": value for key, value in real.items()}
+        shown[f"{data}, real"] = rounded(held_out(data)[: SHOWN[data]])
         for piece in (piece for piece in done if piece.data == data):
-            found, setting = measure(piece, kept, n), f"{data}, {piece.name}"
+            found, setting = measured(piece, kept, n), f"{data}, {piece.name}"
             metrics |= {f"{setting}: {key}": value for key, value in found["metrics"].items()}
             shown[setting] = found["shown"]
             print(setting, {key: value["value"] for key, value in found["metrics"].items()}, flush=True)
+    metrics |= seconds_a_thousand(done, kept)
     options = {
         "seeds": SEEDS,
         "rows a step": ROWS,
         "samples": DRAWN,
         "seconds": BUDGET,
-        "learning rate": RATE,
+        "octaves and learning rates": TUNED,
         **machine(),
     }
     write(arguments.out / "showdown.json", "showdown", options, metrics, started, shown=shown)

@@ -1,5 +1,6 @@
 """The showdown of chapter 12: rivals of equal size, data whose kinds are known, and a table that says what was measured."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,23 +9,55 @@ import torch
 
 from benchmarks import showdown
 from course_lib.data import sets
-from course_lib.evaluation.ledger import verdict
+from course_lib.diffusion.exact import five_by_five
+from course_lib.evaluation.ledger import read_entry, verdict
 
-
-def weights(piece: showdown.Piece) -> int:
-    """All weights of a piece, those of its discriminator with them."""
-    network = piece.rival.build()
-    _, opponent = piece.rival.task(network)
-    modules = [network, *([opponent.network] if opponent else [])]
-    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+LEDGER = Path(showdown.__file__).parents[1] / "results"
 
 
 @pytest.mark.parametrize("data", ["points", "digits"])
-def test_rivals_have_equally_many_weights_within_a_tenth(data: str) -> None:
-    found = {piece.name: weights(piece) for piece in showdown.pieces(quick=False) if piece.data == data}
-    main = [found[name] for name in showdown.POINTS]
-    assert max(main) < 1.1 * min(main), found
-    assert all(0.85 * min(main) < count < 1.1 * max(main) for count in found.values()), found
+def test_rivals_have_equally_many_weights_within_a_twentieth(data: str) -> None:
+    """Those of the discriminator with them, in the tuning as in the contest."""
+    pieces = [*showdown.pieces(quick=False), *showdown.trials(quick=False)]
+    found = {piece.name: showdown.weights(piece.rival) for piece in pieces if piece.data == data}
+    assert all(0.95 * showdown.WEIGHTS[data] < count <= showdown.WEIGHTS[data] for count in found.values()), found
+    network = showdown.POINTS["GAN"].build()
+    _, opponent = showdown.POINTS["GAN"].task(network)
+    counts = [sum(p.numel() for p in module.parameters()) for module in (network, opponent.network)]
+    assert showdown.weights(showdown.POINTS["GAN"]) == sum(counts) > 1.5 * counts[0]
+
+
+def test_every_model_had_equally_many_trials_and_got_the_best_of_its_own() -> None:
+    found = read_entry(LEDGER / "showdown-tuning.json")["metrics"]
+    trials = showdown.trials(quick=False)
+    assert {f"{piece.data}, {piece.name}" for piece in trials} == found.keys()
+    for data, chosen in showdown.TUNED.items():
+        for name, setting in chosen.items():
+            scores = {
+                tried: found["{}, {}, {} octaves, rate {:g}".format(data, name, *tried)]
+                for tried in showdown.TRIED[data]
+            }
+            assert min(scores, key=lambda tried: scores[tried]["value"]) == setting, (data, name)
+
+
+def test_points_are_as_far_astray_as_their_shares_are_from_the_true_ones(tmp_path: Path) -> None:
+    bumps, generator = five_by_five(), torch.Generator().manual_seed(0)
+    real, at = bumps.sample(20_000, generator)[0], 1 - math.exp(-4.5)
+    assert showdown.astray("points", real, tmp_path) < 0.02
+    one = bumps.means[:1].expand(100, 2)
+    expected = ((1 - at / 25) + 24 * at / 25 + (1 - at)) / 2
+    assert showdown.astray("points", one, tmp_path) == pytest.approx(expected)
+    nowhere = torch.full((100, 2), 9.0)
+    assert showdown.astray("points", nowhere, tmp_path) == pytest.approx(at)
+
+
+def test_the_reader_learns_wherever_it_is_asked_for(tmp_path: Path) -> None:
+    with torch.no_grad():
+        reader = showdown.reader(tmp_path, steps=200)
+    (images, labels), _ = sets.split_labelled_digits()
+    rows = showdown.spread_out(images, torch.Generator().manual_seed(0))
+    found = reader.last(reader.body(rows)).argmax(1)
+    assert float((found == labels).double().mean()) > 0.8
 
 
 def test_grey_levels_are_spread_over_their_bins_and_read_back() -> None:
@@ -61,7 +94,7 @@ def test_the_reader_names_three_digits_as_one_number() -> None:
 def test_a_piece_goes_on_where_it_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights as an unbroken run, with the steps that were planned at first."""
     monkeypatch.setattr(showdown, "paces", lambda kept, data: {"points-GAN": 0.01})
-    piece = showdown.Piece("points", "GAN", replace(showdown.POINTS["GAN"], width=8, depth=1), 0, 2.2)
+    piece = showdown.Piece("points", "GAN", replace(showdown.POINTS["GAN"], width=8, depth=1), 0, 2.2, 2e-3)
 
     class Stop(Exception):
         """Stands for a kill."""
