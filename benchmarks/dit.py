@@ -52,8 +52,8 @@ from course_lib.training.loop import fit
 
 SIZES = {"patch": (7, 4, 2), "width": (48, 96), "depth": (3, 6)}
 UNETS = (16, 32, 56)  # widths
-STEPS = 1500  # at equal steps, and of the blocks and parts
-BUDGET = 2e13  # operations of the forward and backward passes of a training, at equal operations
+STEPS = 1200  # at equal steps, and of the blocks and parts
+BUDGET = 1.6e13  # operations of the forward and backward passes of a training, at equal operations
 BATCH, RATE, SEEDS = 64, 1e-3, 3
 BASE: dict[str, Any] = {"patch": 4, "width": 96, "depth": 6}  # of the blocks and the parts
 PARTS: dict[str, dict[str, Any]] = {

@@ -82,7 +82,8 @@ class TokenAttention(nn.Module):
             return qkv
         query, key, value = qkv.unflatten(-1, (3, self.heads, -1)).unbind(-3)  # each (..., heads, d)
         if self.norms:
-            query, key = (norm(part).to(part) for norm, part in zip(self.norms, (query, key), strict=True))
+            wide = self.to_qkv.weight.dtype  # that of the weights, in which autocast does not keep queries and keys
+            query, key = (norm(part.to(wide)).to(part) for norm, part in zip(self.norms, (query, key), strict=True))
         if angles is not None:
             turns = angles.reshape(*qkv.shape[1:-1], 1, -1)
             query, key = rotated(query, turns), rotated(key, turns)

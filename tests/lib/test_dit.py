@@ -116,6 +116,15 @@ def test_normalised_queries_and_keys_bound_the_softmax() -> None:
         assert bool(logits.abs().max() <= math.sqrt(4) + 1e-4) == qk_norm
 
 
+@pytest.mark.parametrize("options", [{}, {"conditioning": "in-context"}, LATER], ids=str)
+def test_half_precision_says_nearly_the_same_and_warns_of_nothing(options: dict) -> None:
+    network, x = moved(small(**options)), normal(2, 1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = network(x, T)
+    full = network(x, T)
+    assert (half.float() - full).norm() < 0.05 * full.norm()
+
+
 def gradients(network: nn.Module) -> set[str]:
     """The weights that get a gradient from images, times, classes and a random target."""
     loss = (network(normal(2, 1, 8, 8), T, torch.tensor([0, 2])) - normal(2, 1, 8, 8, seed=1)).square().mean()
