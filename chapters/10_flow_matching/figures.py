@@ -59,7 +59,7 @@ def crossing(mixture: Mixture, count: int = 14) -> Figure:
         axes, (lines, carried(mixture, noise)), ("what training draws", "what sampling follows"), strict=True
     ):
         axis.plot(times, states[..., 0], linewidth=1.0)
-        axis.set(title=title, xlabel="$t$", xlim=(1, 0))
+        axis.set(title=title, xlabel="$t$", xlim=(1, 0), xticks=(1, 0.5, 0))
     axes[0].set_ylabel("$x_t$")
     return closed(figure)
 
@@ -164,7 +164,7 @@ def reflowed(mixture: Mixture, count: int = 14) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(6.8, 3.0), sharey=True)
     for axis, drawn, title in zip(axes, (states, lines), ("flow", "after one reflow"), strict=True):
         axis.plot(times, drawn[..., 0], linewidth=1.0)
-        axis.set(title=title, xlabel="$t$", xlim=(1, 0))
+        axis.set(title=title, xlabel="$t$", xlim=(1, 0), xticks=(1, 0.5, 0))
     axes[0].set_ylabel("$x_t$")
     return closed(figure)
 
@@ -219,7 +219,7 @@ def gallery(tried: Mapping[str, Tensor], mixture: Mixture) -> Figure:
         axis.hist(points[:, 0].clamp(-2.5, 2.5), bins=40, range=(-2.5, 2.5), density=True, color="C0", alpha=0.6)
         axis.plot(x, density, color="0.3", linewidth=1)
         axis.set_title(name, fontsize=9)
-        axis.set(yticks=[], ylim=(0, 2.0))
+        axis.set(xticks=(-2, 0, 2), yticks=[], ylim=(0, 2.0))
     return closed(figure)
 
 
