@@ -80,7 +80,9 @@ def what_is_learned(levels: Tensor, left: Tensor, log_mean: float = -1.2, log_st
     )
     other.set(yticks=[], ylim=(0, 1.1))
     handles = axis.get_legend_handles_labels(), other.get_legend_handles_labels()
-    axis.legend([*handles[0][0], *handles[1][0]], [*handles[0][1], *handles[1][1]], loc="lower right")
+    axis.legend(
+        [*handles[0][0], *handles[1][0]], [*handles[0][1], *handles[1][1]], loc="center right", bbox_to_anchor=(1, 0.72)
+    )
     return closed(figure)
 
 
