@@ -1,5 +1,6 @@
 """The pictures of chapter 11: the exact flow map on the line, what networks learned of it, and digits in few steps."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ def faces() -> Figure:
 
 
 def residuals() -> dict[str, float]:
-    """How far the exact mean velocity, from pure noise to s = 0.2, is from obeying the identity, right and with parts left out."""
+    """How far the exact mean velocity, from t = 0.8 to s = 0.2, is from obeying the identity, right and with parts left out."""
     x, t, s, h = places(2.0, 41), 0.8, 0.2, 1e-4
     u = velocity(EXACT.denoise, LINE)(x, at(t))
     mean = TRUE.mean_velocity(x, at(t), at(s))
@@ -101,14 +102,14 @@ def residuals() -> dict[str, float]:
 
 
 def learned(found: Mapping[str, Sequence[float]]) -> Figure:
-    """What four networks make of evenly spaced noises in one evaluation, each over the truth."""
+    """What the networks make of evenly spaced noises in one evaluation, each over the truth."""
     names = [name for name in found if name not in ("noise", "truth")]
     figure, axes = plt.subplots(1, len(names), figsize=(6.8, 2.4), sharex=True, sharey=True)
     for number, (axis, name) in enumerate(zip(axes, names, strict=True)):
         axis.plot(found["noise"], found["truth"], color="0.5", linewidth=2.5, alpha=0.6)
         axis.plot(found["noise"], found[name], color=f"C{number}", linewidth=1.2)
-        axis.set_title(name.replace(" ", "\n", 1), fontsize=9)
-        axis.set(xlabel="noise")
+        axis.set_title("\n".join(textwrap.wrap(name, 13)), fontsize=9)
+        axis.set(xlabel="noise", xticks=(-2, 0, 2))
     axes[0].set_ylabel("data")
     return closed(figure)
 
