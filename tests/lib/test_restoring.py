@@ -148,7 +148,7 @@ def test_replacing_finds_half_of_a_weak_dependence_and_repainting_more() -> None
     assert 0.4 - unknown_mean(0.4, 10) < 0.4 * (0.4 - half)
 
 
-def test_a_step_is_repeated_but_for_the_last() -> None:
+def test_a_step_is_repeated_with_noise_in_between_but_for_the_last() -> None:
     taken: list[tuple[int, int]] = []
 
     def step(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
@@ -158,6 +158,9 @@ def test_a_step_is_repeated_but_for_the_last() -> None:
     again = repeated(step, PROCESS, 3, standard_normal(torch.Generator().manual_seed(0)))
     last(sample(again, normal(2, 2), torch.tensor([20, 10, 0])))
     assert taken == [(20, 10)] * 3 + [(10, 0)]
+    x, one, (t, s) = normal(2, 2), torch.ones(2, 2, dtype=torch.float64), torch.tensor([20, 10])
+    found = repeated(lambda x, t, s: x, PROCESS, 2, lambda x: one)(x, t, s)
+    torch.testing.assert_close(found, PROCESS.advance(x, s, t, one))  # there and back again
 
 
 def test_an_edit_lies_between_the_guide_and_the_data_as_derived() -> None:
