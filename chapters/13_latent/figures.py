@@ -319,6 +319,19 @@ def shown(png: str, width: float = 6.8) -> Figure:
     return closed(figure)
 
 
+def reconstructions(pictures: Mapping[str, str]) -> Figure:
+    """Test images, and what is left of them by each autoencoder, a row each."""
+    ends = {int(row): name.removesuffix(": rows") for name, row in pictures.items() if name.endswith(": rows")}
+    names = ["test images", *(ends[row].removeprefix("autoencoder, ") for row in sorted(ends))]
+    figure = shown(pictures["reconstructions"], 5.2)
+    axis = figure.axes[0]
+    for row, name in enumerate(names):
+        axis.text(
+            -0.02, 1 - (row + 0.5) / len(names), name, transform=axis.transAxes, ha="right", va="center", fontsize=8
+        )
+    return figure
+
+
 def tradeoff(metrics: Mapping[str, Mapping[str, Any]], scale: str = "1") -> Figure:
     """Reconstruction, distance with its floors, and speed, against the factor."""
     factors = (1, 2, 4, 8)

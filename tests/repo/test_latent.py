@@ -1,5 +1,7 @@
 """The benchmark of latent diffusion: equal networks, kept pieces, and a judge that is not the reader."""
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks import latent
 from course_lib.models import store
+from course_lib.models.tensors import save_tensors
 from course_lib.nets.autoencoders import GaussianAutoencoder, QuantisedAutoencoder
 from course_lib.nets.unet import UNet
 
@@ -107,3 +110,24 @@ def test_samples_are_of_each_class_equally_often(monkeypatch: pytest.MonkeyPatch
     images, labels = latent.drawn(latent.Denoising(network, latent.V, latent.COSINE, (3, 4, 4)), 200, 2.0)
     assert images.dtype == torch.uint8 and labels.bincount().tolist() == [20] * 10
     assert torch.equal(torch.cat(seen), labels)
+
+
+def test_measuring_tells_all_that_the_page_draws_of_what_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8), torch.arange(40) % 10
+    monkeypatch.setattr(latent.sets, "load", lambda name, split: (images, labels))
+    monkeypatch.setattr(latent, "compare", lambda name, images, labels=None: {"frechet distance": {"value": 1.0}})
+    monkeypatch.setattr(latent, "STEPS", 1)
+    monkeypatch.setattr(latent, "samples_a_second", partial(latent.samples_a_second, repeats=1, n=10))
+    for name in ("autoencoder, f = 4", "diffusion, f = 4", "judge"):
+        piece = latent.pieces(tmp_path)[name]
+        weights, facts = latent.built(piece).network.state_dict(), {"steps": 1, "seconds": 1.0, "weights": 1}
+        save_tensors(tmp_path / f"{piece.file}.safetensors", weights, {"facts": json.dumps(facts)})
+    metrics, pictures = latent.measure_all(tmp_path, 20, "")
+    coder = ("numbers", "psnr", "rate", "scale", "frechet distance", "second distance", "training: steps")
+    model = ("samples a second", *(f"scale {scale:g}, {key}" for scale in latent.SCALES for key in coder[-3:-1]))
+    assert {f"autoencoder, f = 4: {key}" for key in coder} <= set(metrics)
+    assert {f"diffusion, f = 4: {key}" for key in model} <= set(metrics)
+    assert metrics["autoencoder, f = 4: numbers"]["value"] == 512
+    assert {"reconstructions", "autoencoder, f = 4: rows", "diffusion, f = 4"} <= set(pictures)
