@@ -251,7 +251,10 @@ def measure_settings(sweep: Sweep, folder: Path, n: int, kept: dict[str, Kept]) 
     for name, have in here.items():
         if have and have >= max(kept[name].metrics if name in kept else [0]):
             partners = {other for pair in sweep.pairs if name in pair for other in pair}
-            sizes = {have, *(size for size in (*SIZES, *(here[other] for other in partners)) if 0 < size < have)}
+            theirs = {here[other] for other in partners}.union(
+                *(kept[other].metrics for other in partners & kept.keys())
+            )
+            sizes = {have, *(size for size in (*SIZES, *theirs) if 0 < size < have)}
             drawn = {size: read(folder, name, size // BATCH) for size in sorted(sizes)}
             metrics = {size: measure_setting(of, reference) for size, of in drawn.items()}
             found[name] = Kept(round(drawn[have].seconds, 1), metrics)
