@@ -1,14 +1,16 @@
 """The pictures of chapter 12's first page: the game of a GAN, what the divergences ask for, and what the five models drew."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import minimize
+from torch import Tensor
 
 from course_lib.diffusion.exact import Mixture, five_by_five
-from course_lib.pages.plotting import closed, curves
+from course_lib.pages.plotting import as_pictures, closed, curves
 
 BUMPS = five_by_five()
 LEVELS = 17
@@ -25,6 +27,26 @@ def density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
 def normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
     """A Gaussian density on the line."""
     return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+
+def cloud(axis: Axes, points: Tensor, title: str) -> None:
+    """Points of the plane over the centres of the 25 Gaussians."""
+    axis.scatter(*BUMPS.means.T, marker="+", s=18, color="0.6", linewidth=0.8, zorder=1)
+    axis.scatter(*points.T, s=2.5, color="C0", alpha=0.7, linewidth=0, zorder=2)
+    axis.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal", xticks=[], yticks=[])
+    axis.set_title(title, fontsize=10)
+
+
+def clouds(drawn: Mapping[str, Tensor], columns: int = 3) -> Figure:
+    """Points of several models, one panel each."""
+    rows = -(-len(drawn) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(6.8, 2.35 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (name, points) in zip(axes.flat, drawn.items(), strict=False):
+        axis.set_axis_on()
+        cloud(axis, points, name)
+    return closed(figure)
 
 
 def judged(real: Mixture, fake: Mixture) -> Figure:
@@ -93,4 +115,19 @@ def directions(mixture: Mixture) -> Figure:
     axis.plot(x, normal(x, m, s**2), color="C0", label=r"smallest KL($p\,\Vert\,q$)")
     axis.plot(x, normal(x, seeking_m, seeking_s**2), "--", color="C1", label=r"smallest KL($q\,\Vert\,p$)")
     axis.legend()
+    return closed(figure)
+
+
+def digits(shown: Mapping[str, Tensor]) -> Figure:
+    """Rows of stacked digits in colour, one row for each model."""
+    figure, axes = plt.subplots(len(shown), 1, figsize=(6.8, 0.62 * len(shown) + 0.2), squeeze=False)
+    for axis, (name, rows) in zip(axes[:, 0], shown.items(), strict=True):
+        levels = ((rows + 1) * LEVELS / 2).floor().clamp(0, LEVELS - 1) / (LEVELS - 1)
+        pictures = as_pictures(levels.reshape(-1, 3, 8, 8) * 2 - 1)
+        gap = np.full((8, 1, 3), 255, np.uint8)
+        axis.imshow(
+            np.concatenate([part for picture in pictures for part in (picture, gap)], 1), interpolation="nearest"
+        )
+        axis.text(-1.5, 3.5, name, ha="right", va="center", fontsize=9)
+        axis.set_axis_off()
     return closed(figure)
