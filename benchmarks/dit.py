@@ -94,7 +94,7 @@ class Piece(NamedTuple):
     @property
     def folder(self) -> str:
         """What its files are called."""
-        return self.setting.replace(", ", "-").replace(" ", "")
+        return self.setting.replace(", ", "-").replace("/", "-").replace(" ", "")
 
     @property
     def recipe(self) -> Recipe:

@@ -41,6 +41,7 @@ def test_the_four_blocks_cost_the_same_up_to_a_neuron() -> None:
 def test_every_piece_has_a_folder_of_its_own_and_every_seed_all_of_them() -> None:
     found = dit.pieces()
     assert len({piece.folder for piece in found}) == len({piece.setting for piece in found}) == len(found)
+    assert not [piece.folder for piece in found if Path(piece.folder).name != piece.folder]
     for group in ("block", "part"):
         names = [{p.name for p in found if p.group == group and p.seed == seed} for seed in range(dit.SEEDS)]
         assert all(name == names[0] for name in names)
