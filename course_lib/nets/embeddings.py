@@ -126,7 +126,7 @@ class ConditionEmbedding(nn.Module):
         return first + others[0] if others else first
 
     def parts(self, t: Tensor, cond: Cond = None) -> list[Tensor]:
-        """What `forward` adds, each `(B, width)`: the time, and with classes or leaps what cond says."""
+        """What `forward` adds, each `(B, width)`: the time, and with classes or leaps what cond says; raises ValueError as it does."""
         if cond is not None and not isinstance(cond, Tensor):
             raise ValueError(f"cond must be one tensor of classes (B,); got a mapping with {sorted(cond)}")
         embedding = self.time(t)
