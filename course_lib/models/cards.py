@@ -116,7 +116,10 @@ def built(build: Callable[..., Built], arguments: Mapping[str, Any]) -> Built:
 
 def save_card(path: Path, card: ModelCard) -> None:
     """Write a card as JSON; raises ValueError where it cannot be written."""
-    write_atomically(path, json.dumps(asdict(card), indent=2).encode() + b"\n")
+    entries = asdict(card)
+    if not card.autoencoder:
+        del entries["autoencoder"]  # cards of models of images are as they were before there were others
+    write_atomically(path, json.dumps(entries, indent=2).encode() + b"\n")
 
 
 def load_card(path: Path) -> ModelCard:

@@ -190,7 +190,9 @@ NO_CARDS: dict[str, tuple[Any, str]] = {
     "deep": (b"[" * 200_000, "is damaged"),
     "huge number": (b'{"steps": ' + b"1" * 5000 + b"}", "is damaged"),
     "surprise": ({"surprise": 1}, "unknown entries surprise"),
-    **{f"no {name}": ({name: ...}, f"has no {name}") for name in vars(CARD)},
+    # a card without an autoencoder is that of a model of images
+    **{f"no {name}": ({name: ...}, f"has no {name}") for name in vars(CARD) if name != "autoencoder"},
+    "autoencoder of no name": ({"autoencoder": {"sha256": "0"}}, "has no model"),
     **{f"{name} of another kind": ({name: None}, f"its {name} must be of type") for name in vars(CARD)},
     "true for a number": ({"steps": True}, "its steps must be of type int; got True"),
     "architecture": ({"architecture": "Oracle"}, "says 'Oracle'"),
