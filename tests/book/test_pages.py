@@ -18,6 +18,7 @@ RAW_TEX = re.compile(r"\$\$|\\\(|\\\[|\\begin\{|\\frac|\\mathcal|\\bar")
 SILENTLY_CUT = """() => [...document.querySelectorAll('article *')].filter(box => {
     if (box.scrollWidth <= box.clientWidth + 2 || box.clientWidth < 30) return false;
     if (box.closest('mjx-assistive-mml, .visually-hidden, .sd-d-none')) return false;
+    if (box.matches('.player .screen')) return false;  // a window on a sheet of frames; SQUEEZED looks at the frames
     if (getComputedStyle(box).overflowX === 'visible' || box.matches('mjx-container, mjx-container *')) return false;
     return !box.matches('.goes-on-right, .goes-on-left');
 }).map(box => box.outerHTML.slice(0, 100))"""
