@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from benchmarks.record import machine, write
 from course_lib.data import sets
-from course_lib.data.images import flipped, to_bytes
+from course_lib.data.images import flipped, to_bytes, to_unit
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import V
 from course_lib.diffusion.schedules import cosine
@@ -273,7 +273,7 @@ def of_reconstructions(network: Autoencoder, n: int, kept: Path, judged: bool) -
 @torch.no_grad()
 def rate(network: Autoencoder, images: Tensor) -> float:
     """Bits a picture: the mean divergence of Gaussian latents, or the logarithm of the number of words at each place."""
-    x = images.float() / 127.5 - 1
+    x = to_unit(images)
     if isinstance(network, QuantisedAutoencoder):
         places = network.words(network.raw(x))
         return places[0].numel() * math.log2(network.codebook.num_embeddings)
@@ -330,7 +330,7 @@ def samples_a_second(model: Denoising, repeats: int = 3, n: int = 100) -> float:
 
 def picture(images: Tensor, columns: int) -> str:
     """Images `(N, C, H, W)` as one PNG, in base64."""
-    return base64.b64encode(grid_png(images.float() / 127.5 - 1, columns=columns)).decode()
+    return base64.b64encode(grid_png(to_unit(images), columns=columns)).decode()
 
 
 def measure_all(kept: Path, n: int, only: str) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course_lib.diffusion.exact import ExactDiffusion, Mixture, five_by_five
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import cosine
 from course_lib.evaluation.modes import Modes, modes_of_points
-from course_lib.pages.plotting import closed, curves
+from course_lib.pages.plotting import arrow, box, closed, curves
 from course_lib.sampling.steps import ancestral, last, sample
 from course_lib.types import Denoiser, Schedule
 
@@ -113,19 +112,6 @@ def gains(counts: Sequence[int]) -> Figure:
     axis.axhline(1, color="0.5", linestyle="--", linewidth=1)
     axis.legend()
     return closed(figure)
-
-
-def box(axis: Axes, x: float, y: float, text: str, color: str, width: float = 1.5) -> None:
-    """A labelled box of the diagram."""
-    axis.add_patch(Rectangle((x - width / 2, y - 0.3), width, 0.6, facecolor="white", edgecolor=color, linewidth=1.5))
-    axis.text(x, y, text, ha="center", va="center", fontsize=9, color="black")
-
-
-def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
-    """An arrow of the diagram with a word beside it."""
-    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.45", "linewidth": 1.2})
-    if text:
-        axis.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, text, ha="center", fontsize=8, color="0.45")
 
 
 def diagram() -> Figure:

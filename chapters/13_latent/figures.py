@@ -11,9 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
@@ -23,7 +21,7 @@ from course_lib.diffusion.exact import ExactDiffusion, Mixture, three_bumps, two
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import cosine
 from course_lib.nets.blocks import attend
-from course_lib.pages.plotting import as_pictures, closed, curves, show_image
+from course_lib.pages.plotting import arrow, as_pictures, box, closed, curves, show_image
 from course_lib.sampling.steps import ddim, last, sample
 
 MARKS = ("o-", "s--", "^-.", "d:")
@@ -242,19 +240,6 @@ def scales(counts: Sequence[int] = (10, 25, 50)) -> Figure:
 
 
 # --- the system, and attention ---------------------------------------------------------------------------------------
-
-
-def box(axis: Axes, x: float, y: float, text: str, color: str, width: float = 1.5) -> None:
-    """A labelled box of the diagram."""
-    axis.add_patch(Rectangle((x - width / 2, y - 0.3), width, 0.6, facecolor="white", edgecolor=color, linewidth=1.5))
-    axis.text(x, y, text, ha="center", va="center", fontsize=9, color="black")
-
-
-def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
-    """An arrow of the diagram with a word above it."""
-    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.45", "linewidth": 1.2})
-    if text:
-        axis.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, text, ha="center", fontsize=8, color="0.45")
 
 
 def diagram() -> Figure:

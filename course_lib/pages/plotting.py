@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
@@ -141,6 +142,19 @@ class Animation:
 
     def _repr_html_(self) -> str:
         return self.html
+
+
+def box(axes: Axes, x: float, y: float, text: str, color: str, width: float = 1.5) -> None:
+    """A box of a diagram, with its middle at (x, y) and its text inside."""
+    axes.add_patch(Rectangle((x - width / 2, y - 0.3), width, 0.6, facecolor="white", edgecolor=color, linewidth=1.5))
+    axes.text(x, y, text, ha="center", va="center", fontsize=9, color="black")
+
+
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
+    """An arrow of a diagram, with a word above its middle."""
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.45", "linewidth": 1.2})
+    if text:
+        axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, text, ha="center", fontsize=8, color="0.45")
 
 
 def rendered(figure: Figure, dpi: int = 100) -> np.ndarray:
