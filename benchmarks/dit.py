@@ -34,10 +34,10 @@ from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import V
 from course_lib.diffusion.schedules import cosine
 from course_lib.draws import normal_like
-from course_lib.evaluation.evaluate import alike, entry, within_range
+from course_lib.evaluation.evaluate import entry, floors, within_range
 from course_lib.evaluation.features import features
 from course_lib.evaluation.frechet import frechet_statistic
-from course_lib.evaluation.intervals import Measured, correlation, cut, measured
+from course_lib.evaluation.intervals import Estimate, Measured, correlation, cut, measured
 from course_lib.evaluation.reference import CLASSIFIERS, load_reference
 from course_lib.models import store
 from course_lib.models.tensors import load_tensors, save_tensors
@@ -253,15 +253,10 @@ def metrics_of(tensors: Mapping[str, Tensor]) -> dict[str, Measured]:
     return {"loss": mean_of(tensors["losses"]), "frechet distance": distance}
 
 
-def floor(n: int = DRAWN, draws: int = 5) -> dict[str, float]:
-    """The Frechet distance of n real test images, as many of each class: the mean of a few draws, and the lowest and highest."""
-    reference = load_reference("fashion_mnist")
-    wanted, classes = torch.arange(n) * 10 // n, reference.test.log_probs.argmax(-1)
-    values = []
-    for seed in range(draws):
-        chosen = reference.test.vectors[alike(classes, wanted, seed)]
-        values.append(frechet_statistic(reference.train, chosen)(None))
-    return {"value": round(sum(values) / draws, 5), "low": round(min(values), 5), "high": round(max(values), 5)}
+def floor(n: int = DRAWN) -> Estimate:
+    """The Frechet distance of n real test images, as many of each class."""
+    labels = torch.arange(n) * 10 // n
+    return within_range("frechet distance", floors(load_reference("fashion_mnist"), n, labels)["frechet distance"], n)
 
 
 def over_seeds(values: list[float]) -> dict[str, float]:
@@ -339,7 +334,7 @@ def measure(chosen: list[Piece], kept: Path, out: Path, quick: bool) -> None:
         },
         metrics,
         started - sum(one["seconds"] for one in facts.values()),
-        floor=floor(),
+        floor=entry(floor()),
         correlations=correlations(found, facts),
         blocks=compared(found, "block", "adaln-zero"),
         parts=compared(parts, "part", "as it was"),

@@ -27,7 +27,7 @@ from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.measurements import Measurement, coarse, grey, known
 from course_lib.diffusion.predictions import denoiser
 from course_lib.draws import standard_normal
-from course_lib.evaluation.evaluate import entry, real_draw, with_floor
+from course_lib.evaluation.evaluate import entry, floors, with_floor
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.intervals import Measured, cut, measured, share_interval
 from course_lib.evaluation.kernel import kernel_statistic
@@ -225,12 +225,6 @@ def distance(data: str, seen: Features) -> Measured:
     return measured(kernel_statistic(real, seen.vectors), cut(len(seen.vectors)))
 
 
-def floor(data: str, n: int, draws: int = 10) -> Measured:
-    """The kernel distance of n real test pictures: the mean over draws, with the spread of one."""
-    found = [distance(data, real_draw(reference(data), n, None, seed)[0]) for seed in range(draws)]
-    return Measured(sum(one.value for one in found) / draws, found[0].without)
-
-
 def complete(kept: Path) -> dict[str, int]:
     """How many parts there are of each set's settings of each kind, at least."""
     found: dict[str, int] = {}
@@ -250,7 +244,7 @@ def measure(kept: Path) -> dict[str, Any]:
     """Every metric of the settings of which there are parts, and paired differences."""
     parts, metrics, differences = complete(kept), {}, {}
     all_found: dict[str, dict[str, Measured]] = {}
-    seconds, pictures, floors = 0.0, {}, {}
+    seconds, pictures, real = 0.0, {}, {}
     for setting in settings():
         key = f"{setting.data}, {setting.task}"
         if not parts[key]:
@@ -258,11 +252,11 @@ def measure(kept: Path) -> dict[str, Any]:
         found, seen, took = gathered(kept, setting, parts[key])
         pictures[key], seconds, n = parts[key] * setting.rows, seconds + took, len(seen.vectors)
         all_found[setting.name] = found
-        if (setting.data, n) not in floors:
-            floors[setting.data, n] = floor(setting.data, n)
+        if (setting.data, n) not in real:
+            real[setting.data, n] = floors(reference(setting.data), n)["kernel distance"]
         for name, one in found.items():
             if name == "kernel distance":
-                metrics[f"{setting.name}: {name}"] = with_floor(name, one, floors[setting.data, n], n)
+                metrics[f"{setting.name}: {name}"] = with_floor(name, one, real[setting.data, n], n)
             else:
                 share = name == "accuracy"
                 metrics[f"{setting.name}: {name}"] = entry(one.share(n) if share else one.interval(0.0))
