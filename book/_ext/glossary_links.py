@@ -1,4 +1,7 @@
-"""Link the first mention of each word of the glossary on a page of the core with its entry."""
+"""Link the first mention of each word of the glossary in a chapter or an appendix with its entry.
+
+A page that uses a word in another sense says so in its front matter: `unlinked: evidence, bridge`.
+"""
 
 import re
 from functools import cache
@@ -7,6 +10,9 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+log = logging.getLogger(__name__)
 
 GLOSSARY = "book/glossary"
 LINKED = ("chapters/", "book/appendices/")
@@ -34,12 +40,20 @@ def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     found = terms(app.env)
     if not found:
         return
-    address, seen = app.builder.get_relative_uri(docname, GLOSSARY), set()
+    address, seen = app.builder.get_relative_uri(docname, GLOSSARY), unlinked(app.env, docname, found)
     for paragraph in list(doctree.findall(nodes.paragraph)):
         if not isinstance(paragraph.parent, (nodes.section, nodes.list_item)):
             continue
         for text in [node for node in paragraph.children if isinstance(node, nodes.Text)]:
             text.parent.replace(text, pieces(text.astext(), found, address, seen))
+
+
+def unlinked(env: BuildEnvironment, docname: str, found: dict[str, str]) -> set[str]:
+    """The anchors of the words that the page uses in another sense."""
+    words = [word.strip().lower() for word in env.metadata[docname].get("unlinked", "").split(",") if word.strip()]
+    if unknown := [word for word in words if word not in found]:
+        log.warning("no words of the glossary, in `unlinked`: %s", ", ".join(unknown), location=docname)
+    return {found[word] for word in words if word in found}
 
 
 def pieces(text: str, found: dict[str, str], address: str, seen: set[str]) -> list[nodes.Node]:

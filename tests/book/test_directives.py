@@ -52,6 +52,29 @@ def test_quiz_becomes_a_form_with_parsed_content(tmp_path: Path) -> None:
     assert "<legend>What is <span" in html
 
 
+def test_a_word_of_another_sense_must_be_in_the_glossary(tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(EXTENSIONS)!r})\nextensions = ['myst_parser', 'glossary_links']\n"
+        "root_doc = 'book/glossary'\n"
+    )
+    (tmp_path / "book").mkdir()
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "book/glossary.md").write_text(
+        "# Glossary\n\n```{toctree}\n/chapters/page\n```\n\n```{glossary}\nevidence\n  $p(x)$.\n\nscore\n  A gradient.\n```\n"
+    )
+    command = [sys.executable, "-m", "sphinx", "-E", "-q", "-b", "html", str(tmp_path), str(tmp_path / "out")]
+    found = {}
+    for words in ("evidence", "evidence, bridge"):
+        (tmp_path / "chapters/page.md").write_text(
+            f"---\nunlinked: {words}\n---\n\n# Page\n\nWeak evidence; its score.\n"
+        )
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=True)
+        html = (tmp_path / "out/chapters/page.html").read_text()
+        assert "#term-score" in html and "#term-evidence" not in html
+        found[words] = "no words of the glossary, in `unlinked`: bridge" in done.stderr
+    assert found == {"evidence": False, "evidence, bridge": True}
+
+
 def test_quiz_with_two_right_answers_has_check_boxes(tmp_path: Path) -> None:
     status, messages, html = build(
         tmp_path, "```{quiz} Which?\n- [x] one :: yes\n- [x] two :: yes\n- [ ] three :: no\n```\n"

@@ -46,3 +46,10 @@ def test_chapters_link_the_first_mention_of_a_word_with_the_glossary(html: Path)
     page = (html / "chapters/03_ddim/index.html").read_text()
     links = re.findall(r'class="glossary-link[^"]*" href="\.\./\.\./book/glossary\.html#(term-[^"]+)"', page)
     assert len(links) >= 5 and len(links) == len(set(links))
+
+
+def test_a_word_that_a_page_uses_in_another_sense_is_not_linked(html: Path) -> None:
+    chapters = html / "chapters"
+    assert "#term-score" in (chapters / "05_classifier_guidance/index.html").read_text()
+    for page, term in (("07_evaluation", "score"), ("08_thermodynamics", "evidence"), ("12_showdown", "bridge")):
+        assert f'glossary.html#term-{term}"' not in (chapters / page / "index.html").read_text(), page
