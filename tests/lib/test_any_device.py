@@ -27,10 +27,12 @@ from course_lib.diffusion import (
     bound,
     compression,
     continuous,
+    discrete,
     exact,
     flow_map,
     gaussian,
     losses,
+    masked,
     measurements,
     predictions,
     schedules,
@@ -65,6 +67,7 @@ from course_lib.nets import (
     norms,
     pictures,
     preconditioned,
+    symbols,
     transformers,
     unet,
 )
@@ -88,6 +91,7 @@ from course_lib.sampling import (
     sde,
     steps,
     straightness,
+    unmasking,
     variance,
 )
 from course_lib.training import adversarial, coupling, distributed, loop, state
@@ -130,6 +134,9 @@ def weighted(network: nn.Module) -> nn.Module:
 COSINE, VP = schedules.cosine(20), continuous.VP()
 PROCESS = gaussian.GaussianDiffusion(COSINE)
 FLIPS = binomial.BinomialDiffusion(schedules.erasing(20), 0.3)
+HIDING = masked.absorbing(discrete.straight, 3)
+LETTERS, SOME_HIDDEN = torch.tensor([[0, 1, 2, 0], [2, 2, 0, 1]]), torch.tensor([[0, 3, 3, 0], [3, 2, 0, 3]])
+LETTER_ODDS = torch.cat([normal(2, 4, 3, seed=11).softmax(-1), torch.zeros(2, 4, 1, dtype=torch.float64)], -1)
 FLAT = normal(4, 2, seed=1)  # points, float64
 OTHER = normal(4, 2, seed=2)
 PLANE = normal(4, 8, 4, 4, seed=3).float()  # (B, C, H, W) inside a network
@@ -170,6 +177,8 @@ LEAPERS = {  # by the sampler that is theirs
 }
 LEAPER = weighted(mlp.MLP(width=16, depth=1, leaps=(1, 2))).double()  # is told where a leap ends
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
+SPELLER = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2))
+REMEMBERING = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2, backwards=True))
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
 
 
@@ -421,6 +430,40 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "diffusion.continuous.Continuous.grid": lambda at: VP.grid(4),
     "diffusion.continuous.VP.integral": lambda at: VP.integral(at(REAL)),
     "diffusion.continuous.Interpolated.time_at": lambda at: continuous.Interpolated(COSINE).time_at(at(REAL)),
+    # diffusion.discrete, diffusion.masked
+    "diffusion.discrete.straight": lambda at: discrete.straight(at(REAL)),
+    "diffusion.discrete.beside": lambda at: discrete.beside(at(REAL[:2]), at(LETTER_ODDS)) * at(LETTER_ODDS),
+    "diffusion.discrete.chosen": lambda at: discrete.chosen(at(LETTER_ODDS), at.generator),
+    "diffusion.discrete.categorical_kl": lambda at: discrete.categorical_kl(
+        at(LETTER_ODDS), at(LETTER_ODDS.flip(0))
+    ).nan_to_num(),
+    "diffusion.discrete.SymbolDiffusion.prior": lambda at: HIDING.prior((2, 4), at.generator, at.device),
+    "diffusion.discrete.SymbolDiffusion.forward": lambda at: HIDING.forward(at(LETTERS), T1, at.generator),
+    "diffusion.discrete.SymbolDiffusion.backward": lambda at: HIDING.backward(
+        at(LETTER_ODDS), at(SOME_HIDDEN), T1, S1, at.generator
+    ),
+    "diffusion.discrete.SymbolDiffusion.transition": lambda at: HIDING.transition(
+        at(LETTERS), at(REAL[:2]) / 2, at(REAL[:2])
+    ),
+    "diffusion.discrete.SymbolDiffusion.posterior": lambda at: HIDING.posterior(
+        at(LETTER_ODDS), at(SOME_HIDDEN), at(REAL[:2]), at(REAL[:2]) / 2
+    ),
+    "diffusion.discrete.SymbolDiffusion.divergence": lambda at: HIDING.divergence(
+        at(LETTERS), at(LETTER_ODDS), at(torch.full_like(LETTERS, 3)), T1, S1
+    ),
+    "diffusion.discrete.SymbolDiffusion.probabilities": lambda at: HIDING.probabilities(at(LETTERS)),
+    "diffusion.discrete.symbol_bound": lambda at: list(
+        discrete.symbol_bound(
+            masked.restorer(at(SPELLER), 3), at(LETTERS), HIDING, torch.tensor([1.0, 0.5, 0.0]), at.generator
+        )
+    ),
+    "diffusion.masked.restorer": lambda at: masked.restorer(at(SPELLER), 3)(at(SOME_HIDDEN), T1).detach(),
+    "diffusion.masked.hide": lambda at: masked.hide(at(LETTERS), at(torch.tensor([1, 3])), 3, at.generator),
+    "diffusion.masked.hidden_counts": lambda at: masked.hidden_counts(6, 4, at.generator, str(at.device)),
+    "diffusion.masked.hidden_loss": lambda at: masked.hidden_loss(
+        at(SPELLER), at(LETTERS), at(SOME_HIDDEN), 3
+    ).detach(),
+    "diffusion.masked.any_order_bound": lambda at: masked.any_order_bound(at(SPELLER), at(LETTERS), 3, 2, at.generator),
     # diffusion.exact
     "diffusion.exact.Mixture.sample": lambda at: MIXTURE.to(at.device).sample(5, at.generator),
     "diffusion.exact.Mixture.to": lambda at: vars(MIXTURE.to(at.device)),
@@ -685,6 +728,18 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.norms.RMSNorm": lambda at: norms.RMSNorm()(at(PLANE)),
     "nets.norms.group_norm": lambda at: norms.group_norm(8)(at(PLANE)),
     "nets.norms.build_norm": lambda at: norms.build_norm("group", 8)(at(PLANE)),
+    "nets.symbols.SymbolTransformer": lambda at: at(SPELLER)(at(SOME_HIDDEN)).detach(),
+    "nets.symbols.LookingBack": lambda at: at(weighted(symbols.LookingBack(8, 2)))(at(TOKENS)).detach(),
+    "nets.symbols.next_losses": lambda at: symbols.next_losses(at(REMEMBERING), at(LETTERS)).detach(),
+    "sampling.unmasking.at_random": lambda at: unmasking.at_random(at(LETTER_ODDS), at(LETTERS), at.generator),
+    "sampling.unmasking.most_certain": lambda at: unmasking.most_certain(at(LETTER_ODDS), at(LETTERS)),
+    "sampling.unmasking.likeliest_draw": lambda at: unmasking.likeliest_draw(at(LETTER_ODDS), at(LETTERS)),
+    "sampling.unmasking.uncover": lambda at: unmasking.uncover(
+        masked.restorer(at(SPELLER), 3), discrete.straight, 3, generator=at.generator
+    )(at(SOME_HIDDEN), T1, S1),
+    "sampling.unmasking.continued": lambda at: unmasking.continued(
+        at(REMEMBERING), at(LETTERS[:, :1]), 3, at.generator
+    ),
     "nets.transformers.to_windows": lambda at: transformers.to_windows(at(PLANE), 2),
     "nets.transformers.from_windows": lambda at: transformers.from_windows(
         transformers.to_windows(at(PLANE.movedim(1, -1)), 2), 2
@@ -1141,6 +1196,13 @@ NOT_CALLED: dict[str, str] = {
     "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
     "data.ink.seed": "it reads a name, and no tensors",
     "data.sets": "it reads files: what comes from one lies on the CPU",
+    **{f"data.text.{name}": "text is on the CPU" for name in ("prose", "encode", "decode", "windows", "fingerprint")},
+    **{
+        f"diffusion.discrete.{name}": "it is made on the CPU, from numbers"
+        for name in ("SymbolDiffusion.symbols", "SymbolDiffusion.matrix", "uniform_noise")
+    },
+    "diffusion.masked.absorbing": "a process is made on the CPU, from numbers; its methods are called here",
+    "diffusion.enumerated": "everything is listed on the CPU, as the pages use it",
     "diffusion.continuous.Interpolated.T": "a number",
     "diffusion.continuous.Straight.T": "a number",
     "diffusion.exact.five_by_five": "it is made on the CPU, as the pages use it",
