@@ -23,21 +23,16 @@ from torch import Tensor
 from benchmarks.record import machine, write
 from course_lib.data import sets
 from course_lib.data.images import to_bytes, to_unit
-from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.measurements import Measurement, coarse, grey, known
-from course_lib.diffusion.predictions import denoiser
-from course_lib.draws import standard_normal
 from course_lib.evaluation.evaluate import entry, floors, with_floor
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.intervals import Measured, cut, measured, share_interval
 from course_lib.evaluation.kernel import kernel_statistic
 from course_lib.evaluation.reference import CLASSIFIERS, load_reference
-from course_lib.hardware import bf16_is_fast
 from course_lib.models import store
 from course_lib.models.tensors import load_tensors, save_tensors
 from course_lib.sampling.generate import Denoising
-from course_lib.sampling.restoring import METHODS, RATE, REPEATS, edited, restored
-from course_lib.sampling.steps import ancestral
+from course_lib.sampling.restoring import METHODS, RATE, REPEATS, restored, variations
 from course_lib.training.loop import generator_for
 
 MODELS = {"mnist": "mnist-ddpm", "cifar10": "cifar10-cfg"}
@@ -102,7 +97,7 @@ class Setting:
         x0, _ = self.pictures(number)
         model = model_of(self.data)
         if self.start:
-            return from_guide(model, mosaic(x0), self.start, generator)[None]
+            return variations(model, mosaic(x0), self.start, STEPS, generator)[None]
         measurement = TASKS[self.data][self.task]
         y = measurement.observe(x0).repeat(DRAWS, *[1] * (x0.ndim - 1))
         return restored(model, measurement, y, self.method, STEPS, generator).unflatten(0, (DRAWS, -1))
@@ -112,16 +107,6 @@ def mosaic(x0: Tensor) -> Tensor:
     """Pictures `(B, C, H, W)` in squares of one colour each."""
     measurement = coarse(FACTOR)
     return measurement.inverse(measurement.apply(x0))
-
-
-@torch.no_grad()
-def from_guide(model: Denoising, guide: Tensor, start: float, generator: torch.Generator) -> Tensor:
-    """SDEdit from t_0 = start T, on the part of the grid of STEPS steps that lies below."""
-    process, noise = GaussianDiffusion(model.schedule), standard_normal(generator)
-    times = model.schedule.grid(STEPS)
-    step = ancestral(denoiser(model.network, model.prediction, model.schedule, clip=1.0), process, noise=noise)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_fast(torch.device("cpu"))):
-        return edited(step, process, guide, times[times <= start * model.schedule.T], noise)
 
 
 def settings() -> list[Setting]:

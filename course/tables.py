@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from course.doctor import Finding
 
 console = Console()
@@ -42,6 +44,24 @@ def metric_table(entry: dict[str, Any]) -> Table:
         interval = rf"\[{found['low']:.4g}, {found['high']:.4g}]" if {"low", "high"} <= found.keys() else ""
         floor = f"{found['floor']:.4g}" if "floor" in found else ""
         table.add_row(escape(name), f"{found['value']:.4g}", interval, floor)
+    return table
+
+
+def design_table(names: Iterable[str], wishes: Iterable[float], found: "Tensor", met: "Tensor") -> Table:
+    """What was asked of designs, what they became, the middle one and all of them, ranks `(N, K)`, and how many are as asked, bool."""
+    table = Table("rank among its kind", "asked", "drawn: median", "from", "to", "as asked")
+    for k, (name, wish) in enumerate(zip(names, wishes, strict=True)):
+        ranks = found[:, k]
+        if wish >= 0 or float(ranks.min()) >= 0:
+            cells = (f"{float(value):.2f}" for value in (ranks.median(), ranks.min(), ranks.max()))
+            table.add_row(
+                name,
+                *(
+                    ["open", *cells, ""]
+                    if wish < 0
+                    else [f"{wish:.2f}", *cells, f"{int(met[:, k].sum())} of {len(met)}"]
+                ),
+            )
     return table
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -111,7 +112,8 @@ def on_samples(
     if not 100 <= n <= ROWS:
         raise ValueError(f"n must lie in [100, {ROWS}], the number of real images in the reference; got {n}")
     cond = asked(model, n, scale=scale)
-    return compare(card.dataset, draw_batches(model, n, steps, sampler, seed, cond=cond, scale=scale), cond)
+    labels = cond["class"] if isinstance(cond, Mapping) else cond
+    return compare(card.dataset, draw_batches(model, n, steps, sampler, seed, cond=cond, scale=scale), labels)
 
 
 def compare(name: str, images: Tensor, labels: Tensor | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from course_lib.diffusion.predictions import PREDICTIONS
 from course_lib.files import read_json, write_atomically, wrong_entry
 from course_lib.nets.autoencoders import GaussianAutoencoder, QuantisedAutoencoder
 from course_lib.nets.classifier import Classifier, ConvClassifier
+from course_lib.nets.designs import DesignUNet
 from course_lib.nets.dit import DiT
 from course_lib.nets.hybrid import Hybrid
 from course_lib.nets.latent import LatentUNet
@@ -33,6 +34,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
         LatentUNet,
         PreconditionedUNet,
         PictureUNet,
+        DesignUNet,
         DiT,
         Hybrid,
         Classifier,

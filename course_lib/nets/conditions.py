@@ -92,6 +92,27 @@ class Until:
         return torch.full((n,), -1.0)
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """Numbers in [0, 1] by name, `(B, names)` in floating point, each of which may be left open: -1, of which the null is full."""
+
+    names: tuple[str, ...]
+
+    def check(self, cond: Tensor) -> None:
+        """Raise a ValueError unless cond is `(B, names)`, of floating point, and holds numbers in [0, 1] or -1."""
+        if tuple(cond.shape[1:]) != (len(self.names),) or not cond.is_floating_point():
+            raise ValueError(
+                f"wishes must be of floating point and shape (B, {len(self.names)}), for {', '.join(self.names)}; "
+                f"got {cond.dtype} of shape {tuple(cond.shape)}"
+            )
+        if anywhere(~(((cond >= 0) & (cond <= 1)) | (cond == -1))):
+            raise ValueError("wishes must lie in [0, 1], or be -1 for none")
+
+    def null(self, n: int) -> Tensor:
+        """-1 everywhere, `(n, names)`."""
+        return torch.full((n, len(self.names)), -1.0)
+
+
 Takes = Description | Mapping[str, Description] | None  # what a network says of itself
 
 

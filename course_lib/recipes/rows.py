@@ -23,6 +23,7 @@ from course_lib.nets.unet import UNet
 from course_lib.recipes.adversarial import DenoiseAdversarially
 from course_lib.recipes.autoencoding import ReconstructAdversarially
 from course_lib.recipes.classification import Classify, mirrored_and_moved
+from course_lib.recipes.designs import Design, all_but_corners, designer
 from course_lib.recipes.diffusion import Denoise, DenoiseLatents
 from course_lib.recipes.few_steps import Distil, leaping_mnist_ddpm
 from course_lib.recipes.nonequilibrium import (
@@ -102,6 +103,7 @@ def digits() -> Batch:
 TRAINING: dict[str, Callable[[], Batch]] = {
     **{name: partial(sets.load, name, "train") for name in sets.SHAPES},
     "digits": digits,
+    "fashion_designs": all_but_corners,
     "heartbeat": all_heartbeats,
     "swiss_roll": points_of_the_roll,
     "leaves": heap_of_leaves,
@@ -214,6 +216,18 @@ ROWS = (
         config={"channels": 1, **SMALL, "classes": 10},
         objective=Denoise(V, COSINE),
         steps=16_000,
+        batch_size=64,
+        learning_rate=1.5e-3,
+    ),
+    # The same network, told measures of the picture, too; it is not shown a corner of each class.
+    Recipe(
+        name="fashion-design",
+        dataset="fashion_designs",
+        data="Fashion-MNIST, 60,000 training images but for a corner of each class, with their classes and measures",
+        architecture=designer,
+        config={"channels": 1, **SMALL},
+        objective=Design(V, COSINE),
+        steps=8000,
         batch_size=64,
         learning_rate=1.5e-3,
     ),

@@ -145,12 +145,8 @@ def draw(
         denoise, learned = learned_variance(model.network, model.prediction, process, moved(cond, device), clip, times)
     elif model.latent:
         denoise = implicit(model.network, model.latent, generator, clip=clip)
-    elif cond is None:
-        denoise = denoiser(model.network, model.prediction, model.schedule, clip=clip)
     else:
-        wanted, nothing = moved(cond, device), moved(null_of(model.takes, n), device)
-        assert wanted is not None and nothing is not None  # what takes a condition has a null
-        denoise = classifier_free(model.network, model.prediction, model.schedule, wanted, nothing, scale, clip=clip)
+        denoise = guided_denoiser(model, cond, n, scale)
     leaping = leap(model.network, model.prediction, process) if isinstance(model.takes, Until) else None
     step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), learned, model.gamma, leaping))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
@@ -158,6 +154,15 @@ def draw(
         if model.autoencoder is not None:
             return model.autoencoder.decode(drawn).float()
     return drawn if leaping is None else drawn.clamp(-1, 1)
+
+
+def guided_denoiser(model: Denoising, cond: Cond, n: int, scale: float) -> Denoiser:
+    """The model's denoiser of n samples, guided to the condition without a classifier; the plain one where that is None."""
+    if cond is None:
+        return denoiser(model.network, model.prediction, model.schedule, clip=model.clip)
+    wanted, nothing = moved(cond, model.device), moved(null_of(model.takes, n), model.device)
+    assert wanted is not None and nothing is not None  # what takes a condition has a null
+    return classifier_free(model.network, model.prediction, model.schedule, wanted, nothing, scale, clip=model.clip)
 
 
 def check_leaps(takes: Takes, sampler: str, steps: int, cond: Cond) -> None:

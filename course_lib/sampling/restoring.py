@@ -17,7 +17,7 @@ from course_lib.diffusion.predictions import clipped, denoiser
 from course_lib.draws import NoiseSource, standard_normal
 from course_lib.hardware import bf16_is_fast
 from course_lib.nets.conditions import Until, check_condition, moved
-from course_lib.sampling.generate import SAMPLERS, Denoising, Given
+from course_lib.sampling.generate import SAMPLERS, Denoising, Given, guided_denoiser
 from course_lib.sampling.steps import ancestral, last, sample, unit_variance
 from course_lib.types import Cond, Denoiser, Schedule, Step, Variance, check_name, per_sample
 
@@ -157,10 +157,7 @@ def restored(
     """
     check_name("method", method, METHODS)
     check_condition(model.takes, cond, len(y))
-    if model.autoencoder is not None or model.latent or model.learns_variance or isinstance(model.takes, Until):
-        raise ValueError(
-            "a picture is restored by a model that averages pictures; this one draws, leaps, or knows latents: choose another"
-        )
+    check_averages(model)
     process, device = GaussianDiffusion(model.schedule), model.device
     exactly = denoiser(model.network, model.prediction, model.schedule, moved(cond, device))
 
@@ -173,6 +170,50 @@ def restored(
     step = METHODS[method](Wanted(denoise, process, measurement, y.to(device), standard_normal(generator), model.clip))
     x = process.prior((len(y), *model.shape), generator, device=device)
     return last(sample(step, x, model.schedule.grid(steps))).clamp(-1, 1)
+
+
+@torch.no_grad()
+def variations(
+    model: Denoising,
+    pictures: Tensor,
+    change: float,
+    steps: int = 50,
+    generator: torch.Generator | None = None,
+    cond: Cond = None,
+    scale: float = 1.0,
+) -> Tensor:
+    """Pictures `(n, *shape)` like those given, by SDEdit from t_0 = `change` T, on the part of the grid of `steps` steps that lies below.
+
+    With `change` 0 they are the pictures themselves; with 1 hardly anything of them is left. The condition, of n rows, says what they
+    become, at the guidance `scale`. In [-1, 1], on the model's device; all noise comes from `generator`.
+    Raises ValueError where `change` lies outside [0, 1], the pictures have another shape, the model does not take the condition, or it is
+    one of latents or leaps.
+    """
+    if not 0 <= change <= 1:
+        raise ValueError(f"change must lie in [0, 1]; got {change:g}")
+    if tuple(pictures.shape[1:]) != model.shape:
+        raise ValueError(
+            f"pictures must have shape (n, {', '.join(map(str, model.shape))}); got {tuple(pictures.shape)}"
+        )
+    check_condition(model.takes, cond, len(pictures))
+    check_averages(model)
+    process, device, noise = GaussianDiffusion(model.schedule), model.device, standard_normal(generator)
+    times = model.schedule.grid(steps)
+    times = times[times <= change * model.schedule.T]
+    if len(times) < 2:
+        return pictures.to(device)
+    denoise = guided_denoiser(model, cond, len(pictures), scale)
+    step = ancestral(denoise, process, noise=noise)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
+        return edited(step, process, pictures.to(device), times, noise).float().clamp(-1, 1)
+
+
+def check_averages(model: Denoising) -> None:
+    """Raise a ValueError where a model does not say the mean picture at each time: one that draws or leaps, or denoises latents."""
+    if model.autoencoder is not None or model.latent or model.learns_variance or isinstance(model.takes, Until):
+        raise ValueError(
+            "a picture is restored by a model that averages pictures; this one draws, leaps, or knows latents: choose another"
+        )
 
 
 @torch.no_grad()

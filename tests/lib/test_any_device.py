@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 import course_lib
 from course_lib import draws, types
-from course_lib.data import degradations, images, ink, toys
+from course_lib.data import clothes, degradations, images, ink, toys
 from course_lib.diffusion import (
     binomial,
     bound,
@@ -51,17 +51,19 @@ from course_lib.evaluation import (
     reconstruction,
 )
 from course_lib.evaluation.reference import Reference
-from course_lib.models import asking, store, tensors
+from course_lib.models import adapters, asking, store, tensors
 from course_lib.nets import (
     autoencoders,
     blocks,
     classifier,
     conditions,
+    designs,
     dit,
     embeddings,
     flows,
     hybrid,
     latent,
+    lora,
     mlp,
     multiscale,
     norms,
@@ -147,6 +149,8 @@ COLOUR = images.to_bytes(normal(4, 3, 20, 20, seed=6).clamp(-1, 1))
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0])
 TOKENS = PLANE.flatten(2).mT  # (B, N, C)
 TURNS = normal(16, 2, seed=6).float()  # angles for heads of four channels
+CLOTHES = normal(6, 1, 28, 28, seed=7).float().clamp(-1, 1)
+MEASURED, KINDS = normal(20, 4, seed=8).float(), torch.arange(20) % 10  # measures of clothes, and what they are
 STEPS = torch.tensor([1, 7, 12, 20])  # training times of a table
 REAL = torch.tensor([0.1, 0.4, 0.7, 1.0])  # those of a continuous schedule
 T, S = torch.tensor(12), torch.tensor(7)  # a sampler's times stay on the CPU
@@ -222,6 +226,18 @@ def mender(at: Place) -> generate.Denoising:
     return generate.Denoising(at(network), predictions.V, COSINE, (1, 8, 8))
 
 
+def designer(at: Place) -> generate.Denoising:
+    """A network that is told a class and wishes."""
+    torch.manual_seed(0)
+    network = weighted(designs.DesignUNet(width=8, multipliers=(1, 2), attention=(), classes=3, wishes=("a", "b")))
+    return generate.Denoising(at(network), predictions.V, COSINE, (1, 8, 8))
+
+
+def wishes(n: int) -> dict[str, Tensor]:
+    """What such a network is told, on the CPU."""
+    return {"class": LABELS[:n], "wishes": torch.linspace(0, 1, 2 * n).reshape(n, 2)}
+
+
 def with_hole(at: Place) -> degradations.Degraded:
     """Pictures of which the right half is missing."""
     unknown = torch.zeros(6, 1, 8, 8)
@@ -260,6 +276,40 @@ def trained(at: Place, **options: Any) -> list[Tensor]:
     """The weights after two steps of training, then their averages."""
     *_, state = training(at, **options)
     return [p.detach() for network in (state.network, state.ema.module) for p in network.parameters()]
+
+
+def adapted(at: Place) -> lora.LoRA:
+    """A linear layer with an adapter that has learned something."""
+    return weighted(lora.LoRA(at(nn.Linear(16, 8)), rank=2)).requires_grad_(False)
+
+
+def answers(at: Place, network: nn.Module) -> Tensor:
+    """What a small U-Net says."""
+    return network(at(IMAGES), at(REAL.repeat(2)[:6]), at(LABELS)).detach()
+
+
+def readapted(at: Place) -> Tensor:
+    """A network on the device with the adapters of a file that was written for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, network = Path(folder) / "adapter.safetensors", at(SMALL)
+        lora.add_lora(network)
+        weighted(network)
+        adapters.save_lora(file, network)
+        lora.remove_lora(network)
+        adapters.load_lora(file, network)
+    return answers(at, network)
+
+
+def merged(at: Place) -> Tensor:
+    adapter = adapted(at)
+    adapter.merge()
+    return adapter(at(WIDE))
+
+
+def with_fresh_adapters(at: Place) -> Tensor:
+    network = at(SMALL)
+    lora.add_lora(network)
+    return answers(at, network)
 
 
 def coded(ask: Callable[[Any, Tensor], Any]) -> Callable[[Place], Any]:
@@ -629,6 +679,12 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "models.tensors.load_weights": refilled,
     "models.tensors.digest": lambda at: tensors.digest({"x": at(FLAT)}),
     # nets
+    "models.adapters.load_lora": readapted,
+    "nets.lora.LoRA": lambda at: adapted(at)(at(WIDE)),
+    "nets.lora.LoRA.weight": lambda at: adapted(at).weight,
+    "nets.lora.LoRA.update": lambda at: adapted(at).update(),
+    "nets.lora.LoRA.merge": merged,
+    "nets.lora.add_lora": with_fresh_adapters,
     "nets.blocks.zero_initialised": lambda at: blocks.zero_initialised(at(nn.Linear(2, 2))).weight.detach(),
     "nets.blocks.ResidualBlock": lambda at: at(weighted(blocks.ResidualBlock(8, 4, 16)))(at(PLANE), at(WIDE)),
     "nets.blocks.attend": lambda at: blocks.attend(*at((WIDE[None], WIDE[None], WIDE[None]))),
@@ -658,6 +714,8 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.conditions.Vectors.null": lambda at: conditions.Vectors((2,)).null(4),
     "nets.conditions.Until.check": lambda at: conditions.Until((1,)).check(at(REAL)),
     "nets.conditions.Until.null": lambda at: conditions.Until((1,)).null(4),
+    "nets.conditions.Wishes.check": lambda at: conditions.Wishes(("a", "b")).check(at(FLAT.clamp(0, 1))),
+    "nets.conditions.Wishes.null": lambda at: conditions.Wishes(("a", "b")).null(4),
     "nets.conditions.check_condition": lambda at: conditions.check_condition(
         {"label": conditions.Labels(3)}, {"label": at(LABELS)}, 6
     ),
@@ -947,6 +1005,32 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "recipes.palette.answered": lambda at: palette_recipes.answered(mender(at).network, with_hole(at), 20.0).detach(),
     "recipes.palette.guessed": lambda at: palette_recipes.guessed(mender(at).network, with_hole(at), 20.0),
     "sampling.restoring.mended": lambda at: restoring.mended(mender(at), with_hole(at), 3, generator=at.generator),
+    # data.clothes, nets.designs, and what asks them
+    "data.clothes.measures": lambda at: clothes.measures(at(CLOTHES)),
+    "data.clothes.deviation": lambda at: clothes.deviation(at(WIDE.abs()), at(torch.arange(float(WIDE.shape[1])))),
+    "data.clothes.distributions": lambda at: clothes.distributions(*at((MEASURED, KINDS))),
+    "data.clothes.ranks": lambda at: clothes.ranks(*at((MEASURED, KINDS)), clothes.distributions(MEASURED, KINDS)),
+    "data.clothes.rank_bounds": lambda at: clothes.rank_bounds(
+        *at((MEASURED, KINDS)), clothes.distributions(MEASURED, KINDS)
+    ),
+    "data.clothes.sleeved": lambda at: clothes.sleeved(at(KINDS)),
+    "data.clothes.as_asked": lambda at: clothes.as_asked(
+        *at((MEASURED, KINDS, MEASURED.sigmoid())), clothes.distributions(MEASURED, KINDS)
+    ),
+    "data.clothes.Corner.holds": lambda at: clothes.corner_of(3).holds(at(MEASURED.sigmoid())),
+    "data.clothes.held_out": lambda at: clothes.held_out(*at((MEASURED.sigmoid(), KINDS))),
+    "nets.designs.wish_features": lambda at: designs.wish_features(at(FLAT.clamp(0, 1))),
+    "nets.designs.WishEmbedding": lambda at: at(weighted(designs.WishEmbedding(8, 3, 2)))(
+        at(STEPS), at({"class": LABELS[:4], "wishes": FLAT.clamp(0, 1).float()})
+    ),
+    "nets.designs.DesignUNet": lambda at: designer(at).network(at(IMAGES[:4]), at(STEPS)),
+    "sampling.generate.guided_denoiser": lambda at: generate.guided_denoiser(designer(at), wishes(4), 4, 2.0)(
+        at(IMAGES[:4]), T
+    ),
+    "sampling.restoring.variations": lambda at: restoring.variations(
+        designer(at), at(IMAGES), 0.5, 4, at.generator, wishes(6), 2.0
+    ),
+    "sampling.restoring.check_averages": lambda at: restoring.check_averages(designer(at)),
     # diffusion.measurements, sampling.restoring
     "diffusion.measurements.Measurement.observe": lambda at: measurements.grey(0.1).observe(
         at(PLANE[:, :3]), at.generator
@@ -1102,9 +1186,15 @@ WAITS: dict[str, str] = {
     "data.degradations.degraded": "Pillow works on the CPU",
     "recipes.palette.read": "Pillow works on the CPU",
     "models.store": FILE,
+    "models.adapters": FILE,
     "models.tensors": FILE,
     "nets.classifier.accuracy": NUMBER,
     "nets.conditions.Labels.check": CHECKED,
+    "nets.conditions.Wishes.check": CHECKED,
+    "data.clothes.distributions": "whether every kind is there is asked, once",
+    "nets.designs.DesignUNet": CHECKED,
+    "sampling.generate.guided_denoiser": CHECKED,
+    "sampling.restoring.variations": CHECKED,
     "nets.conditions.check_condition": CHECKED,
     "pages.plotting": "pictures are drawn on the CPU",
     "sampling.generate.draw_batches": "the samples are kept on the CPU",
@@ -1137,6 +1227,7 @@ BESIDE: dict[str, str] = {
     "nets.conditions.Labels.null": NULL,
     "nets.conditions.Vectors.null": NULL,
     "nets.conditions.Until.null": NULL,
+    "nets.conditions.Wishes.null": NULL,
     "nets.conditions.null_of": NULL,
     "recipes.few_steps.halves": TABLE,
     "sampling.generate.draw_batches": "the samples are kept on the CPU",
@@ -1175,6 +1266,7 @@ RECIPES = (
     "classification.prepare",
     "diffusion.Denoise",
     "diffusion.DenoiseLatents",
+    "designs",
     "few_steps.Leap",
     "few_steps.with_leaps",
     "adversarial.DenoiseAdversarially",
@@ -1189,6 +1281,7 @@ RECIPES = (
 )
 NOT_CALLED: dict[str, str] = {
     "data.bits": "a set is on the CPU",
+    "data.clothes.corner_of": "it takes no tensors",
     "data.leaves": "a set is on the CPU",
     "data.download": "it reads files, and no tensors",
     "data.degradations.through_jpeg": "Pillow works on the CPU",
@@ -1229,10 +1322,15 @@ NOT_CALLED: dict[str, str] = {
     "evaluation.reference": "it reads and writes files; its parts are called here",
     "files": "it takes no tensors",
     "hardware": "it says which device there is",
+    "models.adapters.save_lora": "a file's tensors come to the CPU; `load_lora` reads them again",
     "models.cards": "it takes no tensors",
     **{f"models.store.{name}": "it takes no tensors" for name in FILES},
     "models.tensors.load_tensors": "a file's tensors come to the CPU",
     **{f"nets.dit.{name}": "it takes no tensors" for name in ("DiT.flops", "block_flops", "check_sizes")},
+    **{
+        f"nets.lora.{name}": "it takes no tensors"
+        for name in ("put_in", "check_bare", "adapters", "merge", "set_scale", "remove_lora")
+    },
     "nets.recorded": "it takes no tensors",
     "pages": "it draws pictures, which `as_pictures` brings to the CPU",
     **{
