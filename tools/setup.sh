@@ -50,4 +50,4 @@ fi
 
 echo "Installing the pinned packages into .venv; the first time this takes a few minutes."
 if [ -t 1 ]; then quiet=; else quiet=--quiet; fi  # a terminal shows the downloads, a log does not
-.venv/bin/python -m pip install $quiet --disable-pip-version-check --editable '.[book,dev,grade,hub]' --constraint constraints.txt
+.venv/bin/python -m pip install $quiet --disable-pip-version-check --editable '.[book,dev,grade,hub,interop]' --constraint constraints.txt
