@@ -181,7 +181,7 @@ LEAPERS = {  # by the sampler that is theirs
 }
 LEAPER = weighted(mlp.MLP(width=16, depth=1, leaps=(1, 2))).double()  # is told where a leap ends
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
-SPELLER = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2))
+SPELLER = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2, places=True))
 REMEMBERING = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2, backwards=True))
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
 
@@ -918,6 +918,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         for where in ("CPU", "device")
     },
     "sampling.guidance.extrapolated": lambda at: guidance.extrapolated(model(at), half, 2.0)(at(FLAT), T),
+    "sampling.guidance.composed": lambda at: guidance.composed(model(at), [half, model(at)], 2.0)(at(FLAT), T),
     "sampling.guidance.within": lambda at: guidance.within(model(at), half, 2, 15)(at(FLAT), T),
     "sampling.guidance.dynamic_threshold": lambda at: guidance.dynamic_threshold(model(at), 0.5)(at(FLAT), T),
     "sampling.guidance.rescaled": lambda at: guidance.rescaled(model(at), half)(at(FLAT), T),

@@ -5,11 +5,13 @@ import torch
 
 from course_lib.diffusion import schedules
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
+from course_lib.diffusion.measurements import posterior
 from course_lib.diffusion.predictions import EPS, X0, V
 from course_lib.sampling.guidance import (
     class_score,
     classifier_free,
     classifier_guided,
+    composed,
     dynamic_threshold,
     extrapolated,
     rescaled,
@@ -106,6 +108,23 @@ def test_extrapolation_of_two_models_is_the_line_through_both_answers():
     line = other(X, T) + 2.5 * (one(X, T) - other(X, T))
     assert torch.allclose(extrapolated(one, other, 2.5)(X, T), line)
     assert torch.allclose(extrapolated(one, other, 2.5, clip=0.3)(X, T), line.clamp(-0.3, 0.3))
+
+
+def test_wishes_that_owe_each_other_nothing_compose_exactly_and_others_do_not():
+    for off, exact in ((0.0, True), (0.6, False)):
+        covariance = torch.tensor([[1.0, off, 0.0], [off, 1.0, 0.0], [0.0, 0.0, 0.3]], dtype=torch.float64)
+        prior = Mixture(double([1.0]), torch.zeros(1, 3, dtype=torch.float64), covariance[None])
+        rows, y = torch.eye(3, dtype=torch.float64), double([0.7, -0.4])
+        given = [
+            ExactDiffusion(posterior(prior, rows[k], y[k], 0.2) if len(k) else prior, SCHEDULE).denoise
+            for k in (torch.tensor(which, dtype=torch.long) for which in ([], [0], [1], [0, 1]))
+        ]
+        x = normal(4, 3)
+        found = composed(given[0], given[1:3])(x, T)
+        assert torch.allclose(found, given[3](x, T), atol=1e-9) is exact
+    one, other = CLASSES[0].denoise, CLASSES[1].denoise
+    assert torch.allclose(composed(one, [other], 2.5)(X, T), extrapolated(other, one, 2.5)(X, T))
+    assert float(composed(one, [other], 9.0, clip=0.3)(X, T).abs().max()) <= 0.3
 
 
 def test_an_interval_guides_after_its_low_end_and_up_to_its_high_end():
