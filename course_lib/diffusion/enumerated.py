@@ -62,10 +62,15 @@ class ExactSymbols:
         return self.given_data(x_t, t, process) @ self.joint.flatten()
 
     def denoiser(self, process: SymbolDiffusion) -> Denoiser:
-        """The exact p(x_0 = v | x_t) of each symbol, `(B, N, symbols)`, by Bayes' rule over all sequences; no number where q_t is 0."""
+        """The exact p(x_0 = v | x_t) of each symbol, `(B, N, symbols)`, by Bayes' rule over all sequences.
+
+        Where q_t(x_t) is 0, as after an error of a parallel sampler, nothing is right, and it is taken as if nothing were known.
+        """
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            weight = self.given_data(x_t, t, process) * self.joint.flatten()
+            prior = self.joint.flatten()
+            weight = self.given_data(x_t, t, process) * prior
+            weight = torch.where(weight.sum(1, keepdim=True) > 0, weight, prior)
             data = process.probabilities(self.sequences)  # (K^N, N, symbols)
             return torch.einsum("bs,snk->bnk", weight / weight.sum(1, keepdim=True), data)
 

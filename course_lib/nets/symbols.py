@@ -29,7 +29,8 @@ class SymbolTransformer(nn.Module):
 
     It reads K + 1 symbols, of which the last is the mask, and is not told the time. With `backwards` a token sees only itself and
     those before it, and answers for the one after it: an autoregressive model with the same weights in number and size, to which the
-    mask means that a sequence begins. Raises ValueError for sizes below 1 and where the heads do not divide the width into
+    mask means that a sequence begins. Queries and keys are turned, so that a token knows how far others are; `places` adds a learned
+    vector for each place, without which hidden symbols cannot know where they stand when nothing is seen. Raises ValueError for sizes below 1 and where the heads do not divide the width into
     multiples of 4.
     """
 
@@ -44,12 +45,14 @@ class SymbolTransformer(nn.Module):
         depth: int = 3,
         heads: int = 4,
         backwards: bool = False,
+        places: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(symbols=symbols, width=width, depth=depth, heads=heads)
         self.symbols, self.backwards = symbols, backwards
         self.first = nn.Embedding(symbols + 1, width)
         nn.init.normal_(self.first.weight, std=0.5)
+        self.places = nn.Parameter(0.02 * torch.randn(grid[0] * grid[1], width)) if places else None
         attention = LookingBack if backwards else TokenAttention
         self.blocks = nn.ModuleList(
             InContext(width, width, attention(width, heads), perceptron(width, 4 * width)) for _ in range(depth)
@@ -60,7 +63,7 @@ class SymbolTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Symbols `(B, N)`, N at most rows x columns, to logits `(B, N, K)`: of what is hidden there, or of what comes next."""
         angles = self.angles[: x.shape[1]]  # type: ignore[index]
-        h = self.first(x)
+        h = self.first(x) if self.places is None else self.first(x) + self.places[: x.shape[1]]
         for block in self.blocks:
             h = block(h, h[:, :0], angles)
         return self.last(self.norm(h))

@@ -25,7 +25,8 @@ def most_certain(probabilities: Tensor, drawn: Tensor, generator: torch.Generato
 
     The order knows nothing of the draw, so that one symbol at a time it changes no distribution.
     """
-    return torch.special.xlogy(probabilities, probabilities).sum(-1)
+    logs = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
+    return (probabilities * logs).sum(-1)
 
 
 def likeliest_draw(probabilities: Tensor, drawn: Tensor, generator: torch.Generator | None = None) -> Tensor:

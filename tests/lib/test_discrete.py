@@ -312,3 +312,20 @@ def test_prose_is_what_one_reads_aloud():
 def test_windows_and_fingerprints():
     assert text.windows(torch.arange(7), 3).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert text.fingerprint(["a", "b"]) != text.fingerprint(["ab", ""]) and len(text.fingerprint(["a"])) == 16
+
+
+def test_after_an_error_of_the_sampler_nothing_is_known():
+    """Two letters that are always equal, drawn at once: those that differ stay as they are, and the oracle has an answer."""
+    pair = ExactSymbols(torch.eye(2, dtype=torch.float64) / 2)
+    process = absorbing(straight, 2)
+    drawn = pair.drawn_by(pair.denoiser(process), process, grid(2))
+    torch.testing.assert_close(drawn[0, 0] + drawn[1, 1], double(0.75))
+    torch.testing.assert_close(pair.denoiser(process)(torch.tensor([[0, 1]]), T)[0, 0], double([0.5, 0.5, 0.0]))
+
+
+def test_hidden_symbols_know_their_places_only_where_they_are_told():
+    torch.manual_seed(0)
+    hidden = torch.full((1, 4), 3)
+    for places in (False, True):
+        out = SymbolTransformer(3, (2, 2), 16, 2, 2, places=places)(hidden).detach()
+        assert bool(((out - out[:, :1]).abs().max() > 1e-4) == places)
