@@ -1,5 +1,6 @@
 """The showdown of chapter 12: rivals of equal size, data whose kinds are known, and a table that says what was measured."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,39 @@ def test_a_piece_goes_on_where_it_was_left(tmp_path: Path, monkeypatch: pytest.M
     again, _, facts = showdown.trained(piece, tmp_path / "cut")
     assert facts["reached"] == 220
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_the_last_step_of_a_denoising_gan_and_all_others_are_judged_apart(tmp_path: Path) -> None:
+    """A network that always says x_0 = 0, where one mode is: alone at the end it finds that mode; before an exact end, hits are exact."""
+
+    class Nought(torch.nn.Module):
+        def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None = None) -> torch.Tensor:
+            return 0 * x
+
+    found = showdown.step_by_step(Nought(), showdown.POINTS["DD-GAN"], 400, tmp_path)
+    assert found["the last step alone: modes"]["high"] == 1 and found["the last step alone: hits"]["low"] == 1
+    assert found["the last step alone: divergence of the modes"]["value"] == pytest.approx(math.log(25), abs=1e-4)
+    assert found["all but the last step: hits"]["low"] > 0.97 and found["all but the last step: modes"]["low"] > 1
+
+
+def test_what_was_measured_on_another_machine_keeps_its_entry(tmp_path: Path) -> None:
+    """All of it, and the machine's name through any number of measurements; nothing of what is measured here or is no piece any more."""
+    file = tmp_path / "showdown.json"
+    assert showdown.elsewhere(file, {"points, GAN"}) == {"metrics": {}, "shown": {}, "kept": {}}
+    names = ("points, GAN", "points, GAN, no R1", "points, a model of old", "digits, GAN", "digits, real")
+    entry = {
+        "metrics": {f"{name}: training: steps": {"value": 3.0} for name in names},
+        "shown": {name: [[0.0]] for name in names},
+        "options": {"machine": "an old one"},
+    }
+    file.write_text(json.dumps(entry))
+    found, stay = showdown.elsewhere(file, {"points, GAN", "points, real"}), (names[1], *names[3:])
+    assert found["metrics"] == {f"{name}: training: steps": {"value": 3.0} for name in stay}
+    assert found["shown"].keys() == set(stay)
+    assert found["kept"] == dict.fromkeys(stay, "an old one")
+    file.write_text(json.dumps(entry | {"options": {"machine": "a new one", "kept": found["kept"]}}))
+    again = showdown.elsewhere(file, {"points, real"})["kept"]
+    assert again == found["kept"] | {"points, GAN": "a new one"}
 
 
 def test_a_sentence_holds_only_where_all_seeds_agree() -> None:
