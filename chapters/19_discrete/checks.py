@@ -102,9 +102,9 @@ def steps_of_a_chain(symbols: int = 4, steps: int = 3) -> tuple[np.ndarray, ...]
     return tuple(rng.dirichlet(np.full(symbols, 0.8), size=symbols) for _ in range(steps))
 
 
-@defines("eq-disc-matrix", "eq-disc-model", "eq-disc-group", "eq-disc-loss-entropy", "eq-disc-bits")
+@defines("eq-disc-matrix", "eq-disc-model", "eq-disc-group", "eq-disc-bits")
 def names() -> None:
-    """These introduce the matrix of a step, the model's step back, drawing in groups, a loss, and the scale of bits."""
+    """These introduce the matrix of a step, the model's step back, drawing in groups, and the scale of bits."""
 
 
 @proves("eq-disc-product", "eq-disc-posterior")

@@ -14,12 +14,14 @@ from course_lib.diffusion.enumerated import ExactSymbols, three_words
 from course_lib.diffusion.masked import absorbing, hidden_counts, hidden_loss, hide
 from course_lib.nets.symbols import SymbolTransformer
 from course_lib.pages.plotting import closed
+from course_lib.sampling.unmasking import at_random, likeliest_draw, most_certain
 from course_lib.training.loop import fit
 
 LANGUAGE = three_words(0.1)
 MASKED = absorbing(straight, 3)
 FLAT = SymbolDiffusion(straight, uniform_noise(3))
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
+ORDERS = {"at random": at_random, "most certain": most_certain, "likeliest draw": likeliest_draw}
 MARKS = {"at random": "o-", "most certain": "s--", "likeliest draw": "^-."}
 
 
@@ -129,12 +131,12 @@ def learning(curve: Sequence[tuple[int, float]]) -> Figure:
     return closed(figure)
 
 
-def by_hidden(curve: Mapping[str, float], backwards: float, alone: float) -> Figure:
-    """Bits a hidden letter against how many of 128 are hidden, the bound as its mean, and the autoregressive model's bits."""
-    counts = [int(m) for m in curve]
+def by_hidden(found: Mapping[str, Mapping[str, float]], backwards: float, alone: float) -> Figure:
+    """Bits a hidden letter against how many of 128 are hidden, for each network, and the autoregressive model's bits."""
     figure, axis = plt.subplots(figsize=(6.8, 3.0))
-    axis.plot(counts, list(curve.values()), "o-", label="masked, a hidden letter")
-    axis.axhline(backwards, color="C1", linestyle="--", label="autoregressive, a letter")
+    for mark, (name, curve) in zip(("o-", "s--"), found.items(), strict=False):
+        axis.plot([int(m) for m in curve], list(curve.values()), mark, markersize=4, label=name)
+    axis.axhline(backwards, color="C2", linestyle="-.", label="autoregressive, a letter")
     axis.axhline(alone, color="0.5", linestyle=":", label="letter frequencies alone")
     axis.set(xlabel="hidden letters of 128", ylabel="bits", ylim=(0, None))
     axis.legend(fontsize=8, loc="lower right")
@@ -161,7 +163,8 @@ def decoding(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
         axis.set(xscale="log", xlabel="steps", title=title, ylim=(0, 1.05))
         axis.set_xticks([1, 4, 16, 64], ["1", "4", "16", "64"])
         axis.xaxis.set_minor_locator(plt.NullLocator())
-    axes[0].legend(fontsize=7)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=5, fontsize=7)
     return closed(figure)
 
 

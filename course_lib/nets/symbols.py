@@ -30,8 +30,8 @@ class SymbolTransformer(nn.Module):
     It reads K + 1 symbols, of which the last is the mask, and is not told the time. With `backwards` a token sees only itself and
     those before it, and answers for the one after it: an autoregressive model with the same weights in number and size, to which the
     mask means that a sequence begins. Queries and keys are turned, so that a token knows how far others are; `places` adds a learned
-    vector for each place, without which hidden symbols cannot know where they stand when nothing is seen. Raises ValueError for sizes below 1 and where the heads do not divide the width into
-    multiples of 4.
+    vector for each place, without which hidden symbols cannot know where they stand when nothing is seen.
+    Raises ValueError for sizes below 1 and where the heads do not divide the width into multiples of 4.
     """
 
     config: dict[str, Any]
