@@ -117,7 +117,10 @@ def random_scenes(n: int, generator: torch.Generator | None = None, held_out: bo
 
 
 def distance(shape: str, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
-    """How far points lie outside of a shape, about, in pixels (inside: below 0); x to the right, y down, half its height, of one shape."""
+    """How far points `(...)` lie outside of a shape, about, in pixels; inside, it is below 0.
+
+    x is to the right and y down from its middle, `half` half its height; all three broadcast.
+    """
     if shape == "circle":
         return (x**2 + y**2).sqrt() - half
     if shape == "square":

@@ -13,6 +13,7 @@ from course_lib.diffusion.predictions import PREDICTIONS
 from course_lib.files import read_json, write_atomically, wrong_entry
 from course_lib.nets.autoencoders import GaussianAutoencoder, QuantisedAutoencoder
 from course_lib.nets.classifier import Classifier, ConvClassifier
+from course_lib.nets.clip import Clip
 from course_lib.nets.designs import DesignUNet
 from course_lib.nets.dit import DiT
 from course_lib.nets.hybrid import Hybrid
@@ -21,6 +22,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
+from course_lib.nets.texts import TextUNet
 from course_lib.nets.unet import BasicUNet, UNet
 from course_lib.types import Schedule
 
@@ -35,6 +37,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
         PreconditionedUNet,
         PictureUNet,
         DesignUNet,
+        TextUNet,
+        Clip,
         DiT,
         Hybrid,
         Classifier,
@@ -55,6 +59,7 @@ SCHEDULES: dict[str, Callable[..., Any]] = {
 }
 CLASS = "class"  # what a classifier predicts
 IMAGE = "image"  # what an autoencoder predicts: the image that it was given
+PAIR = "pair"  # what two towers predict: which picture and which caption belong together
 BITS = "bits"  # what a model of bits predicts: the log-odds that each of x_0 is 1
 Built = TypeVar("Built")
 
@@ -67,7 +72,7 @@ class ModelCard:
     architecture: str  # a key of ARCHITECTURES
     config: dict[str, Any]  # the constructor's arguments
     parameters: int
-    prediction: str  # a key of predictions.PREDICTIONS, BITS for a model of bits, CLASS for a classifier, IMAGE for an autoencoder
+    prediction: str  # a key of predictions.PREDICTIONS, BITS for a model of bits, CLASS, IMAGE (an autoencoder) or PAIR
     schedule: dict[str, Any]  # {"name": a key of SCHEDULES, ...its arguments}; {} where there is none
     image_shape: list[int]  # (C, H, W) of what the network denoises or reads: images, or an autoencoder's latents
     dataset: str  # the name of the set that it was trained on
@@ -153,7 +158,7 @@ def wrong_value(card: Mapping[str, Any], unknown: set[str]) -> str:
     """What is wrong with the values of a card whose fields are of the right kinds; "" where nothing is."""
     if unknown:
         return f"it has the unknown entries {', '.join(sorted(unknown))}"
-    shape, predictions = card["image_shape"], [*PREDICTIONS, BITS, CLASS, IMAGE]
+    shape, predictions = card["image_shape"], [*PREDICTIONS, BITS, CLASS, IMAGE, PAIR]
     if not shape or not all(type(size) is int and size > 0 for size in shape):
         return f"its image_shape must list whole numbers above 0; got {shape}"
     if card["prediction"] not in predictions:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from course_lib.data.sets import data_dir
 from course_lib.diffusion.predictions import PREDICTIONS
-from course_lib.models.cards import BITS, IMAGE, ModelCard, load_card, save_card
+from course_lib.models.cards import BITS, IMAGE, PAIR, ModelCard, load_card, save_card
 from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.nets.autoencoders import Autoencoder
 from course_lib.sampling.generate import Denoising
@@ -72,6 +72,8 @@ def denoising(network: nn.Module, card: ModelCard, gamma: Tensor | None = None) 
         raise ValueError(f"{card.name} draws bits, not images: take `sampling.steps.reverse` with a BinomialDiffusion")
     if card.prediction == IMAGE:
         raise ValueError(f"{card.name} is an autoencoder, which draws nothing: choose a model of its latents")
+    if card.prediction == PAIR:
+        raise ValueError(f"{card.name} matches pictures and captions, and draws nothing: choose a diffusion model")
     if card.prediction not in PREDICTIONS:
         raise ValueError(f"{card.name} is a classifier, which draws nothing: choose a diffusion model")
     prediction, shape = PREDICTIONS[card.prediction], tuple(card.image_shape)

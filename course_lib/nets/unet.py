@@ -25,7 +25,9 @@ from course_lib.types import Cond
 
 
 class Block(nn.Module):
-    """A residual block, followed by self-attention or by a transformer block where asked."""
+    """A residual block, followed by self-attention or by a transformer block where asked; `asking`, where set, then asks other tokens."""
+
+    level: int  # the resolution at which it works
 
     def __init__(
         self, channels_in: int, channels: int, width: int, attention: bool, transformer: bool, norm: str
@@ -34,11 +36,13 @@ class Block(nn.Module):
         self.residual = ResidualBlock(channels_in, channels, width, norm)
         self.attention = SelfAttention(channels) if attention else nn.Identity()
         self.transformer = TransformerBlock(channels, width) if transformer else None
+        self.asking: nn.Module | None = None
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x `(B, channels_in, H, W)` to `(B, channels, H, W)`."""
+    def forward(self, x: Tensor, condition: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """x `(B, channels_in, H, W)` to `(B, channels, H, W)`; the condition is `(B, width)`, the tokens `(B, n, their width)`."""
         h = self.attention(self.residual(x, condition))
-        return h if self.transformer is None else self.transformer(h, condition)
+        h = h if self.transformer is None else self.transformer(h, condition)
+        return h if self.asking is None else self.asking(h, tokens)
 
 
 class UNet(nn.Module):
@@ -86,7 +90,9 @@ class UNet(nn.Module):
             )
 
         def block(channels_in: int, level: int) -> Block:
-            return Block(channels_in, sizes[level], condition_width, level in attention, level in transformer, norm)
+            found = Block(channels_in, sizes[level], condition_width, level in attention, level in transformer, norm)
+            found.level = level
+            return found
 
         self.condition = ConditionEmbedding(condition_width, classes, time_scale, leaps=leaps)
         self.split, self.join = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
@@ -118,17 +124,21 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Cond = None) -> Tensor:
         """x `(B, channels, H, W)`, t `(B,)`, cond `(B,)` or None, to `(B, outputs, H, W)`."""
         check_image(x, self.channels, self.factor)
-        condition = self.condition(t, cond)
+        condition, tokens = self.told(t, cond)
         h = self.first(self.split(x))
         skips = [h]
         for layer in self.down:
-            h = layer(h, condition) if isinstance(layer, Block) else layer(h)
+            h = layer(h, condition, tokens) if isinstance(layer, Block) else layer(h)
             skips.append(h)
-        h = self.middle(h, condition)
+        h = self.middle(h, condition, tokens)
         for layer in self.up:  # every block on the way up also sees the output of its mirror image on the way down
-            h = layer(torch.cat([h, skips.pop()], dim=1), condition) if isinstance(layer, Block) else layer(h)
+            h = layer(torch.cat([h, skips.pop()], dim=1), condition, tokens) if isinstance(layer, Block) else layer(h)
         out = self.join(self.last(F.silu(self.last_norm(h))))
         return let_through(out, self.input_gain, condition, x)
+
+    def told(self, t: Tensor, cond: Cond) -> tuple[Tensor, Tensor | None]:
+        """What all blocks are told: the vector for time and class `(B, condition_width)`, and tokens to ask, of which there are none."""
+        return self.condition(t, cond), None
 
 
 class BasicUNet(nn.Module):

@@ -13,12 +13,14 @@ from course_lib.diffusion.predictions import EPS, FLOW, X0, V
 from course_lib.diffusion.weights import edm
 from course_lib.nets.autoencoders import GaussianAutoencoder
 from course_lib.nets.classifier import Classifier, ConvClassifier
+from course_lib.nets.clip import Clip
 from course_lib.nets.dit import DiT
 from course_lib.nets.latent import LatentUNet
 from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
+from course_lib.nets.texts import TextUNet
 from course_lib.nets.unet import UNet
 from course_lib.recipes.adversarial import DenoiseAdversarially
 from course_lib.recipes.autoencoding import ReconstructAdversarially
@@ -34,6 +36,7 @@ from course_lib.recipes.nonequilibrium import (
     points_of_the_roll,
 )
 from course_lib.recipes.palette import Palette
+from course_lib.recipes.texts import CLIP, DenoiseTold, Match, captioned_scenes
 from course_lib.recipes.variance import DenoiseWithVariance, from_mnist_ddpm
 from course_lib.training.state import Batch, Loss, Opponent
 
@@ -103,6 +106,7 @@ def digits() -> Batch:
 TRAINING: dict[str, Callable[[], Batch]] = {
     **{name: partial(sets.load, name, "train") for name in sets.SHAPES},
     "digits": digits,
+    "scenes": captioned_scenes,
     "fashion_designs": all_but_corners,
     "heartbeat": all_heartbeats,
     "swiss_roll": points_of_the_roll,
@@ -292,6 +296,29 @@ ROWS = (
         steps=24_000,
         batch_size=64,
         learning_rate=1e-3,
+    ),
+    # Pictures and captions that belong together (Radford et al., 2021), and pictures from captions.
+    Recipe(
+        name="scenes-clip",
+        dataset="scenes",
+        data="20,000 drawn scenes of one or two coloured shapes, with captions",
+        architecture=Clip,
+        config=CLIP,
+        objective=Match(),
+        steps=4000,
+        batch_size=256,
+        learning_rate=1e-3,
+    ),
+    Recipe(
+        name="scenes-text",
+        dataset="scenes",
+        data="20,000 drawn scenes of one or two coloured shapes, with captions, as scenes-clip reads them",
+        architecture=TextUNet,
+        config={"channels": 3, "words": 12, "text_width": 64, **SMALL, "width": 48, "asking": (0, 1)},
+        objective=DenoiseTold(V, COSINE),
+        steps=10_000,
+        batch_size=64,
+        learning_rate=1.5e-3,
     ),
     # The DDPM of Ho et al. (2020), minutes on two cores; each grey level is spread over its bin, so that there is a likelihood.
     Recipe(

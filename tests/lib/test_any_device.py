@@ -56,6 +56,7 @@ from course_lib.nets import (
     autoencoders,
     blocks,
     classifier,
+    clip,
     conditions,
     designs,
     dit,
@@ -70,6 +71,7 @@ from course_lib.nets import (
     pictures,
     preconditioned,
     symbols,
+    texts,
     transformers,
     unet,
 )
@@ -151,6 +153,7 @@ TOKENS = PLANE.flatten(2).mT  # (B, N, C)
 TURNS = normal(16, 2, seed=6).float()  # angles for heads of four channels
 CLOTHES = normal(6, 1, 28, 28, seed=7).float().clamp(-1, 1)
 MEASURED, KINDS = normal(20, 4, seed=8).float(), torch.arange(20) % 10  # measures of clothes, and what they are
+SAID = torch.arange(20).reshape(4, 5) % 7  # words of captions
 STEPS = torch.tensor([1, 7, 12, 20])  # training times of a table
 REAL = torch.tensor([0.1, 0.4, 0.7, 1.0])  # those of a continuous schedule
 T, S = torch.tensor(12), torch.tensor(7)  # a sampler's times stay on the CPU
@@ -236,6 +239,18 @@ def designer(at: Place) -> generate.Denoising:
 def wishes(n: int) -> dict[str, Tensor]:
     """What such a network is told, on the CPU."""
     return {"class": LABELS[:n], "wishes": torch.linspace(0, 1, 2 * n).reshape(n, 2)}
+
+
+def towers(at: Place) -> clip.Clip:
+    """Two small towers."""
+    torch.manual_seed(0)
+    return at(weighted(clip.Clip(7, 5, 8, 16, 1, 4, 8)))
+
+
+def reader(at: Place) -> texts.TextUNet:
+    """A small network that is told texts of four words."""
+    torch.manual_seed(0)
+    return at(weighted(texts.TextUNet(4, 4, (1,), width=8, multipliers=(1, 2), attention=())))
 
 
 def with_hole(at: Place) -> degradations.Degraded:
@@ -1032,6 +1047,16 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         designer(at), at(IMAGES), 0.5, 4, at.generator, wishes(6), 2.0
     ),
     "sampling.restoring.check_averages": lambda at: restoring.check_averages(designer(at)),
+    # nets.clip, nets.texts
+    "nets.clip.TextTower": lambda at: at(weighted(clip.TextTower(7, 5, 16, 1)))(at(SAID)).detach(),
+    "nets.clip.Clip": lambda at: towers(at)(at(PLANE[:, :3].repeat(1, 1, 2, 2)), at(SAID)).detach(),
+    "nets.clip.Clip.of_pictures": lambda at: towers(at).of_pictures(at(PLANE[:, :3].repeat(1, 1, 2, 2))).detach(),
+    "nets.clip.Clip.of_texts": lambda at: towers(at).of_texts(at(SAID)).detach(),
+    "nets.clip.Clip.scale": lambda at: towers(at).scale.detach(),
+    "nets.clip.contrastive_loss": lambda at: clip.contrastive_loss(at(normal(5, 5))),
+    "nets.unet.UNet: told a text": lambda at: reader(at)(at(PLANE[:, :3]), at(STEPS), at(PLANE[:, 0])).detach(),
+    "nets.unet.UNet.told: a text": lambda at: [one.detach() for one in reader(at).told(at(STEPS), None)],
+    "nets.unet.UNet.told": lambda at: at(weighted(unet.UNet(1, 8, (1, 2), attention=()))).told(at(STEPS), None)[0],
     # diffusion.measurements, sampling.restoring
     "diffusion.measurements.Measurement.observe": lambda at: measurements.grey(0.1).observe(
         at(PLANE[:, :3]), at.generator
@@ -1268,6 +1293,7 @@ RECIPES = (
     "diffusion.Denoise",
     "diffusion.DenoiseLatents",
     "designs",
+    "texts",
     "few_steps.Leap",
     "few_steps.with_leaps",
     "adversarial.DenoiseAdversarially",
@@ -1284,6 +1310,7 @@ NOT_CALLED: dict[str, str] = {
     "data.bits": "a set is on the CPU",
     "data.clothes.corner_of": "it takes no tensors",
     "data.leaves": "a set is on the CPU",
+    "data.captions": "who uses its rows brings them to the device",
     "data.scenes": "a set is on the CPU, and pictures are read there",
     "data.download": "it reads files, and no tensors",
     "data.degradations.through_jpeg": "Pillow works on the CPU",
