@@ -553,6 +553,8 @@ def two_symbols() -> None:
     found = symbols.transition(one.long(), torch.tensor(1), torch.tensor(4))[0, 0, 1]
     assert_close(found, bits.transition(one, torch.tensor(1), torch.tensor(4)))
     alpha = schedule.alpha_bar
+    assert_printed(bits.rate, "0.3")
+    assert_printed(1 - bits.rate, "0.7")
     assert_close(found, claim(float(alpha[4] / alpha[1]) * 0.7 + 0.3), 1e-12)
 
 
@@ -580,5 +582,6 @@ def kept_words() -> None:
         kept += chance * (max(first, second) and again)
     assert_close(claim(p**2), right)
     assert_close(claim(p**2 * (2 - p)), kept)
+    assert_printed(p, "0.9")
     assert_printed(right, "0.81")
     assert_printed(kept, "0.891")
