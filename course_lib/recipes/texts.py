@@ -53,11 +53,7 @@ class Match:
         """What the card says of the trained network: how often it finds the caption among 100, and the picture."""
         images, words = captioned_scenes(1000, seed=1)
         found = retrieval(network, images, words)
-        return {
-            "prediction": PAIR,
-            "schedule": {},
-            "metrics": {name: {"value": value} for name, value in found.items()},
-        }
+        return {"prediction": PAIR, "schedule": {}, "metrics": found}
 
 
 @torch.no_grad()
@@ -100,9 +96,8 @@ class DenoiseTold(Denoise):
         """Six pictures of each caption in SHOWN, at the scale 3: `(N, *shape)`."""
         texts = [text for text in SHOWN for _ in range(6)]
         cond = told(self.clip, captions.encode(texts))
-        return draw(
-            self.drawing(network, shape), len(texts), 25, "ddim", torch.Generator().manual_seed(seed), cond, 3.0
-        )
+        generator = torch.Generator().manual_seed(seed)
+        return draw(self.drawing(network, shape), len(texts), 25, generator=generator, cond=cond, scale=3.0)
 
 
 @torch.no_grad()
