@@ -178,6 +178,20 @@ def mean_of(values: Tensor) -> Measured:
     return measured(mean, cut(len(values)))
 
 
+def ratio_of(error: Tensor, spread: Tensor) -> Measured:
+    """How far draws lie from the pictures, divided by how far two of them lie from each other; 1 for exact draws.
+
+    Both are root mean squares of pictures `(n,)`, the spread as in `of_pictures`.
+    """
+    rows = torch.stack([error, spread]).double().square()
+
+    def ratio(weights: Tensor | None) -> float:
+        of_error, of_spread = rows.mean(1) if weights is None else rows @ weights
+        return float((of_error / (2 * of_spread)).sqrt())
+
+    return measured(ratio, cut(len(error)))
+
+
 def gathered(kept: Path, setting: Setting, parts: int) -> tuple[dict[str, Measured], Features, float]:
     """All that is measured of a setting, the features of what it drew, and the seconds that took."""
     values: dict[str, list[Tensor]] = {}
@@ -193,6 +207,8 @@ def gathered(kept: Path, setting: Setting, parts: int) -> tuple[dict[str, Measur
         logs.append(tensors["log_probs"][: len(x0)])
         seconds += float(metadata["seconds"])
     found = {key: mean_of(torch.cat(each)) for key, each in values.items()}
+    if "spread" in values:
+        found["ratio"] = ratio_of(torch.cat(values["error"]), torch.cat(values["spread"]))
     seen = Features(torch.cat(vectors).double(), torch.cat(logs).double())
     found["kernel distance"] = distance(setting.data, seen)
     return found, seen, seconds

@@ -25,6 +25,23 @@ def test_what_is_measured_of_a_picture_is_right_for_a_known_error() -> None:
     assert found["accuracy"].tolist() == [1, 0.5, 0.5]
 
 
+def test_draws_of_the_truths_own_distribution_are_as_far_from_it_as_from_each_other() -> None:
+    generator = torch.Generator().manual_seed(0)
+    middle = torch.randn(300, 1, 20, 20, generator=generator)
+    truth, first, second = (middle + 0.7 * torch.randn(300, 1, 20, 20, generator=generator) for _ in range(3))
+    rms = lambda x: x.square().flatten(1).mean(1).sqrt()  # noqa: E731
+    error, spread = (
+        (rms(first - truth).square() + rms(second - truth).square()).div(2).sqrt(),
+        rms(first - second) / 2**0.5,
+    )
+    exact = restoring.ratio_of(error, spread)
+    assert abs(exact.value - 1) < 0.01 and exact.interval().low < 1 < exact.interval().high
+    assert restoring.ratio_of(error, spread / 2).value == pytest.approx(2 * exact.value)
+    assert restoring.ratio_of(rms(middle - truth), spread).value == pytest.approx(0.5**0.5, abs=0.01), (
+        "the mean is nearer"
+    )
+
+
 def test_masks_hide_what_they_should() -> None:
     hole, frame = restoring.framed(32, 8, 24, 0.0), restoring.framed(32, 4, 28, 1.0)
     assert float(hole.sum()) == 32**2 - 16**2 and float(hole[0, 0, 16, 16]) == 0
