@@ -83,12 +83,10 @@ PARTS: dict[str, dict[str, Any]] = {
     "DD-GAN, T = 2": {"T": 2},
     "DD-GAN, T = 8": {"T": 8},
     "DD-GAN, no z": {"latent": 0},
-    "DD-GAN, longer": {},
     "DD-GAN, as tuned": {"octaves": TUNED["points"]["DD-GAN"][0], "gamma": 0.1},
     "GAN, no R1": {"often": 0.0},
     "GAN, strong R1": AGAIN["points"]["DD-GAN"],
 }
-LONGER = {"DD-GAN, longer": 2}  # times the seconds of the others
 ADVERSARIAL = (0.5, 0.99)  # Adam's betas for two networks in turns; the others take Adam's own
 
 
@@ -196,7 +194,7 @@ def pieces(quick: bool) -> list[Piece]:
             whole = name.partition(",")[0]
             octaves, rate = TUNED[data][whole]
             rival = replace(rivals[whole], **{"octaves": octaves} | AGAIN[data].get(whole, {}) | own)
-            seconds = (0.02 if quick else 1.0) * BUDGET[data] * LONGER.get(name, 1)
+            seconds = (0.02 if quick else 1.0) * BUDGET[data]
             found.append(Piece(data, name, sized(rival, data), 0, seconds, rate))
     return found
 
