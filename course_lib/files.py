@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -118,3 +119,36 @@ def wrong_entry(found: Any, **kinds: type | tuple[type, ...]) -> str:
             wanted = " or ".join(one.__name__ for one in expected)
             return f"its {name} must be of type {wanted}; got {found[name]!r:.60}"
     return ""
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that becomes `path` after the block, all of it at once; where the block fails, nothing is left.
+
+    Raises ValueError where something is at `path` already, except for an empty folder, and where it cannot be written.
+    """
+    with explained(path):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            what = "is not empty" if path.is_dir() else "is a file"
+            raise ValueError(f"{path} {what}: give the name of a new folder")
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise ValueError(f"{path} is a link that leads nowhere: give the name of a new folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(suffix=".partial", dir=target.parent))
+        try:
+            yield partial
+            partial.chmod(0o777 & ~user_mask())  # a temporary folder is its owner's alone
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def user_mask() -> int:
+    """The permissions that this process withholds from new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -138,6 +138,7 @@ TO_FILES = {
 }
 TO_FOLDERS = {
     "train": ["train", "digits-ddpm", "--steps", "1", "--batch-size", "2", "--out"],
+    "export": ["export", "without.safetensors", "--to", "diffusers", "--out"],
     "build": ["assignments", "build", "a01", "--out"],
     "grade": [*GRADE, "--out"],
     "feedback": [*GRADE, "--feedback"],

@@ -20,6 +20,7 @@ ROOMS = (
     "course_lib.nets",
     "course_lib.sampling",
     "course_lib.models",
+    "course_lib.interop",
     "course_lib.training",
     "course_lib.evaluation",
     "course_lib.pages",

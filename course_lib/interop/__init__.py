@@ -1,0 +1,1 @@
+"""Models in the formats of others: folders for diffusers, and ONNX with a sampler in numpy."""
