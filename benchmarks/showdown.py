@@ -83,10 +83,12 @@ PARTS: dict[str, dict[str, Any]] = {
     "DD-GAN, T = 2": {"T": 2},
     "DD-GAN, T = 8": {"T": 8},
     "DD-GAN, no z": {"latent": 0},
+    "DD-GAN, longer": {},
     "DD-GAN, as tuned": {"octaves": TUNED["points"]["DD-GAN"][0], "gamma": 0.1},
     "GAN, no R1": {"often": 0.0},
     "GAN, strong R1": AGAIN["points"]["DD-GAN"],
 }
+LONGER = 5  # times the seconds of the others have the pieces of that name
 ADVERSARIAL = (0.5, 0.99)  # Adam's betas for two networks in turns; the others take Adam's own
 
 
@@ -194,7 +196,7 @@ def pieces(quick: bool) -> list[Piece]:
             whole = name.partition(",")[0]
             octaves, rate = TUNED[data][whole]
             rival = replace(rivals[whole], **{"octaves": octaves} | AGAIN[data].get(whole, {}) | own)
-            seconds = (0.02 if quick else 1.0) * BUDGET[data]
+            seconds = (0.02 if quick else 1.0) * BUDGET[data] * (LONGER if name.endswith("longer") else 1)
             found.append(Piece(data, name, sized(rival, data), 0, seconds, rate))
     return found
 
@@ -236,7 +238,8 @@ def learn(network: nn.Module, rival: Any, piece: Piece, kept: Path, file: Path) 
     data = learned_from(piece.data)
     options = how(piece, opponent)
     if not plan_file.exists():
-        seconds = pace(piece) if piece.trial else paces(kept, piece.data)[f"{piece.data}-{piece.name}"]
+        own = f"{piece.data}-{piece.name.removesuffix(', longer')}"
+        seconds = pace(piece) if piece.trial else paces(kept, piece.data)[own]
         plan = {"steps": max(20, round(piece.budget / seconds)), "seconds": 0.0}
         write_atomically(plan_file, json.dumps(plan).encode())
     plan = json.loads(plan_file.read_text())

@@ -160,3 +160,9 @@ def test_a_sentence_holds_only_where_all_seeds_agree() -> None:
     assert verdict(low, high) == "yes" and verdict(high, low) == "no, the reverse"
     assert verdict(low, wide) == verdict(wide, high) == "open"
     assert verdict({"value": 1.0}, {"value": 2.0}) == "yes"
+
+
+def test_a_longer_piece_differs_from_its_model_in_nothing_but_its_seconds() -> None:
+    found = {piece.name: piece for piece in showdown.pieces(quick=False) if piece.data == "points"}
+    plain, longer = found["DD-GAN"], found["DD-GAN, longer"]
+    assert longer == plain._replace(name=longer.name, budget=showdown.LONGER * plain.budget)
