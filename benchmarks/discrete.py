@@ -1,7 +1,7 @@
 """Discrete diffusion: python -m benchmarks.discrete train, then measure.
 
 `train` teaches small transformers of one size, three seeds each, on pages of this book: one kind guesses hidden letters (masked
-diffusion), the other the next one (autoregressive), with the same steps and batches. One more guesses hidden letters for four times as
+diffusion), the other the next one (autoregressive), with the same steps and batches. One more guesses hidden letters for twice as
 many steps, and one learns 8 x 8 digits of two grey levels. Each is kept as it goes, so that training may be stopped at any moment and
 begun again; --only trains those with a word in their names.
 `measure` asks them about pages that none has seen, and writes results/discrete.json: bits a letter with intervals over the held-out text,
@@ -14,7 +14,7 @@ the results; whoever wants the pages of today begins in an empty folder (--kept)
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,10 @@ K, LENGTH = len(ALPHABET), 128
 SIZE: dict[str, Any] = {"width": 64, "depth": 3, "heads": 2}
 SEEDS, STEPS, BATCH = 3, 1000, 16
 KINDS = ("masked", "autoregressive", "digits", "masked longer")
-LONGER = 4  # times the steps, of one seed
+LONGER = 2  # times the steps, of one seed
 DECODING = (1, 2, 4, 8, 16, 32, 64, 128)  # steps, of windows of 128 letters
 ORDERS = {"at random": at_random, "most certain": most_certain, "likeliest draw": likeliest_draw}
+DRAWS, GAP = 8, 8  # of the bound for each window; letters to fill in
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "discrete"
 
 
@@ -185,7 +186,10 @@ def compared(kept: Path, draws: int) -> tuple[dict[str, Any], dict[str, Any], di
     for kind in ("masked", "autoregressive", "masked longer"):
         networks = trained(kept, kind)
         for seed, (network, seconds) in networks.items():
-            values[kind, seed] = bits_a_letter(kind, network, x, draws)
+            file = place(kept, f"bits of {kind} {draws}", seed)
+            if not file.exists():
+                save_tensors(file, {"bits": bits_a_letter(kind, network, x, draws)})
+            values[kind, seed] = load_tensors(file)[0]["bits"]
             metrics[f"{kind}, seed {seed}: bits"] = entry(mean_of(values[kind, seed]).interval(0))
             metrics[f"{kind}, seed {seed}: seconds"] = {"value": round(seconds, 1)}
         if networks:
@@ -233,7 +237,7 @@ def decoded(kept: Path, n: int, steps: tuple[int, ...], judge_seed: int) -> tupl
     examples: dict[str, Any] = {}
     known, models, judges = (
         set(words(" ".join(Text(kept).learned))),
-        trained(kept, "masked longer"),
+        trained(kept, "masked"),
         trained(kept, "autoregressive"),
     )
     if not models or not judges:
@@ -272,34 +276,38 @@ def decoded(kept: Path, n: int, steps: tuple[int, ...], judge_seed: int) -> tupl
 
 @torch.no_grad()
 def infilled(kept: Path, n: int, gap: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Letters in the middle of held-out windows that are right, drawn one by one: with both sides shown, or the left alone."""
-    models, backwards = trained(kept, "masked longer"), trained(kept, "autoregressive")
+    """A gap in the middle of held-out windows, drawn letter by letter, with both sides shown or the left alone, and what fits.
+
+    For each way the share of letters that are the true ones, and what a judge, an autoregressive model of another seed, says of the
+    gap's letters and of the eight true ones after it. The masked model is that of the longer training, where there is one.
+    """
+    models, backwards = trained(kept, "masked longer") or trained(kept, "masked"), trained(kept, "autoregressive")
     if not models or not backwards:
         return {}, {}
     x = Text(kept).to_ask()
     x = x[:: max(1, len(x) // n)][:n]
     begin, end = LENGTH // 2 - gap // 2, LENGTH // 2 + gap - gap // 2
     denoise, generator = restorer(models[min(models)][0], K), torch.Generator().manual_seed(0)
-    step = uncover(denoise, straight, K, most_certain, generator)
+    step = uncover(denoise, straight, K, at_random, generator)
     shown = x.clone()
     shown[:, begin:end] = K
-    times = torch.linspace(gap / LENGTH, 0, gap + 1, dtype=torch.float64)
-    both = last(sample(step, shown, times))
-    alone = torch.full_like(x, K)
-    alone[:, :begin] = x[:, :begin]
-    left = last(sample(step, alone, torch.linspace(1 - begin / LENGTH, 0, LENGTH - begin + 1, dtype=torch.float64)))
-    onward = continued(backwards[min(backwards)][0], x[:, :begin], end, torch.Generator().manual_seed(0))
-    metrics, hit = {}, lambda y: (y[:, begin:end] == x[:, begin:end]).double().mean(1)
-    for name, made in (
-        ("both sides, masked", both),
-        ("left side, masked", left),
-        ("left side, autoregressive", onward),
-    ):
-        metrics[f"infilling, {name}: letters right"] = entry(mean_of(hit(made)).interval(0, 1))
-    rows = range(0, min(n, 60), 20)
-    return metrics, {
-        str(row): {"shown": decode(shown[row]), "true": decode(x[row]), "filled": decode(both[row])} for row in rows
-    }
+    both = last(sample(step, shown, torch.linspace(gap / LENGTH, 0, gap + 1, dtype=torch.float64)))
+    onward = x.clone()
+    one = backwards[min(backwards)][0]
+    onward[:, :end] = continued(one, x[:, :begin], end, torch.Generator().manual_seed(0))
+    judge, metrics = backwards[max(backwards)][0], {}
+    for name, made in (("true letters", x), ("masked, both sides", both), ("autoregressive, left side", onward)):
+        bits = next_losses(judge, made).double() / torch.log(torch.tensor(2.0, dtype=torch.float64))
+        right = (made[:, begin:end] == x[:, begin:end]).double().mean(1)
+        if made is not x:
+            metrics[f"infilling, {name}: letters right"] = entry(mean_of(right).interval(0, 1))
+        metrics[f"infilling, {name}: judge's bits in the gap"] = entry(mean_of(bits[:, begin:end].mean(1)).interval(0))
+        metrics[f"infilling, {name}: judge's bits after it"] = entry(
+            mean_of(bits[:, end : end + 8].mean(1)).interval(0)
+        )
+    rows = range(0, min(n, 120), 20)
+    texts = {"shown": shown, "true": x, "filled": both, "continued": onward}
+    return metrics, {str(row): {name: decode(text[row]) for name, text in texts.items()} for row in rows}
 
 
 def of_digits(kept: Path, draws: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -331,12 +339,21 @@ def of_digits(kept: Path, draws: int) -> tuple[dict[str, Any], dict[str, Any]]:
     return metrics, pictures
 
 
+def once(file: Path, ask: Callable[[], tuple[dict[str, Any], dict[str, Any]]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a measurement found, from its file where it has been made before."""
+    if not file.exists():
+        write_atomically(file, json.dumps(ask()).encode())
+    first, second = json.loads(file.read_text())
+    return first, second
+
+
 def measure(kept: Path, quick: bool) -> dict[str, Any]:
-    """All that the ledger keeps."""
-    metrics, differences, curves = compared(kept, 1 if quick else 8)
-    decoding, examples = decoded(kept, 2 if quick else 32, (1, 2) if quick else DECODING, SEEDS - 1)
-    filling, filled = infilled(kept, 2 if quick else 120, 4 if quick else 16)
-    digits, pictures = of_digits(kept, 1 if quick else 16)
+    """All that the ledger keeps; what has been drawn is kept beside the networks."""
+    counts, n, filled_in = ((1, 2), 2, (2, 4)) if quick else (DECODING, 32, (120, GAP))
+    digits, pictures = once(kept / f"digits {n}.json", lambda: of_digits(kept, 1 if quick else 2 * DRAWS))
+    filling, filled = once(kept / f"filled {n}.json", lambda: infilled(kept, *filled_in))
+    decoding, examples = once(kept / f"decoded {n}.json", lambda: decoded(kept, n, counts, SEEDS - 1))
+    metrics, differences, curves = compared(kept, 1 if quick else DRAWS)
     return {
         "metrics": metrics | decoding | filling | digits,
         "differences": differences,
@@ -375,6 +392,8 @@ def main() -> None:
         "letters learned": sum(map(len, text.learned)),
         "letters held out": text.to_ask().numel(),
         "window": LENGTH,
+        "draws": DRAWS,
+        "gap": GAP,
         "parameters": parameters,
         "steps": STEPS,
         "steps of the longer training": LONGER * STEPS,
@@ -383,7 +402,8 @@ def main() -> None:
         **machine(),
     }
     metrics = result.pop("metrics")
-    write(arguments.out / "discrete.json", "discrete diffusion", options, metrics, started, **result)
+    seconds = sum(found["value"] for name, found in metrics.items() if name.endswith(": seconds"))  # of training
+    write(arguments.out / "discrete.json", "discrete diffusion", options, metrics, started - seconds, **result)
 
 
 if __name__ == "__main__":
