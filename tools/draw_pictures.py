@@ -171,6 +171,8 @@ PATH = (
     ("10 Flow matching", True),
     ("11 Few steps", True),
     ("12 GANs, VAEs, flows", True),
+    ("15 Restoring", True),
+    ("19 Symbols", True),
     ("More landmark papers", False),
 )
 

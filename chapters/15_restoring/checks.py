@@ -56,7 +56,7 @@ def measurements() -> None:
         seen = kind.apply(x)
         assert_close((seen * kind.apply(other)).sum(), (x * kind.adjoint(kind.apply(other))).sum())
         assert_close(kind.apply(kind.adjoint(seen)), kind.gain * seen)
-        page = claim(kind.adjoint(seen) / kind.gain, "eq-restore-inverse")
+        page = claim(1 / kind.gain * kind.adjoint(seen), "eq-restore-inverse")
         assert_close(kind.inverse(seen), page)
         assert_close(kind.apply(page), seen)
     noisy = Measurement(grey().apply, grey().adjoint, grey().gain, 0.3)
@@ -86,6 +86,18 @@ def bayes() -> None:
         torch.stack(joint).sum(0) / torch.stack(joint).sum(),
         1e-9,
     )
+
+
+@proves("eq-restore-honest")
+def honest() -> None:
+    """Draws from the posterior of a mixture, for many points and their measurements, beside the points and beside each other."""
+    generator = torch.Generator().manual_seed(20)
+    x0, _ = mixture().sample(1500, generator)
+    y = x0 @ A.T + SIGMA * normal(len(x0), 2, seed=21)
+    pairs = torch.stack([posterior(mixture(), A, one, SIGMA).sample(20, generator)[0] for one in y])  # (N, 20, 3)
+    found = (pairs - x0[:, None]).square().sum(2).mean()
+    page = claim((pairs[:, ::2] - pairs[:, 1::2]).square().sum(2).mean())
+    assert_close(found / page, 1.0, 0.04)
 
 
 def log_likelihood(exact: ExactDiffusion, x: Tensor, t: Tensor) -> Tensor:
@@ -187,7 +199,7 @@ def steps() -> None:
     process, denoise = GaussianDiffusion(schedule), lambda x, t: torch.tanh(x)
     x, t, s, noise = normal(4, 3, seed=9), torch.tensor(9), torch.tensor(7), normal(4, 3, seed=10)
     plain, measured = ddim(denoise, process), along(normal(3, seed=6))
-    y = torch.full((4, 1), 0.6, dtype=DOUBLE)
+    y = torch.tensor([[0.6], [-0.6], [1.2], [-1.5]], dtype=DOUBLE)
     off = y - measured.apply(torch.tanh(x))
     slope = -2 * off * measured.adjoint(torch.ones_like(off)) / torch.cosh(x) ** 2  # of the square
     page = claim(plain(x, t, s) - 0.2 / off.abs() * slope, "eq-restore-dps")
@@ -315,7 +327,7 @@ def realism() -> None:
 @answers("ex-restore-overshoot")
 def overshoot_exercise() -> None:
     """The factor on the residual for the numbers of the exercise, by the library's guidance on Gaussian data of that variance."""
-    for width, text in ((None, "-24.00"), (unit_variance(cosine(1000)), "0.51")):
+    for width, text in ((None, "24.00"), (unit_variance(cosine(1000)), "0.51")):
         schedule = cosine(1000)
         t = int((schedule.alpha_bar - 0.5).abs().argmin())
         data = Mixture(
@@ -325,7 +337,11 @@ def overshoot_exercise() -> None:
         measured, y = along(torch.ones(1, dtype=DOUBLE), 0.1), torch.tensor([[1.0]], dtype=DOUBLE)
         now = torch.tensor(t)
         before, after = (y - d(x, now) for d in (exact.denoise, steered(exact.denoise, schedule, measured, y, width)))
-        assert_printed(float(claim(after / before)), text)
+        factor = float(claim(after / before))
+        assert_printed(factor if width else -factor, text)
+        c = float(exact.covariance(x, now)[0, 0, 0])
+        assert_printed(0.1**2, "0.01")
+        assert_printed(c + 0.1**2, "0.26")
 
 
 @answers("ex-restore-half")

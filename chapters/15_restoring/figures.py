@@ -190,6 +190,35 @@ def trade() -> Figure:
     return closed(figure)
 
 
+def measured_edits(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """What was measured of SDEdit on mosaics, for each set: residual, accuracy and kernel distance against t_0."""
+    kinds = ("residual", "accuracy", "kernel distance")
+    figure, axes = plt.subplots(1, 3, figsize=(6.8, 2.6))
+    for number, (data, by_start) in enumerate(found.items()):
+        starts = sorted(by_start, key=float)
+        for axis, kind in zip(axes, kinds, strict=True):
+            values = [by_start[start][kind] for start in starts]
+            middle = [value["value"] for value in values]
+            below = [value["value"] - value["low"] for value in values]
+            above = [value["high"] - value["value"] for value in values]
+            at = [float(start) + 0.01 * number for start in starts]
+            axis.errorbar(
+                at,
+                middle,
+                (below, above),
+                fmt="os"[number] + "-",
+                color=f"C{number}",
+                markersize=4,
+                capsize=2,
+                label=data,
+            )
+            axis.set(xlabel="$t_0\\,/\\,T$", title=kind)
+            if "floor_low" in values[0]:
+                axis.axhspan(values[0]["floor_low"], values[0]["floor_high"], color=f"C{number}", alpha=0.12)
+    axes[0].legend(fontsize=8)
+    return closed(figure)
+
+
 def half_hidden(size: int) -> Tensor:
     """A mask `(1, 1, size, size)` of the upper half."""
     return (torch.arange(size) < size // 2).float()[None, None, :, None].expand(1, 1, size, size)

@@ -72,6 +72,10 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "showdown",
         "few_steps",
         "dit",
+        "restoring",
+        "palette",
+        "designs",
+        "discrete",
     ):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
