@@ -168,11 +168,10 @@ def rendered(figure: Figure, dpi: int = 100) -> np.ndarray:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table of texts; where it is wider than the page, it scrolls, and no line ends before or after a ±."""
+    """An HTML table of texts; where it is wider than the page, it scrolls."""
 
     def line(cells: Sequence[str], tag: str) -> str:
-        whole = (html.escape(cell).replace(" ± ", "&nbsp;±&nbsp;") for cell in cells)
-        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in whole) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
     rows_ = f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody>"
