@@ -171,7 +171,7 @@ def test_wishes_of_another_form_are_refused(wishes: Tensor, message: str) -> Non
     with pytest.raises(ValueError, match=message):
         Wishes(clothes.MEASURES).check(wishes)
     with pytest.raises(ValueError, match=message):
-        network()(normal(2, 1, 28, 28).float(), torch.full((2,), 5), {"class": torch.tensor([1, 3]), "wishes": wishes})
+        draw(model(), 2, 2, generator=generator(), cond={"class": torch.tensor([1, 3]), "wishes": wishes})
 
 
 def test_in_training_wishes_are_left_open_one_by_one() -> None:
