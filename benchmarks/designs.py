@@ -26,7 +26,7 @@ from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.predictions import denoiser
 from course_lib.draws import normal_like, uniform
 from course_lib.evaluation.evaluate import entry
-from course_lib.evaluation.intervals import Measured, cut, measured
+from course_lib.evaluation.intervals import Measured, mean_of
 from course_lib.evaluation.neighbours import Copies, copies
 from course_lib.hardware import bf16_is_fast
 from course_lib.models import store
@@ -210,13 +210,6 @@ def squared_error(change: float, number: int) -> Tensor:
     )
     errors = [denoise(process.diffuse(x0, t, normal_like(x0, generator)), t) - x0 for _ in range(4)]
     return torch.stack(errors).square().flatten(2).mean((0, 2))
-
-
-def mean_of(values: Tensor) -> Measured:
-    """The mean of values of independent designs `(n,)`, which leaves out one part after the other."""
-    values = values.double()
-    mean = lambda w: float(values.mean() if w is None else w @ values / w.sum())  # noqa: E731
-    return measured(mean, cut(len(values)))
 
 
 def of_wishes(images: Tensor, labels: Tensor, wishes: Tensor) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from course_lib.data.sets import split_digits
 from course_lib.data.text import ALPHABET, decode, encode, fingerprint, prose, windows
 from course_lib.diffusion.discrete import straight
 from course_lib.diffusion.masked import any_order_bound, hidden_counts, hidden_loss, hide, restorer
-from course_lib.evaluation.intervals import Estimate, Measured, measured
+from course_lib.evaluation.intervals import Estimate, Measured, mean_of
 from course_lib.files import write_atomically
 from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.nets.symbols import SymbolTransformer, next_losses
@@ -154,12 +154,9 @@ def entry(estimate: Estimate, digits: int = 4) -> dict[str, float]:
     return {name: round(value, digits) for name, value in estimate._asdict().items()}
 
 
-def mean_of(values: Tensor) -> Measured:
+def windows_mean(values: Tensor) -> Measured:
     """The mean of one value a window, `(n,)`, with neighbouring windows left out together: 50 parts, as the text runs."""
-    part_of = torch.arange(len(values)) * min(50, len(values)) // len(values)
-    return measured(
-        lambda weights: float(values.mean() if weights is None else (values * weights).sum() / weights.sum()), part_of
-    )
+    return mean_of(values, torch.arange(len(values)) * min(50, len(values)) // len(values))
 
 
 @torch.no_grad()
@@ -182,7 +179,7 @@ def compared(kept: Path, draws: int) -> tuple[dict[str, Any], dict[str, Any], di
     """Bits a letter of every trained network, the seeds' mean, paired differences, and the curve over how much is hidden."""
     text = Text(kept)
     x, values, metrics, curves = text.to_ask(), {}, {}, {}
-    metrics["letter frequencies: bits"] = entry(mean_of(letter_frequencies(text)).interval(0))
+    metrics["letter frequencies: bits"] = entry(windows_mean(letter_frequencies(text)).interval(0))
     for kind in ("masked", "autoregressive", "masked longer"):
         networks = trained(kept, kind)
         for seed, (network, seconds) in networks.items():
@@ -190,11 +187,11 @@ def compared(kept: Path, draws: int) -> tuple[dict[str, Any], dict[str, Any], di
             if not file.exists():
                 save_tensors(file, {"bits": bits_a_letter(kind, network, x, draws)})
             values[kind, seed] = load_tensors(file)[0]["bits"]
-            metrics[f"{kind}, seed {seed}: bits"] = entry(mean_of(values[kind, seed]).interval(0))
+            metrics[f"{kind}, seed {seed}: bits"] = entry(windows_mean(values[kind, seed]).interval(0))
             metrics[f"{kind}, seed {seed}: seconds"] = {"value": round(seconds, 1)}
         if networks:
             both = torch.stack([values[kind, seed] for seed in networks])
-            metrics[f"{kind}: bits"] = entry(mean_of(both.mean(0)).interval(0))
+            metrics[f"{kind}: bits"] = entry(windows_mean(both.mean(0)).interval(0))
             each = both.mean(1).tolist()
             metrics[f"{kind}: bits over seeds"] = {
                 "value": round(sum(each) / len(each), 4),
@@ -207,7 +204,7 @@ def compared(kept: Path, draws: int) -> tuple[dict[str, Any], dict[str, Any], di
     differences = {}
     if shared:
         gap = torch.stack([values["masked", seed] - values["autoregressive", seed] for seed in shared])
-        differences["masked - autoregressive: bits"] = entry(mean_of(gap.mean(0)).interval())
+        differences["masked - autoregressive: bits"] = entry(windows_mean(gap.mean(0)).interval())
     for kind in ("masked", "masked longer"):
         if networks := trained(kept, kind):
             curves[kind] = guessing(networks[min(networks)][0], x)
@@ -247,9 +244,11 @@ def decoded(kept: Path, n: int, steps: tuple[int, ...], judge_seed: int) -> tupl
 
     def score(name: str, x: Tensor) -> None:
         texts = [words(decode(row)) for row in x]
-        found = mean_of(torch.tensor([sum(w in known for w in t) / max(len(t), 1) for t in texts], dtype=torch.float64))
+        found = windows_mean(
+            torch.tensor([sum(w in known for w in t) / max(len(t), 1) for t in texts], dtype=torch.float64)
+        )
         metrics[f"{name}: known words"] = entry(found.interval(0, 1))
-        metrics[f"{name}: judge's bits"] = entry(mean_of(bits_a_letter("autoregressive", judge, x, 1)).interval(0))
+        metrics[f"{name}: judge's bits"] = entry(windows_mean(bits_a_letter("autoregressive", judge, x, 1)).interval(0))
         every = [word for text in texts for word in text]
         metrics[f"{name}: different words"] = {"value": round(len(set(every)) / max(len(every), 1), 4)}
         examples[name] = decode(x[0])
@@ -300,10 +299,12 @@ def infilled(kept: Path, n: int, gap: int) -> tuple[dict[str, Any], dict[str, An
         bits = next_losses(judge, made).double() / torch.log(torch.tensor(2.0, dtype=torch.float64))
         right = (made[:, begin:end] == x[:, begin:end]).double().mean(1)
         if made is not x:
-            metrics[f"infilling, {name}: letters right"] = entry(mean_of(right).interval(0, 1))
-        metrics[f"infilling, {name}: judge's bits in the gap"] = entry(mean_of(bits[:, begin:end].mean(1)).interval(0))
+            metrics[f"infilling, {name}: letters right"] = entry(windows_mean(right).interval(0, 1))
+        metrics[f"infilling, {name}: judge's bits in the gap"] = entry(
+            windows_mean(bits[:, begin:end].mean(1)).interval(0)
+        )
         metrics[f"infilling, {name}: judge's bits after it"] = entry(
-            mean_of(bits[:, end : end + 8].mean(1)).interval(0)
+            windows_mean(bits[:, end : end + 8].mean(1)).interval(0)
         )
     rows = range(0, min(n, 120), 20)
     texts = {"shown": shown, "true": x, "filled": both, "continued": onward}
@@ -320,8 +321,8 @@ def of_digits(kept: Path, draws: int) -> tuple[dict[str, Any], dict[str, Any]]:
     counts = binary_digits()[0].double().mean(0).clamp(1 / 1500, 1 - 1 / 1500)
     alone = -torch.where(test == 1, counts.log2(), (1 - counts).log2()).sum(1)
     metrics = {
-        "digits: bits": entry(mean_of(bits).interval(0)),
-        "pixels alone: bits": entry(mean_of(alone).interval(0)),
+        "digits: bits": entry(windows_mean(bits).interval(0)),
+        "pixels alone: bits": entry(windows_mean(alone).interval(0)),
     }
     metrics["digits: seconds"] = {"value": round(seconds, 1)}
     denoise, pictures = restorer(network, 2), {}

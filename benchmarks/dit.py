@@ -37,7 +37,7 @@ from course_lib.draws import normal_like
 from course_lib.evaluation.evaluate import entry, floors, within_range
 from course_lib.evaluation.features import features
 from course_lib.evaluation.frechet import frechet_statistic
-from course_lib.evaluation.intervals import Estimate, Measured, correlation, cut, measured
+from course_lib.evaluation.intervals import Estimate, Measured, correlation, cut, mean_of, measured
 from course_lib.evaluation.reference import CLASSIFIERS, load_reference
 from course_lib.models import store
 from course_lib.models.tensors import load_tensors, save_tensors
@@ -237,12 +237,6 @@ def judged(piece: Piece, kept: Path, quick: bool) -> tuple[dict[str, Tensor], di
         save_tensors(file, tensors, {"facts": json.dumps(facts)})
     tensors, metadata = load_tensors(file)
     return tensors, json.loads(metadata["facts"])
-
-
-def mean_of(values: Tensor) -> Measured:
-    """The mean of values `(n,)`, as something whose differences can be paired."""
-    rows = values.double()
-    return measured(lambda w: float(rows.mean() if w is None else w @ rows / w.sum()), cut(len(rows)))
 
 
 def metrics_of(tensors: Mapping[str, Tensor]) -> dict[str, Measured]:

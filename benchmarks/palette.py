@@ -22,14 +22,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import machine, write
-from benchmarks.restoring import mean_of
 from course_lib.data import sets
 from course_lib.data.degradations import DEGRADATIONS, Degraded
 from course_lib.data.images import to_bytes, to_unit
 from course_lib.evaluation.evaluate import entry, floors, with_floor
 from course_lib.evaluation.evaluate import measure as measured_features
 from course_lib.evaluation.features import Features, features
-from course_lib.evaluation.intervals import Measured
+from course_lib.evaluation.intervals import Measured, mean_of
 from course_lib.evaluation.reference import CLASSIFIERS, load_reference
 from course_lib.models import store
 from course_lib.models.tensors import load_tensors, save_tensors

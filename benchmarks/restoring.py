@@ -26,7 +26,7 @@ from course_lib.data.images import to_bytes, to_unit
 from course_lib.diffusion.measurements import Measurement, coarse, grey, known
 from course_lib.evaluation.evaluate import entry, floors, with_floor
 from course_lib.evaluation.features import Features, features
-from course_lib.evaluation.intervals import Measured, cut, measured, share_interval
+from course_lib.evaluation.intervals import Measured, cut, mean_of, measured, share_interval
 from course_lib.evaluation.kernel import kernel_statistic
 from course_lib.evaluation.reference import CLASSIFIERS, load_reference
 from course_lib.models import store
@@ -170,12 +170,6 @@ def of_pictures(setting: Setting, x: Tensor, x0: Tensor, right: Tensor) -> dict[
         first, second = x.unflatten(0, (draws, -1))[:2]
         found["spread"] = rms((first - second) / 2**0.5, 1)
     return found
-
-
-def mean_of(values: Tensor) -> Measured:
-    """The mean of values of independent pictures `(n,)`, which leaves out one part after the other."""
-    mean = lambda w: float(values.mean() if w is None else w @ values / w.sum())  # noqa: E731
-    return measured(mean, cut(len(values)))
 
 
 def ratio_of(error: Tensor, spread: Tensor) -> Measured:

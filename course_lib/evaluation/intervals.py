@@ -105,6 +105,16 @@ def measured(statistic: Statistic, part_of: Tensor) -> Measured:
     return Measured(statistic(None), torch.tensor(without, dtype=torch.float64))
 
 
+def mean_of(values: Tensor, part_of: Tensor | None = None) -> Measured:
+    """The mean of values `(N,)`, one a row, and with each part left out: those of a `cut`, or those that `part_of` `(N,)` says."""
+    rows = values.double()
+
+    def mean(weights: Tensor | None) -> float:
+        return float(rows.mean() if weights is None else weights.to(rows) @ rows / weights.sum())
+
+    return measured(mean, cut(len(rows)) if part_of is None else part_of)
+
+
 def share_interval(value: float, rows: float) -> Estimate:
     """A share of `rows` independent images with its 95 % interval, the score interval of Wilson (1927).
 

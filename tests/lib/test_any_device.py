@@ -659,6 +659,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "evaluation.intervals.measured": lambda at: intervals.measured(
         lambda w: classes.effective_classes(at(LOGS), w), intervals.cut(10, at(CLASSES))
     ),
+    "evaluation.intervals.mean_of": lambda at: intervals.mean_of(at(FLAT[:, 0]), torch.tensor([0, 0, 1, 1])),
     "evaluation.intervals.by_size": lambda at: intervals.by_size(
         lambda rows: float(at(LOGS)[rows].mean()), 10, [4, 8], repeats=3
     ),
@@ -1218,8 +1219,6 @@ WAITS: dict[str, str] = {
     "nets.conditions.Labels.check": CHECKED,
     "nets.conditions.Wishes.check": CHECKED,
     "data.clothes.distributions": "whether every kind is there is asked, once",
-    "nets.designs.DesignUNet": CHECKED,
-    "sampling.generate.guided_denoiser": CHECKED,
     "sampling.restoring.variations": CHECKED,
     "nets.conditions.check_condition": CHECKED,
     "pages.plotting": "pictures are drawn on the CPU",
@@ -1246,6 +1245,7 @@ BESIDE: dict[str, str] = {
     "evaluation.evaluate.floors": KEPT,
     "evaluation.evaluate.measure": KEPT,
     "evaluation.intervals.measured": KEPT,
+    "evaluation.intervals.mean_of": KEPT,
     "evaluation.reconstruction.reconstructed": "reconstructions are kept on the CPU",
     "evaluation.reconstruction.encoded": "latents are kept on the CPU",
     "models.asking.asked": NULL,

@@ -13,7 +13,7 @@ from course_lib.data.images import to_bytes
 from course_lib.evaluation.classes import classifier_score, effective_classes, label_accuracy
 from course_lib.evaluation.features import Features, features
 from course_lib.evaluation.frechet import Moments, frechet_distance, moments
-from course_lib.evaluation.intervals import Measured, by_size, correlation, cut, measured, share_interval
+from course_lib.evaluation.intervals import Measured, by_size, correlation, cut, mean_of, measured, share_interval
 from course_lib.evaluation.kernel import kernel_distance
 from course_lib.evaluation.neighbours import copies, coverage_statistic, manifold, recall_statistic
 from course_lib.nets.classifier import Classifier
@@ -269,6 +269,17 @@ def test_recall_and_coverage_without_some_rows_are_those_of_the_others() -> None
     near = manifold(real, generated)
     assert recall_statistic(real, generated)(None) == pytest.approx(float(near.recalled.double().mean()), abs=1e-12)
     assert coverage_statistic(real, generated)(None) == pytest.approx(float(near.covered.double().mean()), abs=1e-12)
+
+
+def test_the_error_of_a_mean_is_that_of_its_independent_parts():
+    x = normal(2000)
+    assert mean_of(x).value == pytest.approx(float(x.mean()))
+    assert mean_of(x).error == pytest.approx(float(x.std()) / 2000**0.5, rel=0.25)
+    # Rows that go together in tens say no more than a tenth as many: left out one by one, they would feign certainty.
+    parts = torch.arange(50).repeat_interleave(40)
+    repeated = x[:200].repeat_interleave(10)
+    assert mean_of(repeated, parts).error == pytest.approx(float(x[:200].std()) / 200**0.5, rel=0.25)
+    assert mean_of(repeated).error < 0.6 * mean_of(repeated, parts).error
 
 
 @pytest.mark.parametrize("balanced", [False, True])

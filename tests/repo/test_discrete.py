@@ -59,9 +59,9 @@ def test_bits_of_a_model_that_knows_nothing_are_those_of_the_alphabet() -> None:
 
 def test_the_interval_of_a_mean_is_that_of_whole_parts_of_the_text() -> None:
     values = torch.cat([torch.zeros(100), torch.ones(100)]).double()
-    assert discrete.mean_of(values).value == 0.5
+    assert discrete.windows_mean(values).value == 0.5
     scattered = torch.tensor([0.0, 1.0] * 100, dtype=torch.float64)
-    assert discrete.mean_of(values).error > 3 * discrete.mean_of(scattered).error
+    assert discrete.windows_mean(values).error > 3 * discrete.windows_mean(scattered).error
 
 
 def test_the_ledger_has_every_seed_and_all_that_the_page_shows() -> None:
