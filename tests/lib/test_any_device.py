@@ -27,6 +27,7 @@ from course_lib.diffusion import (
     bound,
     compression,
     continuous,
+    corrections,
     discrete,
     exact,
     flow_map,
@@ -51,13 +52,14 @@ from course_lib.evaluation import (
     reconstruction,
 )
 from course_lib.evaluation.reference import Reference
-from course_lib.models import adapters, asking, store, tensors
+from course_lib.models import adapters, asking, store, tensors, tuned
 from course_lib.nets import (
     autoencoders,
     blocks,
     classifier,
     clip,
     conditions,
+    control,
     designs,
     dit,
     embeddings,
@@ -74,12 +76,14 @@ from course_lib.nets import (
     texts,
     transformers,
     unet,
+    words,
 )
 from course_lib.pages import plotting
 from course_lib.recipes import adversarial as adversarial_recipes
 from course_lib.recipes import autoencoding, classification
 from course_lib.recipes import diffusion as diffusion_recipes
 from course_lib.recipes import few_steps as few_steps_recipes
+from course_lib.recipes import finetuning as finetuning_recipes
 from course_lib.recipes import palette as palette_recipes
 from course_lib.recipes import variance as variance_recipes
 from course_lib.sampling import (
@@ -313,6 +317,53 @@ def readapted(at: Place) -> Tensor:
         lora.remove_lora(network)
         adapters.load_lora(file, network)
     return answers(at, network)
+
+
+def retuned(at: Place) -> Tensor:
+    """A network on the device with the adapters and the new word of a file that was written for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, network, again = Path(folder) / "tuned.safetensors", at(SMALL), at(SMALL)
+        finetuning_recipes.prepared(network, 1, 2)
+        weighted(network)
+        tuned.save_tuned(file, network, ["heart"], "")
+        weighted(again)
+        tuned.load_tuned(file, again, "")
+    return answers(at, again)
+
+
+def steered(at: Place) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A controlled U-Net whose copy has learned something, and what it is told."""
+    torch.manual_seed(0)
+    network = weighted(control.ControlledUNet(copy.deepcopy(SMALL), 1, 8)).requires_grad_(False)
+    return at(network), at({"shown": IMAGES, "class": LABELS})
+
+
+def said(at: Place) -> Tensor:
+    """The rows of a table of three classes with a new word, for classes, the word and the null."""
+    torch.manual_seed(0)
+    table = at(weighted(words.GrownTable(embeddings.LabelEmbedding(8, 3))))
+    return table(at(torch.tensor([0, 2, 3, 4]))).detach()
+
+
+def taught_a_word(at: Place) -> list[Tensor]:
+    """The weights of a network after a step of fine-tuning."""
+    network = at(SMALL)
+    torch.manual_seed(0)
+    finetuning_recipes.prepared(network, 1, 0)
+    model = generate.Denoising(network, predictions.V, COSINE, (1, 8, 8))
+    *_, last = finetuning_recipes.finetune(model, (BYTES, torch.full((6,), 3)), 1, 2)
+    return [p.detach() for p in last.network.parameters()]
+
+
+def own(at: Place) -> generate.Denoising:
+    """A model of three classes."""
+    return generate.Denoising(at(SMALL), predictions.V, COSINE, (1, 8, 8))
+
+
+def two_gaussians(at: Place) -> tuple[corrections.Gaussian, corrections.Gaussian]:
+    """Gaussian data in three dimensions, old and new."""
+    old, new = (part.T @ part / 6 + torch.eye(3) for part in (ROWS[:6], ROWS[6:]))
+    return corrections.Gaussian(*at((ROWS[0], old))), corrections.Gaussian(*at((ROWS[1], new)))
 
 
 def merged(at: Place) -> Tensor:
@@ -696,6 +747,22 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "models.tensors.digest": lambda at: tensors.digest({"x": at(FLAT)}),
     # nets
     "models.adapters.load_lora": readapted,
+    "models.tuned.load_tuned": retuned,
+    "nets.words.GrownTable": said,
+    "nets.control.ControlledUNet": lambda at: (lambda net, told: net(at(IMAGES), at(REAL.repeat(2)[:6]), told))(
+        *steered(at)
+    ),
+    "diffusion.corrections.Gaussian.noisy": lambda at: list(two_gaussians(at)[0].noisy(0.8, 0.6)),
+    "diffusion.corrections.best_affine": lambda at: list(corrections.best_affine(two_gaussians(at)[0], 0.8, 0.6)),
+    "diffusion.corrections.excess": lambda at: corrections.excess(
+        corrections.best_affine(two_gaussians(at)[0], 0.8, 0.6), two_gaussians(at)[1], 0.8, 0.6
+    ),
+    "diffusion.corrections.best_correction": lambda at: corrections.best_correction(
+        at(ROWS[:3]), two_gaussians(at)[0].covariance, 2
+    ),
+    "diffusion.corrections.adapted": lambda at: [
+        part for bias in (True, False) for part in corrections.adapted(*two_gaussians(at), 0.8, 0.6, 2, bias)
+    ],
     "nets.lora.LoRA": lambda at: adapted(at)(at(WIDE)),
     "nets.lora.LoRA.weight": lambda at: adapted(at).weight,
     "nets.lora.LoRA.update": lambda at: adapted(at).update(),
@@ -883,6 +950,12 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "recipes.diffusion.diffusion_loss": lambda at: diffusion_recipes.diffusion_loss(
         PROCESS, predictions.V, conditions.Labels(3)
     )(at(SMALL), (at(BYTES), at(LABELS)), at.generator).detach(),
+    "recipes.finetuning.finetune": taught_a_word,
+    "recipes.finetuning.mixed": lambda at: list(
+        finetuning_recipes.mixed(at((BYTES[:2], LABELS[:2])), at((BYTES, LABELS)))
+    ),
+    "recipes.finetuning.own_samples": lambda at: list(finetuning_recipes.own_samples(own(at), 1, 3)),
+    "recipes.finetuning.outlined": lambda at: finetuning_recipes.outlined(at(BYTES)),
     "recipes.diffusion.drop_labels": lambda at: diffusion_recipes.drop_labels(at(LABELS), 3, 0.5, at.generator),
     # sampling
     "sampling.generate.Denoising.takes": lambda at: drawing(at).takes,
@@ -1214,6 +1287,10 @@ WAITS: dict[str, str] = {
     "recipes.palette.read": "Pillow works on the CPU",
     "models.store": FILE,
     "models.adapters": FILE,
+    "models.tuned": FILE,
+    "diffusion.corrections": "matrices are solved and decomposed, and the solver reports errors",
+    "recipes.finetuning.finetune": "each step of a training reports",
+    "recipes.finetuning.own_samples": "what is drawn in batches is brought to the CPU",
     "models.tensors": FILE,
     "nets.classifier.accuracy": NUMBER,
     "nets.conditions.Labels.check": CHECKED,
@@ -1235,6 +1312,7 @@ TIMES = "a sampler's times stay on the CPU"
 NULL = "who uses it brings it to the device"
 KEPT = "a metric is a number, and those without a part are kept on the CPU"
 BESIDE: dict[str, str] = {
+    "recipes.finetuning.own_samples": "what is drawn in batches is kept on the CPU",
     "data.toys": "points are made on the CPU, as data sets are",
     "diffusion.continuous.Continuous.grid": TIMES,
     "diffusion.schedules.TableSchedule.alpha": TABLE,
@@ -1313,6 +1391,7 @@ NOT_CALLED: dict[str, str] = {
     "data.captions": "who uses its rows brings them to the device",
     "data.scenes": "a set is on the CPU, and pictures are read there",
     "data.download": "it reads files, and no tensors",
+    "data.strokes": "figures are drawn on the CPU, as sets are",
     "data.degradations.through_jpeg": "Pillow works on the CPU",
     "recipes.palette.in_rows": "pictures are shown on the CPU",
     "data.ink.ink": "a name's ink is made on the CPU, so that it is the same everywhere",
@@ -1353,7 +1432,9 @@ NOT_CALLED: dict[str, str] = {
     "hardware": "it says which device there is",
     "interop": "what is exported is drawn from elsewhere, by others' code",
     "models.adapters.save_lora": "a file's tensors come to the CPU; `load_lora` reads them again",
+    "models.tuned.save_tuned": "a file's tensors come to the CPU; `load_tuned` reads them again",
     "models.cards": "it takes no tensors",
+    "models.telling": "the vectors of words come to the CPU; `draw` takes them to the network",
     **{f"models.store.{name}": "it takes no tensors" for name in FILES},
     "models.tensors.load_tensors": "a file's tensors come to the CPU",
     **{f"nets.dit.{name}": "it takes no tensors" for name in ("DiT.flops", "block_flops", "check_sizes")},
@@ -1361,6 +1442,10 @@ NOT_CALLED: dict[str, str] = {
         f"nets.lora.{name}": "it takes no tensors"
         for name in ("put_in", "check_bare", "adapters", "merge", "set_scale", "remove_lora")
     },
+    "nets.control.widths_of": "it takes no tensors",
+    "nets.control.ControlledUNet.looked": "the network itself is called",
+    **{f"nets.words.{name}": "it takes no tensors" for name in ("add_words", "grown_table")},
+    **{f"recipes.finetuning.{name}": "it takes no tensors" for name in ("prepared", "usual_rate")},
     "nets.recorded": "it takes no tensors",
     "pages": "it draws pictures, which `as_pictures` brings to the CPU",
     **{
