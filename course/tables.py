@@ -1,6 +1,6 @@
 """What the command shows: lines as they are, and tables. Texts from files and paths are escaped: brackets in them are no markup."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -62,6 +62,15 @@ def design_table(names: Iterable[str], wishes: Iterable[float], found: "Tensor",
                     else [f"{wish:.2f}", *cells, f"{int(met[:, k].sum())} of {len(met)}"]
                 ),
             )
+    return table
+
+
+def scene_table(found: "Mapping[str, Tensor]") -> Table:
+    """How many pictures of a scene show what of it, `(N,)` each: 1, or 0; what the scene does not say, NaN, is left out."""
+    table = Table("of what was asked", "pictures that show it")
+    for name, shown in found.items():
+        if not bool(shown.isnan().any()):
+            table.add_row(name, f"{int(shown.sum())} of {len(shown)}")
     return table
 
 

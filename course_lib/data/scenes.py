@@ -7,7 +7,9 @@ training picture has.
 import itertools
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -114,6 +116,21 @@ def random_scenes(n: int, generator: torch.Generator | None = None, held_out: bo
         pair = (first[one], rest[other % len(rest)])
         found.append(Scene(pair, RELATIONS[relation]) if two else Scene(pair[:1]))
     return found
+
+
+@cache
+def caption_chances() -> dict[str, float]:
+    """Every caption of the training scenes of `random_scenes`, and how probable it is."""
+    things = [thing for thing in all_things() if (thing.colour, thing.shape) not in HELD_OUT]
+    found: dict[str, float] = defaultdict(float)
+    for first in things:
+        found[caption(Scene((first,)))] += 0.5 / len(things)
+        rest = [thing for thing in things if thing.colour != first.colour]
+        for k in range(len(things)):
+            for relation in RELATIONS:
+                two = Scene((first, rest[k % len(rest)]), relation)
+                found[caption(two)] += 0.5 / len(things) ** 2 / len(RELATIONS)
+    return dict(found)
 
 
 def distance(shape: str, x: Tensor, y: Tensor, half: Tensor) -> Tensor:

@@ -88,6 +88,7 @@ class ModelCard:
     autoencoder: dict[str, str] = field(
         default_factory=dict
     )  # {"model", "sha256"} of the one whose latents it denoises
+    towers: dict[str, str] = field(default_factory=dict)  # {"model", "sha256"} of the ones that say captions to it
 
     def build_network(self) -> nn.Module:
         """A network of this architecture, with fresh weights; raises ValueError where the card describes none."""
@@ -124,17 +125,18 @@ def built(build: Callable[..., Built], arguments: Mapping[str, Any]) -> Built:
 def save_card(path: Path, card: ModelCard) -> None:
     """Write a card as JSON; raises ValueError where it cannot be written."""
     entries = asdict(card)
-    if not card.autoencoder:
-        del entries["autoencoder"]  # cards of models of images are as they were before there were others
+    for name in LATER:
+        if not entries[name]:
+            del entries[name]  # cards of models that belong to no other are as they were before there were such
     write_atomically(path, json.dumps(entries, indent=2).encode() + b"\n")
 
 
 def load_card(path: Path) -> ModelCard:
     """The model card in a JSON file; raises ValueError where it is missing, no JSON, or has other fields or kinds of values."""
     needed = {entry.name: JSON_KINDS[entry.type] for entry in fields(ModelCard)}
-    later = {"autoencoder": needed.pop("autoencoder")}  # which older cards do not have
+    later = {name: needed.pop(name) for name in LATER}
     try:
-        card = {"autoencoder": {}, **read_json(path, "copy or download the card again", **needed)}
+        card = {**{name: {} for name in LATER}, **read_json(path, "copy or download the card again", **needed)}
     except FileNotFoundError as error:
         raise ValueError(f"{path}, the model's card, does not exist: it must lie beside the weights") from error
     problem = wrong_entry(card, **later) or wrong_value(card, unknown=card.keys() - needed - later.keys())
@@ -143,6 +145,7 @@ def load_card(path: Path) -> ModelCard:
     return ModelCard(**card)
 
 
+LATER = ("autoencoder", "towers")  # which only the cards of models that belong to another have
 # What JSON has for the types of a card's fields.
 JSON_KINDS: dict[Any, tuple[type, ...]] = {
     str: (str,),
@@ -166,6 +169,5 @@ def wrong_value(card: Mapping[str, Any], unknown: set[str]) -> str:
     channels = card["config"].get("channels", shape[0])
     if channels != shape[0]:
         return f"its network has {channels} channels, and its images {shape[0]}"
-    if card["autoencoder"]:
-        return wrong_entry(card["autoencoder"], model=str, sha256=str)
-    return ""
+    named = [card[name] for name in LATER if card[name]]
+    return next(filter(None, (wrong_entry(entry, model=str, sha256=str) for entry in named)), "")

@@ -15,6 +15,7 @@ from course_lib.diffusion.predictions import PREDICTIONS
 from course_lib.models.cards import BITS, IMAGE, PAIR, ModelCard, load_card, save_card
 from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.nets.autoencoders import Autoencoder
+from course_lib.nets.clip import Clip
 from course_lib.sampling.generate import Denoising
 
 RELEASE = "https://github.com/learning-to-denoise/learning-to-denoise/releases/download/v{version}/"
@@ -93,12 +94,30 @@ def load_autoencoder(model: Path | str, sha256: str | None = None, device: torch
         raise ValueError(
             f"{card.name} is no autoencoder, but {card.architecture}: name the one whose latents are meant"
         )
+    check_same(f"the autoencoder {model}", "that the model's latents come from", card, sha256)
+    return network.requires_grad_(False)
+
+
+def load_towers(model: Path | str, sha256: str | None = None, device: torch.device | str = "cpu") -> Clip:
+    """Two towers whose weights are held; `model` is a path or a name as for `load`.
+
+    Raises ValueError where `load` does, for a model of another kind, and where its weights have another SHA-256 than the one given.
+    """
+    network, card = load(model, device)
+    if not isinstance(network, Clip):
+        raise ValueError(
+            f"{card.name} has no tower for texts, but is a {card.architecture}: name the one that reads the captions"
+        )
+    check_same(f"{model}", "whose words the model has learned to hear", card, sha256)
+    return network.requires_grad_(False)
+
+
+def check_same(what: str, which: str, card: ModelCard, sha256: str | None) -> None:
+    """Raise a ValueError where weights have another SHA-256 than the one given, if there is one."""
     if sha256 not in (None, card.sha256):
         raise ValueError(
-            f"the autoencoder {model} is not the one that the model's latents come from (SHA-256 differs): "
-            "copy or download both again, or train the model anew"
+            f"{what} is not the one {which} (SHA-256 differs): copy or download both again, or train the model anew"
         )
-    return network.requires_grad_(False)
 
 
 def save_gamma(path: Path | str, gamma: Tensor) -> Path:

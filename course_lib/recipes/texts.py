@@ -11,7 +11,8 @@ from course_lib import hardware
 from course_lib.data import captions, scenes
 from course_lib.data.images import to_unit
 from course_lib.models import store
-from course_lib.models.cards import PAIR
+from course_lib.models.cards import PAIR, load_card
+from course_lib.models.telling import told
 from course_lib.nets.clip import Clip, contrastive_loss
 from course_lib.recipes.diffusion import Denoise
 from course_lib.sampling.generate import draw
@@ -81,7 +82,11 @@ class DenoiseTold(Denoise):
     def encoded(self, batch: Batch) -> Batch:
         """The images, and the vectors of their captions' words `(N, length, width)`, in half precision."""
         images, words = batch
-        return images, told(self.clip, words).half()
+        return images, self.tell(words).half()
+
+    def tell(self, words: Tensor) -> Tensor:
+        """The vectors `(N, length, width)` of captions `(N, length)`; raises ValueError as `store.load_towers` does."""
+        return told(store.load_towers(self.clip, device=hardware.device()).text, words)
 
     def loss(self, network: nn.Module) -> Loss:
         """The loss to minimise; a batch brings images and vectors of words."""
@@ -92,25 +97,17 @@ class DenoiseTold(Denoise):
 
         return loss
 
+    def card(self, network: nn.Module, dataset: str) -> dict[str, Any]:
+        """What the card says of the trained network, with the towers that say captions to it."""
+        found = load_card(store.locate(self.clip).with_suffix(".json"))
+        return {**super().card(network, dataset), "towers": {"model": str(self.clip), "sha256": found.sha256}}
+
     def samples(self, network: nn.Module, shape: tuple[int, ...], seed: int) -> Tensor:
         """Six pictures of each caption in SHOWN, at the scale 3: `(N, *shape)`."""
         texts = [text for text in SHOWN for _ in range(6)]
-        cond = told(self.clip, captions.encode(texts))
+        cond = self.tell(captions.encode(texts))
         generator = torch.Generator().manual_seed(seed)
         return draw(self.drawing(network, shape), len(texts), 25, generator=generator, cond=cond, scale=3.0)
-
-
-@torch.no_grad()
-def told(clip: str, words: Tensor) -> Tensor:
-    """The vectors `(N, length, width)` of captions `(N, length)` by the text tower of a `Clip`, on the CPU.
-
-    Raises ValueError where the model is another one.
-    """
-    network, _ = store.load(clip, hardware.device())
-    if not isinstance(network, Clip):
-        raise ValueError(f"{clip} has no tower for texts: choose scenes-clip, or a run of its recipe")
-    parts = (network.text(part.to(hardware.device())).float().cpu() for part in words.split(1000))
-    return torch.cat(list(parts))
 
 
 def of_words(words: Tensor) -> Tensor:

@@ -120,12 +120,14 @@ def draw(
     generator: torch.Generator | None = None,
     cond: Cond = None,
     scale: float = 1.0,
+    away: Cond = None,
 ) -> Tensor:
     """n samples `(n, *shape)`, in [-1, 1], on the network's device, from fresh noise, in `steps` steps; all noise comes from `generator`.
 
     Where the network denoises an autoencoder's latents, the samples are the images that these are decoded to.
 
-    With a condition of n rows the network is guided to it without a classifier, at `scale` (1 is the conditional model).
+    With a condition of n rows the network is guided to it without a classifier, at `scale` (1 is the conditional model), and away from
+    the condition `away`, where there is one, instead of none.
     DDPM's reverse steps have the variance that the network has learned, where it has, and else beta-tilde. A network that is told where
     a step ends leaps there, in as many steps as it has learned to take.
     The network runs in bf16 where the hardware is fast at it; the samples stay in float32.
@@ -134,6 +136,7 @@ def draw(
     """
     check_name("sampler", sampler, SAMPLERS)
     check_condition(model.takes, cond, n)
+    check_condition(model.takes, away, n)
     check_leaps(model.takes, sampler, steps, cond)
     check_implicit(model, sampler, steps)
     process, device, clip = GaussianDiffusion(model.schedule), model.device, model.clip
@@ -146,7 +149,7 @@ def draw(
     elif model.latent:
         denoise = implicit(model.network, model.latent, generator, clip=clip)
     else:
-        denoise = guided_denoiser(model, cond, n, scale)
+        denoise = guided_denoiser(model, cond, n, scale, away)
     leaping = leap(model.network, model.prediction, process) if isinstance(model.takes, Until) else None
     step = SAMPLERS[sampler](Given(denoise, process, standard_normal(generator), learned, model.gamma, leaping))
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16_is_fast(device)):
@@ -156,11 +159,15 @@ def draw(
     return drawn if leaping is None else drawn.clamp(-1, 1)
 
 
-def guided_denoiser(model: Denoising, cond: Cond, n: int, scale: float) -> Denoiser:
-    """The model's denoiser of n samples, guided to the condition without a classifier; the plain one where that is None."""
+def guided_denoiser(model: Denoising, cond: Cond, n: int, scale: float, away: Cond = None) -> Denoiser:
+    """The model's denoiser of n samples, guided to the condition without a classifier; the plain one where that is None.
+
+    Guidance leads away from the condition `away`, or from none.
+    """
     if cond is None:
         return denoiser(model.network, model.prediction, model.schedule, clip=model.clip)
-    wanted, nothing = moved(cond, model.device), moved(null_of(model.takes, n), model.device)
+    nothing = null_of(model.takes, n) if away is None else away
+    wanted, nothing = moved(cond, model.device), moved(nothing, model.device)
     assert wanted is not None and nothing is not None  # what takes a condition has a null
     return classifier_free(model.network, model.prediction, model.schedule, wanted, nothing, scale, clip=model.clip)
 
@@ -200,17 +207,20 @@ def draw_batches(
     batch_size: int = 128,
     cond: Cond = None,
     scale: float = 1.0,
+    away: Cond = None,
 ) -> Tensor:
     """n samples `(n, *shape)` in batches, on the CPU; the seed fixes them all, on any device. The rest is as for `draw`.
 
     Raises ValueError where `draw` does, before anything is drawn.
     """
     check_condition(model.takes, cond, n)
+    check_condition(model.takes, away, n)
     generator = torch.Generator().manual_seed(seed)
     batches: list[Tensor] = []
     for start in track(range(0, n, batch_size), "drawing", transient=True):
         stop = min(start + batch_size, n)
-        drawn = draw(model, stop - start, steps, sampler, generator, rows(cond, start, stop), scale)
+        part = rows(cond, start, stop)
+        drawn = draw(model, stop - start, steps, sampler, generator, part, scale, rows(away, start, stop))
         batches.append(drawn.cpu())
     return torch.cat(batches)
 

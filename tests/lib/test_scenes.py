@@ -130,3 +130,15 @@ def test_an_empty_or_a_grey_picture_shows_nothing() -> None:
     dot[0, 5:7, 5:8] = 0.8  # six pixels
     assert scenes.read(dot) == []
     assert math.isfinite(sum(float(v.nansum()) for v in scenes.share_shown(SOME[:1], dot[None]).values()))
+
+
+def test_the_chances_of_captions_are_those_of_drawn_scenes() -> None:
+    chances = scenes.caption_chances()
+    assert sum(chances.values()) == pytest.approx(1) and len(chances) == 40 + 4 * (4 * 6 * 34 + 2 * 8 * 32)
+    drawn = [scenes.caption(scene) for scene in scenes.random_scenes(20_000, generator(5))]
+    assert set(drawn) <= chances.keys()
+    for text in ("a small red circle", "a large blue triangle"):
+        assert drawn.count(text) / 20_000 == pytest.approx(chances[text], rel=0.25)
+    first = "a small red circle above"
+    share = sum(p for text, p in chances.items() if text.startswith(first))
+    assert sum(text.startswith(first) for text in drawn) / 20_000 == pytest.approx(share, rel=0.35)

@@ -1,20 +1,29 @@
 """Captions as numbers, the two towers that match them with pictures, and the U-Net that is told them."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from course.cli import app
 from course_lib.data import captions, scenes
 from course_lib.diffusion.predictions import V
+from course_lib.diffusion.schedules import cosine
 from course_lib.models import store
+from course_lib.models.cards import load_card
+from course_lib.models.telling import teller
 from course_lib.nets.clip import LARGEST, Clip, contrastive_loss
 from course_lib.nets.conditions import null_of
 from course_lib.nets.texts import TextUNet
 from course_lib.recipes import rows, texts
 from course_lib.recipes.train import train
+from course_lib.sampling.generate import Denoising, draw, draw_batches
 from tests.lib.tensors import normal
 
 COSINE = {"name": "cosine", "T": 30}
@@ -139,6 +148,27 @@ def test_only_the_blocks_that_should_ask_do() -> None:
         network()(normal(2, 3, 16, 16).float(), torch.full((2,), 5), torch.zeros(2, 3, 16))
 
 
+def test_guidance_leads_away_from_another_text_in_the_place_of_none() -> None:
+    model = Denoising(network(), V, cosine(20), (3, 16, 16))
+    one, other = (normal(2, captions.LENGTH, 16, seed=seed).float() for seed in (1, 2))
+
+    def drawn(cond: Tensor = one, **how: Any) -> Tensor:
+        return draw(model, 2, 3, generator=torch.Generator().manual_seed(0), cond=cond, **how)
+
+    usual = drawn(scale=3.0)
+    assert torch.equal(usual, drawn(scale=3.0, away=null_of(model.takes, 2)))
+    assert not torch.allclose(usual, drawn(scale=3.0, away=other), atol=1e-3)
+    assert torch.allclose(drawn(), drawn(scale=3.0, away=one), atol=1e-5), "away from itself is nowhere"
+    assert torch.allclose(drawn(scale=0.0, away=other), drawn(other), atol=1e-5)
+    batches = draw_batches(model, 2, 3, batch_size=1, cond=one, scale=3.0, away=other)
+    generator = torch.Generator().manual_seed(0)
+    each = [draw(model, 1, 3, "ddim", generator, one[k : k + 1], 3.0, other[k : k + 1]) for k in range(2)]
+    assert torch.allclose(batches, torch.cat(each), atol=1e-5)
+    for wrong in (other[:1], other[..., 1:]):
+        with pytest.raises(ValueError, match="shape|row"):
+            drawn(scale=3.0, away=wrong)
+
+
 def test_a_model_is_trained_on_what_a_trained_tower_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(rows.TRAINING, "scenes", lambda: texts.captioned_scenes(40))
     card = train(rows.RECIPES["scenes-clip"], tmp_path / "clip", steps=1, batch_size=8)
@@ -157,3 +187,62 @@ def test_a_model_is_trained_on_what_a_trained_tower_says(tmp_path: Path, monkeyp
 def test_one_hot_words_say_which_word_stands_where() -> None:
     words = captions.encode(SOME[:3])
     assert torch.equal(texts.of_words(words).argmax(-1), words)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Towers, and a model that they tell captions to, each trained for a step."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(rows.TRAINING, "scenes", lambda: texts.captioned_scenes(40))
+        patch.setattr(texts, "draw", lambda *arguments, **options: torch.zeros(6, 3, 32, 32))
+        train(rows.RECIPES["scenes-clip"], folder / "clip", steps=1, batch_size=8)
+        recipe = rows.RECIPES["scenes-text"]
+        told = replace(recipe, objective=replace(recipe.objective, clip=str(folder / "clip")))  # type: ignore[type-var]
+        train(told, folder / "text", steps=1, batch_size=2)
+        yield folder
+
+
+def test_a_card_names_the_towers_that_its_model_has_heard(runs: Path) -> None:
+    drawing, card = store.load_denoising(runs / "text")
+    towers, clip_card = store.load(runs / "clip")
+    assert card.towers == {"model": str(runs / "clip"), "sha256": clip_card.sha256}
+    found = teller(card)(["a small red circle", ""])
+    words = captions.encode(["a small red circle", ""])
+    assert isinstance(towers, Clip)
+    assert torch.allclose(found, towers.text(words), atol=1e-6) and found.shape == (2, captions.LENGTH, 64)
+    assert draw(drawing, 2, 2, cond=found, scale=2.0).shape == (2, 3, 32, 32)
+
+
+def test_other_towers_than_those_of_the_training_are_refused(runs: Path) -> None:
+    card = load_card(runs / "text" / "model.json")
+    with pytest.raises(ValueError, match="SHA-256 differs"):
+        teller(replace(card, towers={**card.towers, "sha256": "0"}))
+    with pytest.raises(ValueError, match="no tower for texts"):
+        teller(replace(card, towers={"model": "mnist-cfg", "sha256": ""}))
+    with pytest.raises(ValueError, match="without|not trained with captions"):
+        teller(load_card(runs / "clip" / "model.json"))
+
+
+def test_the_command_draws_a_text_and_says_what_can_be_seen(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, asked = tmp_path / "new" / "out.png", []
+
+    def watched(*arguments: Any, **options: Any) -> Tensor:
+        asked.append(options)
+        return draw_batches(*arguments, **options)
+
+    monkeypatch.setattr("course_lib.sampling.generate.draw_batches", watched)
+    text = "a small red circle above a large blue square"
+    arguments = ["draw", text, "--out", str(out), "--n", "3", "--steps", "2", "--model", str(runs / "text")]
+    found = CliRunner().invoke(app, [*arguments, "--negative", "a small green cross"])
+    assert found.exit_code == 0, found.output
+    assert out.exists() and "3 pictures" in found.stdout
+    for aspect in scenes.ASPECTS:
+        assert aspect in found.stdout
+    alone = CliRunner().invoke(app, ["draw", "a small red circle", *arguments[2:]])
+    assert alone.exit_code == 0 and "relation" not in alone.stdout
+    tell = teller(load_card(runs / "text" / "model.json"))
+    assert torch.equal(asked[0]["cond"], tell([text] * 3))
+    assert torch.equal(asked[0]["away"], tell(["a small green cross"] * 3)) and asked[1]["away"] is None

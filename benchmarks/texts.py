@@ -1,0 +1,162 @@
+"""How often scenes-text draws what a caption says: python -m benchmarks.texts draw [--n 240], then measure.
+
+`draw` keeps each part when it is done, so that it may be stopped at any moment and begun again; --n asks for more pictures. Every setting
+of a part has the same captions and begins with the same noise. `measure` writes results/texts.json: the share of pictures that show each
+aspect of their caption, for combinations that training had and for others, and copies. --quick does hardly anything.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import Tensor
+
+from benchmarks.record import machine, write
+from course_lib.data import scenes
+from course_lib.data.images import to_bytes, to_unit
+from course_lib.evaluation.evaluate import entry
+from course_lib.evaluation.intervals import Measured, mean_of
+from course_lib.evaluation.neighbours import copies
+from course_lib.models import store
+from course_lib.models.telling import Teller, teller
+from course_lib.models.tensors import load_tensors, save_tensors
+from course_lib.recipes.texts import captioned_scenes
+from course_lib.sampling.generate import Denoising, draw
+from course_lib.training.loop import generator_for
+
+MODEL = "scenes-text"
+STEPS = 25
+PICTURES = 40  # in a part, one of each caption
+GROUPS = ("seen", "held out")
+SCALES = (1.0, 2.0, 3.0, 5.0, 8.0)
+KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "texts"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Captions of a group, drawn at a guidance scale; None is told nothing."""
+
+    group: str
+    scale: float | None
+
+    @property
+    def name(self) -> str:
+        """What the ledger calls it."""
+        return f"{self.group}, told nothing" if self.scale is None else f"{self.group}, scale {self.scale:g}"
+
+
+def settings() -> list[Setting]:
+    """All of them, in the order in which they are drawn."""
+    return [Setting(group, scale) for scale in (3.0, 1.0, None, 2.0, 5.0, 8.0) for group in GROUPS]
+
+
+@cache
+def model() -> tuple[Denoising, Teller]:
+    """The model that draws, and what tells it texts."""
+    drawing, card = store.load_denoising(MODEL)
+    return drawing, teller(card)
+
+
+def scenes_of_part(group: str, number: int) -> list[scenes.Scene]:
+    """The scenes that a part is asked for."""
+    generator = generator_for(10 + GROUPS.index(group), number, torch.device("cpu"))
+    return scenes.random_scenes(PICTURES, generator, held_out=group == "held out")
+
+
+def draw_part(setting: Setting, number: int) -> Tensor:
+    """The pictures of a part, `(PICTURES, 3, 32, 32)` in [-1, 1]."""
+    drawing, tell = model()
+    generator = generator_for(0, number, torch.device("cpu"))
+    if setting.scale is None:
+        return draw(drawing, PICTURES, STEPS, "ddim", generator)
+    cond = tell([scenes.caption(scene) for scene in scenes_of_part(setting.group, number)])
+    return draw(drawing, PICTURES, STEPS, "ddim", generator, cond, setting.scale)
+
+
+def place(kept: Path, setting: Setting, number: int) -> Path:
+    """The file of a part."""
+    return kept / setting.name.replace(", ", "-").replace(" ", "_") / f"{number:03d}.safetensors"
+
+
+def draw_all(kept: Path, parts: int, only: str) -> Iterator[str]:
+    """Draw what is missing of so many parts of the settings with `only` in their names."""
+    for number in range(parts):
+        for setting in settings():
+            file, started = place(kept, setting, number), time.process_time()
+            if only in setting.name and not file.exists():
+                images = to_bytes(draw_part(setting, number))
+                seconds = time.process_time() - started
+                save_tensors(file, {"images": images}, {"seconds": f"{seconds:.1f}"})
+                yield f"{setting.name}, part {number}: {seconds:.1f} s"
+
+
+def pictures_of(kept: Path, setting: Setting, parts: int) -> Tensor:
+    """What was drawn of a setting, `(N, 3, 32, 32)` in [-1, 1]."""
+    return torch.cat([to_unit(load_tensors(place(kept, setting, number))[0]["images"]) for number in range(parts)])
+
+
+def copied(images: Tensor) -> Measured:
+    """The share of pictures that lie nearer to a training picture than all but 1 % of fresh scenes do."""
+    train, fresh = (to_unit(captioned_scenes(n, seed)[0]) for n, seed in ((20_000, 0), (2000, 2)))
+    return mean_of(copies(images, fresh, train).near)
+
+
+def complete(kept: Path) -> int:
+    """How many parts there are of all settings."""
+    return next(k for k in count() if not all(place(kept, setting, k).exists() for setting in settings()))
+
+
+def measure(kept: Path) -> dict[str, Any]:
+    """The shares of every setting, and the paired differences of scales, and of combinations that were seen and were not."""
+    parts, metrics, differences, whole = complete(kept), {}, {}, {}
+    if not parts:
+        raise ValueError(f"there is no whole part in {kept}: draw first")
+    for setting in settings():
+        asked = [scene for number in range(parts) for scene in scenes_of_part(setting.group, number)]
+        images = pictures_of(kept, setting, parts)
+        for name, shown in scenes.share_shown(asked, images).items():
+            said = shown[~shown.isnan()]
+            metrics[f"{setting.name}: {name}"] = entry(mean_of(said).share(len(said)))
+            whole[setting, name] = said
+        if setting.scale == 3:
+            metrics[f"{setting.name}: copies"] = entry(copied(images).share(len(images)), 0.01)
+    for group in GROUPS:
+        best = whole[Setting(group, 3.0), "all"]
+        for scale in SCALES:
+            if scale != 3:
+                change = mean_of(whole[Setting(group, scale), "all"]).minus(mean_of(best))
+                if change.error > 0:
+                    differences[f"{group}, scale {scale:g} - scale 3: all"] = entry(change.interval())
+    return {"metrics": metrics, "differences": differences, "n": parts * PICTURES}
+
+
+def main() -> None:
+    """Do one of the tasks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=("draw", "measure"))
+    parser.add_argument("--n", type=int, default=240, help=f"pictures of a setting, a multiple of {PICTURES}")
+    parser.add_argument("--only", default="", help="draw only the settings with this in their names")
+    parser.add_argument("--kept", type=Path, default=KEPT)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--quick", action="store_true", help="one part")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.task == "draw":
+        for line in draw_all(arguments.kept, 1 if arguments.quick else arguments.n // PICTURES, arguments.only):
+            print(line, flush=True)
+        return
+    started, result = time.monotonic(), measure(arguments.kept)
+    options = {"n": result["n"], "steps": STEPS, **machine()}
+    metrics, differences = result["metrics"], result["differences"]
+    write(arguments.out / "texts.json", MODEL, options, metrics, started, differences=differences)
+
+
+if __name__ == "__main__":
+    main()
