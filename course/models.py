@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from course.tables import console, metric_table, say, say_error
+
+if TYPE_CHECKING:
+    from course_lib.nets.conditions import Takes
 
 Model = Annotated[str, typer.Argument(help="a run's folder, a .safetensors file, or a shipped model's name")]
 Steps = Annotated[int, typer.Option(min=1, help="sampler steps")]
@@ -84,6 +87,8 @@ def sample(
     steps: Steps = 50,
     sampler: Sampler = "ddim",
     label: Annotated[int | None, typer.Option(help="the class to draw (all in turn by default)")] = None,
+    lora: Annotated[Path | None, typer.Option(help="draw with what `course finetune` wrote for this model")] = None,
+    word: Annotated[str | None, typer.Option(help="a new word of --lora to draw, in the place of --label")] = None,
     scale: Scale = 1.0,
     seed: Seed = 0,
     out: Annotated[
@@ -95,16 +100,28 @@ def sample(
     from course_lib.files import check_destination, write_atomically
     from course_lib.models.asking import asked
     from course_lib.models.store import load_denoising
+    from course_lib.models.tuned import load_tuned
     from course_lib.pages.plotting import grid_png
     from course_lib.sampling.generate import draw_batches
 
-    drawing, _ = load_denoising(model, hardware.device())
-    cond = asked(drawing, n, label, scale)
+    drawing, card = load_denoising(model, hardware.device())
+    words = [] if lora is None else load_tuned(lora, drawing.network, card.sha256)
+    cond = asked(drawing, n, label if word is None else label_of(drawing.takes, words, word, label), scale)
     check_destination(out)
     with told_of_memory("a smaller --n"):
         images = draw_batches(drawing, n, steps, sampler, seed, cond=cond, scale=scale)
         write_atomically(out, grid_png(images))
     say(f"{len(images)} images from {model} by {sampler}, {steps} steps -> {out}")
+
+
+def label_of(takes: "Takes", words: list[str], word: str, label: int | None) -> int:
+    """The class that a new word names; raises ValueError for a word that was not learned, and for a label beside it."""
+    if label is not None:
+        raise ValueError("--word and --label both name a class: give one of them")
+    if word not in words:
+        known = f"it knows {', '.join(words)}" if words else "no --lora with new words is given"
+        raise ValueError(f"word {word!r} was not learned: {known}")
+    return takes.classes - len(words) + words.index(word)  # type: ignore[union-attr]
 
 
 def evaluate(
