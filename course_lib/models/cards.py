@@ -22,6 +22,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
+from course_lib.nets.sequences import FrameTransformer
 from course_lib.nets.texts import TextUNet
 from course_lib.nets.unet import BasicUNet, UNet
 from course_lib.types import Schedule
@@ -40,6 +41,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
         TextUNet,
         Clip,
         DiT,
+        FrameTransformer,
         Hybrid,
         Classifier,
         ConvClassifier,

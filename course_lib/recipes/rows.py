@@ -20,6 +20,7 @@ from course_lib.nets.mlp import MLP
 from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
+from course_lib.nets.sequences import FrameTransformer
 from course_lib.nets.texts import TextUNet
 from course_lib.nets.unet import UNet
 from course_lib.recipes.adversarial import DenoiseAdversarially
@@ -36,6 +37,7 @@ from course_lib.recipes.nonequilibrium import (
     points_of_the_roll,
 )
 from course_lib.recipes.palette import Palette
+from course_lib.recipes.sounds import DenoiseSounds, many_sounds
 from course_lib.recipes.texts import CLIP, DenoiseTold, Match, captioned_scenes
 from course_lib.recipes.variance import DenoiseWithVariance, from_mnist_ddpm
 from course_lib.training.state import Batch, Loss, Opponent
@@ -111,6 +113,7 @@ TRAINING: dict[str, Callable[[], Batch]] = {
     "heartbeat": all_heartbeats,
     "swiss_roll": points_of_the_roll,
     "leaves": heap_of_leaves,
+    "sounds": many_sounds,
 }
 
 # At equal FLOPs, 2 x 2 patches make a step faster.
@@ -398,6 +401,17 @@ ROWS = (
         objective=DenoisePoints(V, COSINE),
         steps=8000,
         batch_size=500,
+        learning_rate=2e-3,
+    ),
+    Recipe(
+        name="sounds",
+        dataset="sounds",
+        data="2,000 generated sounds of a pipe, a string and a drum",
+        architecture=FrameTransformer,
+        config={"dim": 257, "frames": 16, "width": 64, "depth": 2, "classes": 13},
+        objective=DenoiseSounds(V, COSINE),
+        steps=1600,
+        batch_size=24,
         learning_rate=2e-3,
     ),
     Recipe(

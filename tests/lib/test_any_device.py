@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 import course_lib
 from course_lib import draws, types
-from course_lib.data import clothes, degradations, images, ink, toys
+from course_lib.data import clothes, degradations, images, ink, spectra, toys
 from course_lib.diffusion import (
     binomial,
     bound,
@@ -72,6 +72,7 @@ from course_lib.nets import (
     norms,
     pictures,
     preconditioned,
+    sequences,
     symbols,
     texts,
     transformers,
@@ -189,6 +190,12 @@ LEAPERS = {  # by the sampler that is theirs
 LEAPER = weighted(mlp.MLP(width=16, depth=1, leaps=(1, 2))).double()  # is told where a leap ends
 LINES = weighted(mlp.MLP(width=16, depth=1, classes=3))  # float32, as models are drawn from
 SPELLER = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2, places=True))
+ROW = weighted(sequences.FrameTransformer(3, 5, 16, 1, 2, classes=3))
+LOOSE = weighted(sequences.FrameTransformer(3, None, 16, 1, 2, numbers=2))
+TOLD_NUMBERS = weighted(sequences.Told(16, None, 2, 1.0))
+ANSWER = weighted(sequences.Answer(16, 3, 16))
+FRAMES_ = normal(6, 5, 3, seed=12).float()
+WAVES = normal(2, 64, seed=13).float()
 REMEMBERING = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2, backwards=True))
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
 
@@ -498,6 +505,14 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "data.ink.written": lambda at: ink.written(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
     "data.ink.read": lambda at: ink.read(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
     **{f"data.toys.{name}": lambda at, toy=toy: toy(8, at.generator) for name, toy in toys.TOY_SETS.items()},
+    "data.spectra.spectrum": lambda at: torch.view_as_real(spectra.spectrum(at(WAVES), 16)),
+    "data.spectra.overlap_add": lambda at: spectra.overlap_add(spectra.spectrum(at(WAVES), 16)),
+    "data.spectra.griffin_lim": lambda at: spectra.griffin_lim(
+        at(WAVES.view(2, 16, 4)[..., :3].abs()), 2, at.generator
+    ),
+    "data.spectra.inconsistency": lambda at: spectra.inconsistency(at(WAVES), at(WAVES.view(2, 16, 4)[..., :3].abs())),
+    "data.spectra.to_loudness": lambda at: spectra.to_loudness(at(WAVES.abs()), 3.0),
+    "data.spectra.from_loudness": lambda at: spectra.from_loudness(at(WAVES), 3.0),
     # diffusion.binomial
     "diffusion.binomial.BinomialDiffusion.prior": lambda at: FLIPS.prior((4, 2), at.generator, device=at.device),
     "diffusion.binomial.BinomialDiffusion.forward": lambda at: FLIPS.forward(at(BITS), at(STEPS), at.generator),
@@ -869,6 +884,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.norms.RMSNorm": lambda at: norms.RMSNorm()(at(PLANE)),
     "nets.norms.group_norm": lambda at: norms.group_norm(8)(at(PLANE)),
     "nets.norms.build_norm": lambda at: norms.build_norm("group", 8)(at(PLANE)),
+    "nets.sequences.FrameTransformer": lambda at: at(ROW)(at(FRAMES_), at(REAL.repeat(2)[:6]), at(LABELS)).detach(),
+    "nets.sequences.FrameTransformer: a set": lambda at: at(LOOSE)(at(FRAMES_), at(REAL.repeat(2)[:6])).detach(),
+    "nets.sequences.Told": lambda at: at(TOLD_NUMBERS)(at(REAL), at(WIDE[:, :2])).detach(),
+    "nets.sequences.Answer": lambda at: at(ANSWER)(at(TOKENS.mT), at(TOKENS.mT[..., :3]), at(WIDE)).detach(),
     "nets.symbols.SymbolTransformer": lambda at: at(SPELLER)(at(SOME_HIDDEN)).detach(),
     "nets.symbols.LookingBack": lambda at: at(weighted(symbols.LookingBack(8, 2)))(at(TOKENS)).detach(),
     "nets.symbols.next_losses": lambda at: symbols.next_losses(at(REMEMBERING), at(LETTERS)).detach(),
@@ -1380,6 +1399,7 @@ RECIPES = (
     "palette.exercise",
     "rivals",
     "rows",
+    "sounds",
     "train",
     "variance.ImportantTimes",
     "variance.with_variance",
@@ -1389,6 +1409,10 @@ NOT_CALLED: dict[str, str] = {
     "data.clothes.corner_of": "it takes no tensors",
     "data.leaves": "a set is on the CPU",
     "data.captions": "who uses its rows brings them to the device",
+    "data.sounds": "a set is on the CPU, and sounds are judged there",
+    "data.videos": "a set is on the CPU, and films are judged there",
+    "data.paths": "walks are made and judged on the CPU",
+    "data.spectra.hann": "a window is made on the CPU, in float64",
     "data.scenes": "a set is on the CPU, and pictures are read there",
     "data.download": "it reads files, and no tensors",
     "data.strokes": "figures are drawn on the CPU, as sets are",
