@@ -76,6 +76,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "palette",
         "designs",
         "discrete",
+        "finetuning",
         "beyond",
     ):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
