@@ -77,12 +77,12 @@ def drum(phases: Tensor, pace: Tensor, seconds: Tensor, noise: Tensor) -> Tensor
 
 
 def opening(seconds: Tensor) -> Tensor:
-    """A rise from 0 to 1 within 3 milliseconds, so that no sound begins with a click, in the shape of the seconds."""
+    """A rise from 0 to 1 within 3 milliseconds, so that no sound begins with a click, for seconds `(samples,)`."""
     return torch.sin(math.pi / 2 * (seconds / 0.003).clamp(max=1)) ** 2 * closing(seconds)
 
 
 def closing(seconds: Tensor) -> Tensor:
-    """A fall to 0 over the last 20 milliseconds of a sound, in the shape of the seconds."""
+    """A fall to 0 over the last 20 milliseconds of a sound, for seconds `(samples,)`."""
     return torch.sin(math.pi / 2 * ((LENGTH / RATE - seconds) / 0.02).clamp(0, 1)) ** 2
 
 

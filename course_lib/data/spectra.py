@@ -60,11 +60,11 @@ def inconsistency(waves: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def to_loudness(magnitudes: Tensor, loudest: float) -> Tensor:
-    """Magnitudes of any shape on a scale of decibels, from -1 (60 dB below the loudest, or less) to 1 (the loudest)."""
+    """Magnitudes `(...)` on a scale of decibels, from -1 (60 dB below the loudest, or less) to 1 (the loudest)."""
     return 1 - 2 * torch.log((magnitudes / loudest).clamp(FLOOR, 1)) / math.log(FLOOR)
 
 
 def from_loudness(loudness: Tensor, loudest: float) -> Tensor:
-    """The magnitudes of which `to_loudness` is the scale; what lies at its lower end is taken for silence."""
+    """The magnitudes of loudness `(...)`: the inverse of `to_loudness`; what lies at its lower end is taken for silence."""
     x = loudness.clamp(-1, 1)
     return loudest * torch.exp((1 - x) / 2 * math.log(FLOOR)) * (x > -0.95)

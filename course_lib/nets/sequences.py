@@ -24,7 +24,7 @@ class Told(nn.Module):
         if classes is not None and numbers is not None:
             raise ValueError("classes and numbers must not be given together: a network is told one of the two")
         self.takes: Takes = None if classes is None else Labels(classes)
-        self.numbers = None
+        self.count, self.numbers = numbers or 0, None
         if numbers is not None:
             self.takes, self.numbers = Vectors((numbers,)), perceptron(numbers, width)
             self.numbers[-1] = nn.Linear(width, width)
@@ -34,8 +34,8 @@ class Told(nn.Module):
         """Times t `(B,)` and the condition, `(B,)` classes or `(B, numbers)`, to `(B, width)`; None stands for the null."""
         if self.numbers is None:
             return self.condition(t, cond)
-        given = torch.zeros(len(t), self.numbers[0].in_features).to(t.device) if cond is None else cond
-        return self.condition(t) + self.numbers(given.to(self.numbers[0].weight))  # type: ignore[union-attr]
+        given = torch.zeros(len(t), self.count, device=t.device) if cond is None else cond
+        return self.condition(t) + self.numbers(given.to(self.numbers[0].weight))  # type: ignore[union-attr, arg-type]
 
 
 class Answer(nn.Module):
