@@ -50,7 +50,7 @@ def learned(old: Gaussian, new: Gaussian, rank: int, steps: int = 400) -> Affine
     layer = nn.Linear(D, D).double()
     layer.weight.data, layer.bias.data = start.matrix.clone(), start.offset.clone()
     adapter = LoRA(layer, rank)
-    adapter.layer.bias.requires_grad_(True)
+    layer.bias.requires_grad_(True)
     optimiser = torch.optim.Adam([p for p in adapter.parameters() if p.requires_grad], lr=0.03)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     root = torch.linalg.cholesky(x.covariance)
@@ -64,7 +64,7 @@ def learned(old: Gaussian, new: Gaussian, rank: int, steps: int = 400) -> Affine
         optimiser.step()
         scheduler.step()
     matrix = (adapter.weight + adapter.update()).detach()
-    return Affine(matrix, adapter.layer.bias.detach())  # type: ignore[arg-type]
+    return Affine(matrix, layer.bias.detach())
 
 
 def by_rank() -> dict[str, Any]:

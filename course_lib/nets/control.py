@@ -27,7 +27,8 @@ class ControlledUNet(nn.Module):
             raise ValueError(f"base must be a U-Net of classes, or of nothing; it takes {base.takes}")
         self.takes: Takes = {"shown": Vectors((shown, size, size))} | ({"class": base.takes} if base.takes else {})
         self.outputs = base.outputs
-        self.first, self.down, self.middle = map(copy.deepcopy, (base.first, base.down, base.middle))
+        self.first, self.down = copy.deepcopy(base.first), copy.deepcopy(base.down)
+        self.middle = copy.deepcopy(base.middle)
         for part in (self.first, self.down, self.middle):
             part.requires_grad_(True)
         self.base = base.requires_grad_(False)
