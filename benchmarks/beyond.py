@@ -189,6 +189,11 @@ def policy_of(kind: str, network: FrameTransformer, seed: int) -> Callable[[Tens
     return lambda places: draw(model, len(places), 10, "ddim", generator, places)
 
 
+def as_text(walked: Tensor) -> list[str]:
+    """Walks `(n, steps + 1, 2)`, a text each: the two coordinates of each place one after the other."""
+    return [" ".join(f"{x:.2f}" for x in one.flatten().tolist()) for one in walked]
+
+
 def measure_plans(kept: Path, n: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """All of it for plans: shares of walks that arrive, by kind and actions done; paired differences; walks to look at."""
     metrics: dict[str, Any] = {}
@@ -204,9 +209,7 @@ def measure_plans(kept: Path, n: int) -> tuple[dict[str, Any], dict[str, Any], d
                 hits.append(done.hit.double())
                 right.append(done.right[done.arrived].double())
                 if seed == 0:
-                    examples[f"{name}, {executed}"] = [
-                        [[round(x, 3) for x in p] for p in w] for w in done.places[:24].tolist()
-                    ]
+                    examples[f"{name}, {executed}"] = as_text(done.places[:24])
             if each:
                 setting = f"{name}, {executed} done"
                 arrived[name, executed] = each
@@ -229,7 +232,7 @@ def measure_plans(kept: Path, n: int) -> tuple[dict[str, Any], dict[str, Any], d
             }
     expert = paths.walks(n, torch.Generator().manual_seed(5))
     metrics["expert: hit the pillar"] = entry(paths.touches(expert).double())
-    examples["expert"] = [[[round(x, 3) for x in p] for p in w] for w in expert[:24].tolist()]
+    examples["expert"] = as_text(expert[:24])
     return metrics, differences, examples
 
 

@@ -1,7 +1,6 @@
 """The pictures of the page on sound, films and plans."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -123,11 +122,11 @@ def show_films(pictures: Mapping[str, Tensor], n: int = 2) -> Figure:
     return closed(figure)
 
 
-def show_walks(walks: Mapping[str, Any], names: Sequence[str]) -> Figure:
+def show_walks(walks: Mapping[str, Sequence[str]], names: Sequence[str]) -> Figure:
     """Walks round the pillar by name, side by side; those that touch it are dashed."""
     figure, axes = plt.subplots(1, len(names), figsize=(6.8, 2.9), sharey=True)
     for axis, name in zip(axes, names, strict=True):
-        rows = torch.tensor(walks[name])
+        rows = torch.tensor([[float(x) for x in one.split()] for one in walks[name]]).unflatten(1, (-1, 2))
         for one, hit in zip(rows, paths.touches(rows), strict=True):
             axis.plot(one[:, 0], one[:, 1], "--" if hit else "-", color="C1" if hit else "C0", linewidth=0.8)
         axis.add_patch(Circle((0, 0), paths.PILLAR, color="0.6"))

@@ -20,7 +20,7 @@ def test_both_policies_are_one_network_and_training_keeps_it(tmp_path: Path, mon
     for kind in beyond.KINDS:
         beyond.train(tmp_path, kind, 0, 2)
         (network, seconds) = beyond.trained(tmp_path, kind)[0]
-        assert seconds > 0 and sum(p.numel() for p in network.parameters()) == ENTRY["options"]["parameters"]
+        assert seconds < 60 and sum(p.numel() for p in network.parameters()) == ENTRY["options"]["parameters"]
         plan = beyond.policy_of(kind, network, 0)(paths.starts(3, torch.Generator().manual_seed(0)))
         assert plan.shape == (3, paths.CHUNK, 2)
     assert set(beyond.trained(tmp_path, "plan")) == {0}
@@ -29,11 +29,11 @@ def test_both_policies_are_one_network_and_training_keeps_it(tmp_path: Path, mon
 def test_fitted_gaussians_have_the_mean_and_covariance_of_their_note() -> None:
     loudness, notes = many_sounds()
     rows = loudness[notes == 3][:, 2, 14:20]
-    drawn = beyond.fitted(torch.full((4000,), 3), torch.Generator().manual_seed(0))[:, 2, 14:20]
-    error = (rows.var(0) / 4000).sqrt()
+    drawn = beyond.fitted(torch.full((400,), 3), torch.Generator().manual_seed(0))[:, 2, 14:20]
+    error = (rows.var(0) / 400).sqrt()
     assert bool(((drawn.mean(0) - rows.mean(0)).abs() < 5 * error).all())
     scale = torch.outer(rows.std(0), rows.std(0))
-    assert float(((drawn.T.cov() - rows.T.cov()) / scale).abs().max()) < 0.12
+    assert float(((drawn.T.cov() - rows.T.cov()) / scale).abs().max()) < 0.3
 
 
 def test_the_ledger_has_every_seed_and_says_what_the_page_says() -> None:
@@ -50,4 +50,4 @@ def test_the_ledger_has_every_seed_and_says_what_the_page_says() -> None:
     assert ENTRY["differences"]["diffusion - regression, 8 done: arrived"]["low"] > 0
     assert ENTRY["differences"]["diffusion - regression, 1 done: arrived"]["high"] < 0
     for walks in ENTRY["walks"].values():
-        assert torch.tensor(walks).shape[0] == 24
+        assert len(walks) == 24 and {len(walk.split()) % 2 for walk in walks} == {0}
