@@ -66,6 +66,7 @@ def test_the_ear_hears_what_is_played() -> None:
     assert float(periodic[tonal].min()) > 0.8 and float(periodic[~tonal].max()) < 0.8
     assert torch.equal(sounds.instruments(MADE.waves, MADE.notes)[tonal], MADE.kinds[tonal])
     torch.testing.assert_close(sounds.cents(torch.tensor(440.0), torch.tensor(220.0)), torch.tensor(1200.0))
+    torch.testing.assert_close(sounds.frequency(torch.tensor([0.0, 12.0])), torch.tensor([220.0, 440.0]))
     seconds = torch.arange(sounds.LENGTH) / sounds.RATE
     exact = torch.sin(2 * math.pi * 311.7 * seconds)[None]
     assert float(sounds.pitch(exact)[0]) == pytest.approx(311.7, abs=0.5)
