@@ -102,6 +102,24 @@ def pictures_of(kept: Path, setting: Setting, parts: int) -> Tensor:
     return torch.cat([to_unit(load_tensors(place(kept, setting, number))[0]["images"]) for number in range(parts)])
 
 
+def of_pairs(asked: list[scenes.Scene], images: Tensor) -> dict[str, Tensor]:
+    """Of the pictures of one thing whether all is right, and of those of two whether their things are right, and whether the words are.
+
+    The words are right where as many things are small, red, square, ... as the text says, on whichever thing.
+    """
+    found: dict[str, list[float]] = {"one thing": [], "two things": [], "their words": []}
+    for scene, image in zip(asked, images, strict=True):
+        seen = [one.thing for one in scenes.read(image)]
+        right = float(sorted(seen) == sorted(scene.things))
+        if scene.relation is None:
+            found["one thing"].append(right)
+            continue
+        found["two things"].append(right)
+        words = [sorted(part) for part in zip(*seen, strict=True)]
+        found["their words"].append(float(words == [sorted(part) for part in zip(*scene.things, strict=True)]))
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+
+
 def copied(images: Tensor) -> Measured:
     """The share of pictures that lie nearer to a training picture than all but 1 % of fresh scenes do."""
     train, fresh = (to_unit(captioned_scenes(n, seed)[0]) for n, seed in ((20_000, 0), (2000, 2)))
@@ -121,7 +139,7 @@ def measure(kept: Path) -> dict[str, Any]:
     for setting in settings():
         asked = [scene for number in range(parts) for scene in scenes_of_part(setting.group, number)]
         images = pictures_of(kept, setting, parts)
-        for name, shown in scenes.share_shown(asked, images).items():
+        for name, shown in (scenes.share_shown(asked, images) | of_pairs(asked, images)).items():
             said = shown[~shown.isnan()]
             metrics[f"{setting.name}: {name}"] = entry(mean_of(said).share(len(said)))
             whole[setting, name] = said
