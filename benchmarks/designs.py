@@ -45,7 +45,7 @@ DESIGNS = 50  # in a part, equally many of each kind
 ASKED = ("length", "brightness")
 SCALES = (1.0, 2.0, 3.0)
 CHANGES = (0.2, 0.35, 0.5, 0.65, 0.8)  # t_0 / T of the variations
-SWITCHES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # time / T at which the wishes are exchanged
+SWITCHES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # time / T at which the wishes are exchanged
 ENDS = (0.1, 0.9)  # the ranks between which they are
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "designs"
 

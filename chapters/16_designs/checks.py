@@ -55,9 +55,9 @@ def uniform() -> None:
     m = means[kinds] + deviations[kinds] * normal(200_000).float()
     bells = torch.distributions.Normal(means, deviations)
     r = (bells.cdf(m[:, None]) * torch.tensor([0.5, 0.2, 0.3])).sum(1)
-    for u, w in ((0.05, 0.3), (0.3, 0.62), (0.1, 0.9)):
-        found = ((r > u) & (r <= w)).double().mean()
-        assert_close(found, torch.tensor(claim(w - u), dtype=DOUBLE), 0.02)
+    for u, v in ((0.05, 0.3), (0.3, 0.62), (0.1, 0.9)):
+        found = ((r > u) & (r <= v)).double().mean()
+        assert_close(found, torch.tensor(claim(v - u), dtype=DOUBLE), 0.02)
 
 
 @proves("eq-design-open")

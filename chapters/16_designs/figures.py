@@ -53,9 +53,10 @@ def ways_to_ask() -> dict[str, Denoiser]:
     }
 
 
-def shares_of(points: Tensor) -> Tensor:
-    """The share of points `(n, 2)` nearest to each bump, `(4,)`."""
-    return torch.cdist(points, PLACES).argmin(1).bincount(minlength=4) / len(points)
+def landed(points: Tensor) -> tuple[float, float]:
+    """The shares of points `(n, 2)` within three spreads of the bump that is long and dark, and of those that are in no bump."""
+    inside = torch.cdist(points, PLACES) < 3 * SPREAD
+    return float(inside[:, 2].double().mean()), float((~inside.any(1)).double().mean())
 
 
 def asking(found: Mapping[str, Tensor]) -> Figure:

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 import torch
+from scipy.integrate import quad
 from torch import Tensor
 
 from course_lib.data import captions, scenes
@@ -258,16 +259,16 @@ def negative() -> None:
 @proves("eq-text-cascade")
 def cascade() -> None:
     """The variance of what a second stage makes of a faulty first one, by draws, beyond that of the truth."""
-    v, detail, off = 1.4, 0.5, 0.6
+    gamma, detail, off = 1.4, 0.5, 0.6
     for sigma in (0.3, 0.8, 1.5):
-        y, n = v**0.5 * normal(300_000, seed=30), sigma * normal(300_000, seed=31)
+        y, n = gamma**0.5 * normal(300_000, seed=30), sigma * normal(300_000, seed=31)
         faulty = y + off * normal(300_000, seed=32)
         # The second stage has learned p(x | y + n) from the truth: it draws y from its posterior, and its own detail.
         seen = faulty + n
-        spread = (1 / (1 / v + 1 / sigma**2)) ** 0.5
+        spread = (1 / (1 / gamma + 1 / sigma**2)) ** 0.5
         drawn = (seen / sigma**2) * spread**2 + spread * normal(300_000, seed=33) + detail * normal(300_000, seed=34)
-        page = claim((v / (v + sigma**2)) ** 2 * off**2)
-        assert abs(float(drawn.var() - (v + detail**2)) - page) < 0.02
+        page = claim((gamma / (gamma + sigma**2)) ** 2 * off**2)
+        assert abs(float(drawn.var() - (gamma + detail**2)) - page) < 0.02
 
 
 # --- exercises ----------------------------------------------------------------------------------------------------------
@@ -297,6 +298,14 @@ def narrow() -> None:
     for s, falls in ((largest - 0.01, True), (largest + 0.01, False)):
         log = -s * far**2 / (2 * sw**2) + (s - 1) * far**2 / (2 * sn**2)
         assert bool(log[1] < log[0]) is falls
+    # The flow from far out to the data on the clock sigma: d log x / d sigma of the guided denoiser, by quadrature.
+    far_out = 1e5
+    slope = lambda x: largest * x / (sw**2 + x**2) - (largest - 1) * x / (sn**2 + x**2)  # noqa: E731
+    log_ratio = quad(slope, 0, 10, limit=200)[0] + quad(slope, 10, far_out, limit=500)[0]
+    spread = claim(sw * (sw / sn) ** (largest - 1))
+    assert abs(far_out * math.exp(-log_ratio) - spread) < 1e-4
+    assert_printed(spread, "2.23")
+    assert_printed(sw / sn, "1.25")
     for value, text in ((sw, "1.5"), (sn, "1.2"), (sw**2, "2.25"), (sn**2, "1.44")):
         assert_printed(value, text)
 

@@ -1,7 +1,7 @@
 """The pictures and tables of chapter 17: pure functions, one question each."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import pairwise
 from textwrap import fill
@@ -31,6 +31,22 @@ CODES: dict[str, Callable[[str], Hashable]] = {
     "which words, not their order": lambda text: tuple(sorted(text.split())),
     "all words, in order": lambda text: text,
 }
+FACING = {"below": "above", "right of": "left of"}
+
+
+def one_way(text: str) -> str:
+    """The caption, or, where it says "below" or "right of", the other caption of the same picture."""
+    scene = scenes.parse(text)
+    facing = FACING.get(str(scene.relation))
+    return text if facing is None else scenes.caption(Scene(scene.things[::-1], facing))
+
+
+SHOWN: dict[
+    str, Callable[[str], Hashable]
+] = {  # what towers may know of a caption, if they know that pictures have no first thing
+    "what the picture can show": one_way,
+    "its words, not their order": lambda text: tuple(sorted(one_way(text).split())),
+}
 
 
 def entropy(chances: Sequence[float]) -> float:
@@ -50,11 +66,11 @@ def bits_lost() -> dict[str, float]:
     return found
 
 
-def repeats_floor(size: int, code: str = "all words, in order") -> float:
+def repeats_floor(size: int, code: str = "what the picture can show") -> float:
     """The least contrastive loss of batches of so many training scenes, eq-text-repeats, for towers that know this code of captions."""
     of_code: dict[Hashable, float] = defaultdict(float)
     for text, p in scenes.caption_chances().items():
-        of_code[CODES[code](text)] += p
+        of_code[SHOWN[code](text)] += p
     return sum(
         p
         * sum(math.comb(size - 1, k) * p**k * (1 - p) ** (size - 1 - k) * math.log(1 + k) for k in range(min(size, 60)))
@@ -73,16 +89,18 @@ def captioned(pictures: Tensor, texts: Sequence[str], columns: int = 6) -> Figur
 
 
 @torch.no_grad()
-def loss_of(towers: Clip, size: int, batches: int = 8) -> Estimate:
-    """The contrastive loss of towers on batches of fresh scenes, and its interval."""
-    found = []
+def loss_of(towers: Clip, size: int, batches: int = 8) -> tuple[Estimate, Estimate]:
+    """The contrastive loss of towers on batches of fresh scenes, and by how much it exceeds what repeated captions cost in each."""
+    found, more = [], []
     for number in range(batches):
         generator = torch.Generator().manual_seed(100 + number)
         asked = scenes.random_scenes(size, generator)
-        pictures = to_unit(scenes.pictures(asked, generator))
-        words = captions.encode([scenes.caption(scene) for scene in asked])
-        found.append(contrastive_loss(towers(pictures, words)))
-    return mean_of(torch.stack(found).double()).interval()
+        texts = [scenes.caption(scene) for scene in asked]
+        loss = contrastive_loss(towers(to_unit(scenes.pictures(asked, generator)), captions.encode(texts)))
+        often = Counter(map(one_way, texts))
+        found.append(loss)
+        more.append(loss - sum(n * math.log(n) for n in often.values()) / size)
+    return mean_of(torch.stack(found).double()).interval(), mean_of(torch.stack(more).double()).interval()
 
 
 # --- what the towers can tell apart -------------------------------------------------------------------------------------
@@ -151,7 +169,7 @@ def pushed(mean: float = 0.0, spread: float = 1.0, scale: float = 2.0) -> Figure
         axis.plot(x, bell(-1.5, avoided), color="C1", linestyle="--", label="to avoid")
         log = scale * bell(mean, spread).log() - (scale - 1) * bell(-1.5, avoided).log()
         density = torch.exp(log - log.max())
-        axis.plot(x, density / (density.sum() * (x[1] - x[0])), color="C0", label="drawn")
+        axis.plot(x, density / (density.sum() * (x[1] - x[0])), color="C0", label="the bracket")
         axis.set(title=f"to avoid: s = {avoided:g}", xlabel="x", ylim=(0, 0.8))
     axes[0].set_ylabel("density")
     axes[0].legend(fontsize=8)

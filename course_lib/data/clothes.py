@@ -23,7 +23,7 @@ def measures(images: Tensor) -> Tensor:
     """The MEASURES of pictures `(N, 1, 28, 28)` in [-1, 1], `(N, 4)`, float32.
 
     The background is what is no brighter than INK. Length is the logarithm of the ratio of the standard deviations of the rows and of
-    the columns that are no background, each at least half a pixel; sleeves, how much reaches beyond the middle eleven columns in the rows
+    the columns that are no background, each at least half a pixel; sleeves, how much reaches beyond the middle twelve columns in the rows
     from 8 to 21, each pixel weighed with its distance from them; brightness, the mean of what is no background, in [0, 1]; symmetry, 1
     minus the share of the shape that its mirror image does not cover. A picture of background alone has length, sleeves and brightness 0
     and symmetry 1. Raises ValueError for another shape.

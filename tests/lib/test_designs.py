@@ -54,7 +54,7 @@ def test_a_box_has_the_measures_of_its_sides() -> None:
     )
     assert values[:, 2].tolist() == pytest.approx([1, 0.5, 1])
     assert values[:, 3].tolist() == pytest.approx([1, 1, 1])
-    # Beyond the middle eleven columns the second box reaches from 4 to 7 and from 20 to 23, and in ten of the fourteen rows.
+    # Beyond the middle twelve columns the second box reaches from 4 to 7 and from 20 to 23, and in ten of the fourteen rows.
     assert values[0, 1] == 0 and float(values[2, 1]) == pytest.approx(2 * (1 + 2 + 3 + 4 + 0) * 10 / 14, rel=1e-6)
 
 
