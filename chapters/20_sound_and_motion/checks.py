@@ -216,18 +216,18 @@ def excess() -> None:
 @proves("eq-plan-mean")
 def mean_of_two_ways() -> None:
     """The error of every answer near the mean, by Gauss-Hermite quadrature of a mixture in three dimensions."""
-    m, p, s = np.array([0.7, -0.4, 1.1]), 0.3, 0.25
+    m, p, sigma = np.array([0.7, -0.4, 1.1]), 0.3, 0.25
     nodes, weights = np.polynomial.hermite_e.hermegauss(6)
     grid = np.array(list(itertools.product(nodes, repeat=3)))
     mass = np.array([math.prod(w) for w in itertools.product(weights / weights.sum(), repeat=3)])
 
     def error(c: np.ndarray) -> float:
         return sum(
-            share * float(mass @ ((centre + s * grid - c) ** 2).sum(1)) for share, centre in ((p, m), (1 - p, -m))
+            share * float(mass @ ((centre + sigma * grid - c) ** 2).sum(1)) for share, centre in ((p, m), (1 - p, -m))
         )
 
     best = (2 * p - 1) * m
-    least = claim(4 * p * (1 - p) * (m**2).sum() + 3 * s**2, "eq-plan-mean")
+    least = claim(4 * p * (1 - p) * (m**2).sum() + 3 * sigma**2, "eq-plan-mean")
     assert_close(error(best), least, 1e-10)
     for direction in np.eye(3):
         assert error(best + 0.01 * direction) > least and error(best - 0.01 * direction) > least
