@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from course import assignments, drawing, exporting, finetuning, models, restoring
+from course import assignments, designing, drawing, exporting, finetuning, models, restoring
 from course.tables import MARKS, console, findings_table, say, say_error
 
 
@@ -85,7 +85,15 @@ def doctor(
 
 
 for command in (
-    *(models.train, models.sample, drawing.draw, finetuning.finetune, restoring.restore, exporting.export),
+    *(
+        models.train,
+        models.sample,
+        drawing.draw,
+        designing.design,
+        finetuning.finetune,
+        restoring.restore,
+        exporting.export,
+    ),
     *(models.evaluate, models.ledger),
     *(assignments.check, assignments.grade),
 ):

@@ -172,7 +172,11 @@ PATH = (
     ("11 Few steps", True),
     ("12 GANs, VAEs, flows", True),
     ("15 Restoring", True),
+    ("16 Designs", True),
+    ("17 Text to image", True),
+    ("18 Fine-tuning", True),
     ("19 Symbols", True),
+    ("20 Sound and motion", True),
     ("More landmark papers", False),
 )
 

@@ -248,7 +248,7 @@ def met(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
         axis.set_xticks(scales, [f"{scale:g}" for scale in scales])
         axis.minorticks_off()
     axes[0].set_ylabel("pictures that show it")
-    axes[1].legend(fontsize=7, loc="lower right")
+    axes[0].legend(fontsize=7, loc="lower center", ncol=3)
     return closed(figure)
 
 

@@ -407,6 +407,7 @@ def a_change_of_mean() -> None:
     assert_printed(shift, "1.28")
     assert_printed(float(best_affine(one, 0.6, 0.8).matrix[0, 0]), "0.6")
     assert_printed(0.6**2, "0.36")
+    assert_printed(0.8**2, "0.64")
 
 
 @answers("ex-tune-rank-one")

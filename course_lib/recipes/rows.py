@@ -234,7 +234,7 @@ ROWS = (
         architecture=designer,
         config={"channels": 1, **SMALL},
         objective=Design(V, COSINE),
-        steps=8000,
+        steps=5000,
         batch_size=64,
         learning_rate=1.5e-3,
     ),

@@ -1372,6 +1372,8 @@ BUILDERS = (
 FILES = (
     "denoising",
     "load_autoencoder",
+    "load_towers",
+    "check_same",
     "locate",
     "save_gamma",
     "load_gamma",

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from course.cli import app
 from course_lib.models import store
-from course_lib.models.cards import load_card
+from course_lib.models.cards import LATER, load_card
 from course_lib.nets.unet import UNet
 from course_lib.recipes.rows import RECIPES, TRAINING
 from course_lib.training.runs import Run
@@ -131,7 +131,10 @@ NO_FOLDERS = {
     "\ud800": "cannot be encoded",
 }
 GRADE = ["grade", "submitted", "--assignment", "a01"]
+DRAW, DESIGN = ["draw", "a small red circle", "--out"], ["design", "--class", "dress", "--sheet"]
 TO_FILES = {
+    "draw": DRAW,
+    "design": DESIGN,
     "sample": ["sample", "without.safetensors", "--out"],
     "evaluate": ["evaluate", "mnist-ddpm", "--out"],
     "grade": [*GRADE, "--json"],
@@ -191,9 +194,8 @@ NO_CARDS: dict[str, tuple[Any, str]] = {
     "deep": (b"[" * 200_000, "is damaged"),
     "huge number": (b'{"steps": ' + b"1" * 5000 + b"}", "is damaged"),
     "surprise": ({"surprise": 1}, "unknown entries surprise"),
-    # a card without an autoencoder is that of a model of images
-    **{f"no {name}": ({name: ...}, f"has no {name}") for name in vars(CARD) if name != "autoencoder"},
-    "autoencoder of no name": ({"autoencoder": {"sha256": "0"}}, "has no model"),
+    **{f"no {name}": ({name: ...}, f"has no {name}") for name in vars(CARD) if name not in LATER},
+    **{f"{name} of no name": ({name: {"sha256": "0"}}, "has no model") for name in LATER},
     **{f"{name} of another kind": ({name: None}, f"its {name} must be of type") for name in vars(CARD)},
     "true for a number": ({"steps": True}, "its steps must be of type int; got True"),
     "architecture": ({"architecture": "Oracle"}, "says 'Oracle'"),
@@ -328,6 +330,22 @@ WRONG: list[tuple[list[str], str]] = [
     *[([*SAMPLE, "--label", label], "label must lie in [0, 2]") for label in ("-1", "3", "99", str(10**30))],
     ([*SAMPLE, "--label", "x"], "--label"),
     (["sample", "without.safetensors", "--label", "0"], "cannot draw label 0"),
+    (["draw", "a tiny red circel", "--out", "new.png"], "unknown words: tiny, circel; known are a, above"),
+    (["draw", "", "--out", "new.png"], "a caption must read"),
+    (["draw", "red circle", "--out", "new.png"], "a caption must read"),
+    ([*DRAW, "new.png", "--negative", "a small pink cross"], "unknown words: pink"),
+    ([*DRAW, "new.png", "--negative", "a small white cross", "--scale", "1"], "leads away from nothing"),
+    *[([*command, "new.png", "--scale", "inf"], "scale must be finite") for command in (DRAW, DESIGN)],
+    *[([*command, "new.png", "--scale", s], "--scale") for command in (DRAW, DESIGN) for s in ("-1", "nan")],
+    *[([*command, "new.png", "--n", "0"], "--n") for command in (DRAW, DESIGN)],
+    ([*DESIGN, "new.png", "--model", "fashion-cfg"], "not trained to hear wishes"),
+    ([*DESIGN, "new.png", "--length", "1.5"], "length must lie in [0, 1]"),
+    ([*DESIGN, "new.png", "--like", "nowhere.png"], "nowhere.png"),
+    ([*DESIGN, "new.png", "--change", "2"], "--change"),
+    (["design", "--class", "dres", "--sheet", "new.png"], "did you mean 'dress'"),
+    (["design", "--class", "bag", "--sleeves", "0.5", "--sheet", "new.png"], "a bag has no sleeves"),
+    ([*DRAW, "new.png", "--model", "mnist-cfg"], "mnist-cfg was not trained with captions"),
+    ([*DRAW, "new.png", "--model", "scenes-clip"], "matches pictures and captions"),
     (["evaluate", "with.safetensors", "--n", "9999"], "n must lie in [100, 5000]"),
     (["evaluate", "digits-ddpm"], "digits-ddpm draws what none of the classifiers knows"),
     (["sample", "mnist-classifier"], "is a classifier"),

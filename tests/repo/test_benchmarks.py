@@ -76,8 +76,9 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "palette",
         "designs",
         "discrete",
-        "finetuning",
         "beyond",
+        "texts",
+        "finetuning",
     ):
         monkeypatch.setattr(sys, "argv", [f"benchmarks.{part}", "--help"])
         with pytest.raises(SystemExit, match="^0$"):
