@@ -1,11 +1,11 @@
 """Fine-tuning in small: python -m benchmarks.finetuning base, then tune, train, control, measure.
 
 `base` trains a small class-conditional model of 8 x 8 digits. `tune` tries two learning rates for each number of weights that learn, with a
-seed that no result uses, and chooses by the loss of the same fresh hearts that the results use. `train` teaches the base 32 drawn hearts as an eleventh class: all weights, adapters of ranks 1, 4
-and 16, adapters of attention alone, and the new class's vector alone; with and without the base's own samples in the batch; three seeds
-each, equal steps and batches. `control` teaches a copy of the base's way down to follow sketches, once with zero convolutions and once with
-others. `measure` writes results/finetuning.json. What has been trained is kept, and a command goes on where it was stopped. --quick does
-hardly anything.
+seed that no result uses, and chooses by the loss of the same fresh hearts that the results use. `train` teaches the base 32 hearts as an
+eleventh class: all weights, adapters of ranks 1, 4 and 16, adapters of attention alone, and the new class's vector alone; with and without
+the base's own samples in the batch; three seeds each, equal steps and batches. `control` teaches a copy of the base's way down to follow
+sketches, once with zero convolutions and once with others. `measure` writes results/finetuning.json. What has been trained is kept, and a
+command goes on where it was stopped. --quick does hardly anything.
 """
 
 import argparse
