@@ -510,7 +510,9 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "data.spectra.griffin_lim": lambda at: spectra.griffin_lim(
         at(WAVES.view(2, 16, 4)[..., :3].abs()), 2, at.generator
     ),
-    "data.spectra.inconsistency": lambda at: spectra.inconsistency(at(WAVES), at(WAVES.view(2, 16, 4)[..., :3].abs())),
+    "data.spectra.inconsistency": lambda at: spectra.inconsistency(
+        at(WAVES), spectra.spectrum(at(WAVES.flip(0)), 16).abs()
+    ),
     "data.spectra.to_loudness": lambda at: spectra.to_loudness(at(WAVES.abs()), 3.0),
     "data.spectra.from_loudness": lambda at: spectra.from_loudness(at(WAVES), 3.0),
     # diffusion.binomial

