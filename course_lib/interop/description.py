@@ -40,7 +40,7 @@ def describe(name: str, model: Denoising) -> dict[str, Any]:
     """What one must know to draw from a network, as JSON; raises ValueError for a model that draws in a way that is not exported."""
     takes, schedule = model.takes, model.schedule
     if len(model.shape) != 3:
-        raise ValueError(f"{name} draws points, not pictures: only models of pictures are exported")
+        raise ValueError(f"{name} draws no pictures: only models of pictures are exported")
     if model.latent:
         raise ValueError(
             f"{name} draws x_0 with fresh noise at every step (a denoising diffusion GAN), which no scheduler elsewhere does"
