@@ -14,7 +14,7 @@ from course_lib.data.sets import split_labelled_digits
 from course_lib.data.sounds import DRUM, LENGTH, RATE, Sounds
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import cosine
-from course_lib.pages.plotting import closed
+from course_lib.pages.plotting import closed, shades
 from course_lib.recipes.sounds import seen
 from course_lib.sampling.steps import ancestral, last, sample
 from course_lib.types import Denoiser
@@ -27,7 +27,7 @@ def show_spectra(loudness: Mapping[str, Tensor], bins: int = 128) -> Figure:
     figure, axes = plt.subplots(1, len(loudness), figsize=(6.8, 2.5), sharey=True)
     extent = (0.0, 1000 * LENGTH / RATE, 0.0, bins * RATE / 512)
     for axis, (name, one) in zip(axes, loudness.items(), strict=True):
-        axis.imshow(one[:, :bins].T, origin="lower", aspect="auto", extent=extent, vmin=-1, vmax=1, cmap="gray_r")
+        axis.imshow(one[:, :bins].T, origin="lower", aspect="auto", extent=extent, vmin=-1, vmax=1, cmap=shades("0.5"))
         axis.set(title=name, xlabel="ms")
         axis.grid(False)
     axes[0].set_ylabel("Hz")
