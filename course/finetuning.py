@@ -44,7 +44,7 @@ def finetune(
     rank: Annotated[
         int, typer.Option(min=0, max=256, help="of the adapters; 0 learns the new words' vectors alone")
     ] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 250,
     batch_size: Annotated[int, typer.Option(min=1, help="pictures a step")] = 16,
     keep: Annotated[
         int, typer.Option(min=0, max=100, help="so many samples of its own of each old class the model is reminded of")
