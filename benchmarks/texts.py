@@ -103,19 +103,22 @@ def pictures_of(kept: Path, setting: Setting, parts: int) -> Tensor:
 
 
 def of_pairs(asked: list[scenes.Scene], images: Tensor) -> dict[str, Tensor]:
-    """Of the pictures of one thing whether all is right, and of those of two whether their things are right, and whether the words are.
+    """Of the pictures of one thing whether all is right, and of those of two whether all is, their things are, and their words are.
 
-    The words are right where as many things are small, red, square, ... as the text says, on whichever thing.
+    The things are right wherever they stand; the words, where as many things are small, red, square, ... as the text says, on whichever
+    thing.
     """
-    found: dict[str, list[float]] = {"one thing": [], "two things": [], "their words": []}
+    found: dict[str, list[float]] = {"one thing": [], "two things": [], "their things": [], "their words": []}
     for scene, image in zip(asked, images, strict=True):
-        seen = [one.thing for one in scenes.read(image)]
-        right = float(sorted(seen) == sorted(scene.things))
+        seen = scenes.read(image)
+        right = float(all(scenes.shows(scene, seen).values()))
         if scene.relation is None:
             found["one thing"].append(right)
             continue
+        things = [one.thing for one in seen]
         found["two things"].append(right)
-        words = [sorted(part) for part in zip(*seen, strict=True)]
+        found["their things"].append(float(sorted(things) == sorted(scene.things)))
+        words = [sorted(part) for part in zip(*things, strict=True)]
         found["their words"].append(float(words == [sorted(part) for part in zip(*scene.things, strict=True)]))
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
 
@@ -132,26 +135,25 @@ def complete(kept: Path) -> int:
 
 
 def measure(kept: Path) -> dict[str, Any]:
-    """The shares of every setting, and the paired differences of scales, and of combinations that were seen and were not."""
-    parts, metrics, differences, whole = complete(kept), {}, {}, {}
+    """The shares of every setting, and the paired differences of the scales from 3."""
+    parts, metrics, differences, right = complete(kept), {}, {}, {}
     if not parts:
         raise ValueError(f"there is no whole part in {kept}: draw first")
     for setting in settings():
         asked = [scene for number in range(parts) for scene in scenes_of_part(setting.group, number)]
         images = pictures_of(kept, setting, parts)
-        for name, shown in (scenes.share_shown(asked, images) | of_pairs(asked, images)).items():
+        found = scenes.share_shown(asked, images) | of_pairs(asked, images)
+        for name, shown in found.items():
             said = shown[~shown.isnan()]
             metrics[f"{setting.name}: {name}"] = entry(mean_of(said).share(len(said)))
-            whole[setting, name] = said
+        right[setting] = mean_of(found["all"])
         if setting.scale == 3:
             metrics[f"{setting.name}: copies"] = entry(copied(images).share(len(images)), 0.01)
     for group in GROUPS:
-        best = whole[Setting(group, 3.0), "all"]
         for scale in SCALES:
-            if scale != 3:
-                change = mean_of(whole[Setting(group, scale), "all"]).minus(mean_of(best))
-                if change.error > 0:
-                    differences[f"{group}, scale {scale:g} - scale 3: all"] = entry(change.interval())
+            change = right[Setting(group, scale)].minus(right[Setting(group, 3.0)])
+            if change.error > 0:  # else leaving out shows no difference, and says nothing of how large it may be
+                differences[f"{group}, scale {scale:g} - scale 3: all"] = entry(change.interval())
     return {"metrics": metrics, "differences": differences, "n": parts * PICTURES}
 
 
