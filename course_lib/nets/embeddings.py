@@ -85,11 +85,19 @@ class LabelEmbedding(nn.Embedding):
 
         Raises ValueError where both are None.
         """
-        if cond is None:
-            if like is None:
-                raise ValueError("like must be given where cond is None: it says for how many samples")
-            cond = torch.full_like(like, self.null, dtype=torch.long)
-        return super().forward(cond)
+        return super().forward(or_null(cond, like, self.null))
+
+
+def or_null(cond: Tensor | None, like: Tensor | None, null: int) -> Tensor:
+    """The classes cond `(B,)`, or, where that is None, the null token as often as `like` `(B,)` is long.
+
+    Raises ValueError where both are None.
+    """
+    if cond is not None:
+        return cond
+    if like is None:
+        raise ValueError("like must be given where cond is None: it says for how many samples")
+    return torch.full_like(like, null, dtype=torch.long)
 
 
 class ConditionEmbedding(nn.Module):

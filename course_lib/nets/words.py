@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.nets.conditions import Labels
-from course_lib.nets.embeddings import LabelEmbedding
+from course_lib.nets.embeddings import LabelEmbedding, or_null
 
 
 class GrownTable(nn.Module):
@@ -28,12 +28,9 @@ class GrownTable(nn.Module):
 
         Raises ValueError where both are None.
         """
-        if cond is None:
-            if like is None:
-                raise ValueError("like must be given where cond is None: it says for how many samples")
-            cond = torch.full_like(like, self.null, dtype=torch.long)
         old = self.table.weight
-        return F.embedding(cond, torch.cat([old[: self.table.null], self.rows, old[self.table.null :]]))
+        rows = torch.cat([old[: self.table.null], self.rows, old[self.table.null :]])
+        return F.embedding(or_null(cond, like, self.null), rows)
 
 
 def add_words(network: nn.Module, words: int = 1) -> GrownTable:

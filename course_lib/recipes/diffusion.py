@@ -44,7 +44,8 @@ def diffusion_loss(
 
     def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         images = batch[0] if augment is None else augment(batch[0], generator)
-        x0 = read(images).contiguous(memory_format=torch.channels_last)
+        x0 = read(images)
+        x0 = x0.contiguous(memory_format=torch.channels_last) if x0.ndim == 4 else x0
         t, noise = process.schedule.times(len(x0), generator, x0.device), normal_like(x0, generator)
         given = dict(zip(names, batch[1:], strict=True)) if names else batch[1] if takes is not None else None
         cond = None if given is None else dropped(takes, given, UNCONDITIONAL, generator)

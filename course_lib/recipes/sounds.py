@@ -6,11 +6,8 @@ from torch import Tensor, nn
 from course_lib.data.sounds import NOTES, sounds
 from course_lib.data.spectra import from_loudness, griffin_lim, spectrum, to_loudness
 from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.diffusion.losses import denoising_loss
-from course_lib.draws import normal_like
 from course_lib.models.cards import build_schedule
-from course_lib.nets.conditions import dropped
-from course_lib.recipes.diffusion import UNCONDITIONAL, Denoise
+from course_lib.recipes.diffusion import Denoise, diffusion_loss
 from course_lib.sampling.generate import draw
 from course_lib.training.state import Batch, Loss
 
@@ -39,14 +36,7 @@ class DenoiseSounds(Denoise):
     def loss(self, network: nn.Module) -> Loss:
         """The loss to minimise; a batch brings loudness and notes."""
         process = GaussianDiffusion(build_schedule(self.schedule))
-
-        def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-            x0, notes = batch
-            t, noise = process.schedule.times(len(x0), generator, x0.device), normal_like(x0, generator)
-            cond = dropped(network.takes, notes, UNCONDITIONAL, generator)  # type: ignore[arg-type]
-            return denoising_loss(network, x0, t, noise, process, self.prediction, cond).mean()
-
-        return loss
+        return diffusion_loss(process, self.prediction, network.takes, read=Tensor.float)  # type: ignore[arg-type]
 
     def samples(self, network: nn.Module, shape: tuple[int, ...], seed: int) -> Tensor:
         """The lower half of a spectrum of each kind of sound as a picture, `(13, 1, 128, 16)`: time to the right, pitch upwards."""

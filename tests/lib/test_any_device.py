@@ -856,6 +856,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.embeddings.position_embedding": lambda at: embeddings.position_embedding(at(PLANE)),
     "nets.embeddings.TimeEmbedding": lambda at: at(weighted(embeddings.TimeEmbedding(8)))(at(STEPS)),
     "nets.embeddings.LearnedTimeEmbedding": lambda at: at(weighted(embeddings.LearnedTimeEmbedding(8, 20)))(at(REAL)),
+    "nets.embeddings.or_null": lambda at: embeddings.or_null(None, at(STEPS), 3),
     "nets.embeddings.LabelEmbedding": lambda at: [
         at(weighted(embeddings.LabelEmbedding(8, 3)))(*at(which)) for which in ((LABELS,), (None, REAL))
     ],
