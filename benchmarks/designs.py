@@ -6,19 +6,17 @@ seen in training and that were not, how far variations lie from their picture, w
 anything.
 """
 
-import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import Tensor
 
+from benchmarks.parts import arguments_of, draw_all, parts_of, place
 from benchmarks.record import machine, write
 from course_lib.data import clothes, sets
 from course_lib.data.images import to_bytes, to_unit
@@ -30,7 +28,7 @@ from course_lib.evaluation.intervals import Measured, mean_of
 from course_lib.evaluation.neighbours import Copies, copies
 from course_lib.hardware import bf16_is_fast
 from course_lib.models import store
-from course_lib.models.tensors import load_tensors, save_tensors
+from course_lib.models.tensors import load_tensors
 from course_lib.recipes.designs import ranked
 from course_lib.sampling.generate import Denoising, draw, guided_denoiser
 from course_lib.sampling.guidance import composed
@@ -47,7 +45,6 @@ SCALES = (1.0, 2.0, 3.0)
 CHANGES = (0.2, 0.35, 0.5, 0.65, 0.8)  # t_0 / T of the variations
 SWITCHES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # time / T at which the wishes are exchanged
 ENDS = (0.1, 0.9)  # the ranks between which they are
-KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "designs"
 
 
 @dataclass(frozen=True)
@@ -179,23 +176,10 @@ def draw_part(setting: Setting, number: int) -> Tensor:
     return draw(model(), DESIGNS, STEPS, "ddim", generator, told(wishes), setting.value)
 
 
-def place(kept: Path, setting: Setting, number: int) -> Path:
-    """The file of a part."""
-    return kept / setting.name.replace(", ", "-").replace(" ", "_") / f"{number:03d}.safetensors"
-
-
-def draw_all(kept: Path, parts: int, only: str) -> Iterator[str]:
-    """Draw what is missing of so many parts of the settings with `only` in their names."""
-    for number in range(parts):
-        for setting in settings():
-            file, started = place(kept, setting, number), time.process_time()
-            if only in setting.name and not file.exists():
-                tensors = {"images": to_bytes(draw_part(setting, number))}
-                if setting.group == "vary":
-                    tensors["error"] = squared_error(setting.value, number)
-                seconds = time.process_time() - started
-                save_tensors(file, tensors, {"seconds": f"{seconds:.1f}"})
-                yield f"{setting.name}, part {number}: {seconds:.1f} s"
+def kept_part(setting: Setting, number: int) -> dict[str, Tensor]:
+    """What is kept of a part: its designs, uint8, and, of variations, the denoiser's error on their pictures."""
+    tensors = {"images": to_bytes(draw_part(setting, number))}
+    return tensors | ({"error": squared_error(setting.value, number)} if setting.group == "vary" else {})
 
 
 @torch.no_grad()
@@ -245,14 +229,9 @@ def copied(kept: Path, setting: Setting, parts: int) -> Measured:
     return mean_of(found.near)
 
 
-def complete(kept: Path) -> int:
-    """How many parts there are of all settings."""
-    return next(k for k in count() if not all(place(kept, setting, k).exists() for setting in settings()))
-
-
 def measure(kept: Path) -> dict[str, Any]:
     """Every metric of the settings, and the paired differences of the ways to ask."""
-    parts, metrics, differences, values = complete(kept), {}, {}, {}
+    parts, metrics, differences, values = min(parts_of(kept, setting) for setting in settings()), {}, {}, {}
     if not parts:
         raise ValueError(f"there is no whole part in {kept}: draw first")
     for setting in settings():
@@ -281,17 +260,10 @@ def pairs() -> list[tuple[Setting, Setting]]:
 
 def main() -> None:
     """Do one of the tasks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("draw", "measure"))
-    parser.add_argument("--n", type=int, default=500, help=f"designs of a setting, a multiple of {DESIGNS}")
-    parser.add_argument("--only", default="", help="draw only the settings with this in their names")
-    parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--quick", action="store_true", help="one part")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "designs", 500, DESIGNS)
     torch.set_num_threads(1)
     if arguments.task == "draw":
-        for line in draw_all(arguments.kept, 1 if arguments.quick else arguments.n // DESIGNS, arguments.only):
+        for line in draw_all(arguments.kept, settings(), kept_part, arguments.parts, arguments.only):
             print(line, flush=True)
         return
     started, result = time.monotonic(), measure(arguments.kept)

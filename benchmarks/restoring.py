@@ -7,19 +7,17 @@ more pictures. `measure` writes results/restoring.json: what each method makes o
 differences. --quick does hardly anything.
 """
 
-import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import Tensor
 
+from benchmarks.parts import arguments_of, draw_all, parts_of, place
 from benchmarks.record import machine, write
 from course_lib.data import sets
 from course_lib.data.images import to_bytes, to_unit
@@ -30,7 +28,7 @@ from course_lib.evaluation.intervals import Measured, cut, mean_of, measured, sh
 from course_lib.evaluation.kernel import kernel_statistic
 from course_lib.evaluation.reference import CLASSIFIERS, load_reference
 from course_lib.models import store
-from course_lib.models.tensors import load_tensors, save_tensors
+from course_lib.models.tensors import load_tensors
 from course_lib.sampling.generate import Denoising
 from course_lib.sampling.restoring import METHODS, RATE, REPEATS, restored, variations
 from course_lib.training.loop import generator_for
@@ -41,7 +39,6 @@ PICTURES, DRAWS = 10, 2  # in a part: each picture is restored twice
 GUIDES = 40  # in a part of SDEdit
 STARTS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)  # t_0 / T
 FACTOR = 4  # of the mosaics
-KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "restoring"
 
 
 def framed(size: int, low: int, high: int, inside: float) -> Tensor:
@@ -128,23 +125,11 @@ def model_of(data: str) -> Denoising:
     return store.load_denoising(MODELS[data])[0]
 
 
-def place(kept: Path, setting: Setting, number: int) -> Path:
-    """The file of a part."""
-    return kept / setting.name.replace(", ", "-").replace(" ", "_") / f"{number:03d}.safetensors"
-
-
-def draw_all(kept: Path, parts: int, only: str) -> Iterator[str]:
-    """Draw what is missing of so many parts of the settings with `only` in their names."""
-    for number in range(parts):
-        for setting in settings():
-            file, started = place(kept, setting, number), time.process_time()
-            if only in setting.name and not file.exists():
-                drawn = to_bytes(setting.draw(number).flatten(0, 1))
-                found = features(store.load(CLASSIFIERS[setting.data])[0], drawn)  # type: ignore[arg-type]
-                seconds = time.process_time() - started
-                kinds = {"images": drawn, "vectors": found.vectors.float(), "log_probs": found.log_probs.float()}
-                save_tensors(file, kinds, {"seconds": f"{seconds:.1f}"})
-                yield f"{setting.name}, part {number}: {seconds:.1f} s"
+def draw_part(setting: Setting, number: int) -> dict[str, Tensor]:
+    """The restored pictures of a part, `(N, C, H, W)` uint8, and what the classifier makes of them."""
+    drawn = to_bytes(setting.draw(number).flatten(0, 1))
+    found = features(store.load(CLASSIFIERS[setting.data])[0], drawn)  # type: ignore[arg-type]
+    return {"images": drawn, "vectors": found.vectors.float(), "log_probs": found.log_probs.float()}
 
 
 def rms(x: Tensor, draws: int) -> Tensor:
@@ -225,7 +210,7 @@ def complete(kept: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for setting in settings():
         key = f"{setting.data}, {setting.task}"
-        parts = next(k for k in count() if not place(kept, setting, k).exists())
+        parts = parts_of(kept, setting)
         found[key] = min(found.get(key, parts), parts)
     return found
 
@@ -279,17 +264,10 @@ def real_accuracy(data: str) -> dict[str, float]:
 
 def main() -> None:
     """Do one of the tasks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("draw", "measure"))
-    parser.add_argument("--n", type=int, default=100, help=f"pictures to restore, a multiple of {PICTURES}")
-    parser.add_argument("--only", default="", help="draw only the settings with this in their names")
-    parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--quick", action="store_true", help="one part")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "restoring", 100, PICTURES)
     torch.set_num_threads(1)
     if arguments.task == "draw":
-        for line in draw_all(arguments.kept, 1 if arguments.quick else arguments.n // PICTURES, arguments.only):
+        for line in draw_all(arguments.kept, settings(), draw_part, arguments.parts, arguments.only):
             print(line, flush=True)
         return
     result = measure(arguments.kept)

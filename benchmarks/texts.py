@@ -5,19 +5,16 @@ of a part has the same captions and begins with the same noise. `measure` writes
 aspect of their caption, for combinations that training had and for others, and copies. --quick does hardly anything.
 """
 
-import argparse
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import Tensor
 
+from benchmarks.parts import arguments_of, draw_all, parts_of, place
 from benchmarks.record import machine, write
 from course_lib.data import scenes
 from course_lib.data.images import to_bytes, to_unit
@@ -26,7 +23,7 @@ from course_lib.evaluation.intervals import Measured, mean_of
 from course_lib.evaluation.neighbours import copies
 from course_lib.models import store
 from course_lib.models.telling import Teller, teller
-from course_lib.models.tensors import load_tensors, save_tensors
+from course_lib.models.tensors import load_tensors
 from course_lib.recipes.texts import captioned_scenes
 from course_lib.sampling.generate import Denoising, draw
 from course_lib.training.loop import generator_for
@@ -36,7 +33,6 @@ STEPS = 25
 PICTURES = 40  # in a part, one of each caption
 GROUPS = ("seen", "held out")
 SCALES = (1.0, 2.0, 3.0, 5.0, 8.0)
-KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "texts"
 
 
 @dataclass(frozen=True)
@@ -80,21 +76,9 @@ def draw_part(setting: Setting, number: int) -> Tensor:
     return draw(drawing, PICTURES, STEPS, "ddim", generator, cond, setting.scale)
 
 
-def place(kept: Path, setting: Setting, number: int) -> Path:
-    """The file of a part."""
-    return kept / setting.name.replace(", ", "-").replace(" ", "_") / f"{number:03d}.safetensors"
-
-
-def draw_all(kept: Path, parts: int, only: str) -> Iterator[str]:
-    """Draw what is missing of so many parts of the settings with `only` in their names."""
-    for number in range(parts):
-        for setting in settings():
-            file, started = place(kept, setting, number), time.process_time()
-            if only in setting.name and not file.exists():
-                images = to_bytes(draw_part(setting, number))
-                seconds = time.process_time() - started
-                save_tensors(file, {"images": images}, {"seconds": f"{seconds:.1f}"})
-                yield f"{setting.name}, part {number}: {seconds:.1f} s"
+def kept_part(setting: Setting, number: int) -> dict[str, Tensor]:
+    """What is kept of a part: its pictures, uint8."""
+    return {"images": to_bytes(draw_part(setting, number))}
 
 
 def pictures_of(kept: Path, setting: Setting, parts: int) -> Tensor:
@@ -129,14 +113,9 @@ def copied(images: Tensor) -> Measured:
     return mean_of(copies(images, fresh, train).near)
 
 
-def complete(kept: Path) -> int:
-    """How many parts there are of all settings."""
-    return next(k for k in count() if not all(place(kept, setting, k).exists() for setting in settings()))
-
-
 def measure(kept: Path) -> dict[str, Any]:
     """The shares of every setting, and the paired differences of the scales from 3."""
-    parts, metrics, differences, right = complete(kept), {}, {}, {}
+    parts, metrics, differences, right = min(parts_of(kept, setting) for setting in settings()), {}, {}, {}
     if not parts:
         raise ValueError(f"there is no whole part in {kept}: draw first")
     for setting in settings():
@@ -159,17 +138,10 @@ def measure(kept: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Do one of the tasks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("draw", "measure"))
-    parser.add_argument("--n", type=int, default=240, help=f"pictures of a setting, a multiple of {PICTURES}")
-    parser.add_argument("--only", default="", help="draw only the settings with this in their names")
-    parser.add_argument("--kept", type=Path, default=KEPT)
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--quick", action="store_true", help="one part")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "texts", 240, PICTURES)
     torch.set_num_threads(1)
     if arguments.task == "draw":
-        for line in draw_all(arguments.kept, 1 if arguments.quick else arguments.n // PICTURES, arguments.only):
+        for line in draw_all(arguments.kept, settings(), kept_part, arguments.parts, arguments.only):
             print(line, flush=True)
         return
     started, result = time.monotonic(), measure(arguments.kept)
