@@ -17,9 +17,7 @@ def draw(
     out: Annotated[Path, typer.Option(dir_okay=False, help="the PNG to write; its folder is made where it is missing")],
     n: Annotated[int, typer.Option(min=1, help="how many pictures")] = 16,
     scale: Annotated[float, typer.Option(min=0, help="guidance scale; 1 is the conditional model")] = 3.0,
-    negative: Annotated[
-        str, typer.Option(help="a text that guidance leads away from, instead of from no text")
-    ] = "",
+    negative: Annotated[str, typer.Option(help="a text that guidance leads away from, instead of from no text")] = "",
     steps: Annotated[int, typer.Option(min=1, help="sampler steps")] = 25,
     sampler: Sampler = "ddim",
     seed: Seed = 0,
