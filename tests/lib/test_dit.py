@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.models import store
@@ -171,14 +172,14 @@ def test_without_zeros_in_the_blocks_the_second_step_reaches_everything() -> Non
 def test_operations_are_as_many_as_torch_counts(conditioning: str, options: dict, size: tuple[int, int]) -> None:
     for later, classes in itertools.product(({}, LATER), (None, 3)):
         network = small(conditioning=conditioning, classes=classes, **options, **later)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
             network(torch.zeros(1, 1, *size), T[:1])
         assert network.flops(*size) == counter.get_total_flops()
 
 
 def test_windows_cost_what_they_see() -> None:
     network = small(window=2)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         network(torch.zeros(1, 1, 8, 12), T[:1])
     assert network.flops(8, 12) == counter.get_total_flops()
 
