@@ -93,7 +93,7 @@ def codes(side: int = 14, width: int = 96, places: Sequence[tuple[int, int]] = (
     return closed(figure)
 
 
-def cost(widths: Sequence[int] = (96, 1152)) -> Figure:
+def cost(widths: Sequence[int] = (64, 1152)) -> Figure:
     """The operations of a block's layers and of its attention against the number of tokens."""
     figure, axes = curves("tokens", "operations of one block", columns=len(widths))
     tokens = np.geomspace(8, 20_000, 100)
