@@ -18,6 +18,7 @@ def draw(
     n: Annotated[int, typer.Option(min=1, help="how many pictures")] = 16,
     scale: Annotated[float, typer.Option(min=0, help="guidance scale; 1 is the conditional model")] = 3.0,
     negative: Annotated[str, typer.Option(help="a text that guidance leads away from, instead of from no text")] = "",
+    lora: Annotated[Path | None, typer.Option(help="draw with what `course finetune` wrote for this model")] = None,
     steps: Annotated[int, typer.Option(min=1, help="sampler steps")] = 25,
     sampler: Sampler = "ddim",
     seed: Seed = 0,
@@ -35,6 +36,7 @@ def draw(
     from course_lib.files import check_destination, write_atomically
     from course_lib.models.store import load_denoising
     from course_lib.models.telling import teller
+    from course_lib.models.tuned import load_tuned
     from course_lib.pages.plotting import grid_png
     from course_lib.sampling.generate import draw_batches
 
@@ -50,6 +52,8 @@ def draw(
         )
     drawing, card = load_denoising(model, hardware.device())
     tell = teller(card)
+    if lora is not None:
+        load_tuned(lora, drawing.network, card.sha256)
     check_destination(out)
     with told_of_memory("a smaller --n"):
         cond = tell([text] * n)

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from course.models import LARGEST, Model, told_of_memory
+from course.models import LARGEST, told_of_memory
 from course.restoring import check_model, read_picture
 from course.tables import say, say_error
 
@@ -18,22 +18,20 @@ KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 FEWEST, MOST = 4, 1000  # pictures
 
 
-class Lesson(NamedTuple):
-    """What is to be learned: pictures `(n, C, H, W)` uint8, the class of each `(n,)`, and the words that name new classes."""
-
-    pictures: "Tensor"
-    labels: "Tensor"
-    words: list[str]
-
-
 def finetune(
-    model: Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="a run's folder, a .safetensors file, a shipped model's name, or a Stable Diffusion pipeline of diffusers: its folder, or "
+            "OWNER/NAME on the hub"
+        ),
+    ],
     pictures: Annotated[
         Path, typer.Option(help="the folder of your pictures, 16 to 64 of them, bright on black for digits")
     ],
     captions: Annotated[
         Path,
-        typer.Option(help="a text file: in each line a picture's name, a tab or a comma, and its class or a new word"),
+        typer.Option(help="a text file: in each line a picture's name, a tab or a comma, and what it shows"),
     ],
     out: Annotated[
         Path,
@@ -46,71 +44,55 @@ def finetune(
     ] = 4,
     steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 250,
     batch_size: Annotated[int, typer.Option(min=1, help="pictures a step")] = 16,
+    rate: Annotated[
+        float | None, typer.Option(help="the learning rate (the usual one for what learns, by default)")
+    ] = None,
+    remind: Annotated[
+        list[str] | None,
+        typer.Option(help="a text that a model of texts is reminded of, by samples of its own; may be given again"),
+    ] = None,
     keep: Annotated[
-        int, typer.Option(min=0, max=100, help="so many samples of its own of each old class the model is reminded of")
+        int,
+        typer.Option(min=0, max=100, help="so many samples of its own of each old class, or of each --remind"),
     ] = 4,
     invert: Annotated[
         bool, typer.Option("--invert", help="turn dark strokes on white into bright ones on black")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="seed of adapters, batches and noise")] = 0,
 ) -> None:
-    """Teach a model of classes, such as mnist-cfg or fashion-cfg, from a few pictures of your own; `course sample --lora` draws with it.
+    """Teach a model something new from a few pictures of your own.
 
-    Pictures are cut to a square in the middle, made grey where the model is, and brought to its size. A caption that is a whole number is
-    one of the model's classes; any other word becomes a new class.
+    Pictures are cut to a square in the middle, made grey where the model is, and brought to its size. For a model of classes, such as
+    mnist-cfg, a caption that is a whole number is one of its classes, and any other word becomes a new class. For scenes-text a caption
+    is a text of its grammar, and for a pipeline of diffusers any text. `course sample` and `course draw` draw with --lora.
     """
     import torch
     from rich.progress import track
 
-    from course_lib import hardware
     from course_lib.files import check_destination
-    from course_lib.models.store import load_denoising
-    from course_lib.models.tuned import save_tuned
-    from course_lib.nets.conditions import Labels
-    from course_lib.recipes.finetuning import finetune as states_of
-    from course_lib.recipes.finetuning import own_samples, prepared
+    from course_lib.recipes.pupils import pupil_of
 
-    drawing, card = load_denoising(model, hardware.device())
-    if not isinstance(drawing.takes, Labels) or drawing.autoencoder is not None or drawing.learns_variance:
-        raise ValueError(
-            f"{model} is no model of pictures with classes alone, as is fine-tuned here: choose mnist-cfg, fashion-cfg or cifar10-cfg"
-        )
-    lesson = read_lesson(pictures, captions, check_model(model, drawing.shape), drawing.takes.classes, invert)
-    if rank == 0 and not lesson.words:
+    pupil = pupil_of(model, rank)
+    said = read_captions(captions)
+    check_matched(pictures, said, captions)
+    conditions, shape = pupil.conditions(said), check_model(model, pupil.shape)
+    if rank == 0 and not pupil.words:
         raise ValueError("rank 0 teaches new words alone, and the captions have none: choose a rank of at least 1")
+    lesson = torch.stack([fitted(read_picture(pictures / name), shape, invert) for name in said])
     check_destination(out)
     try:
         with told_of_memory("a smaller --batch-size"):
-            kept = own_samples(drawing, keep, seed=seed) if keep else None
-            torch.manual_seed(seed)
-            prepared(drawing.network, len(lesson.words), rank)
-            state = None
-            new = lesson.pictures, lesson.labels
-            for state in track(  # noqa: B007 (the last is what is kept)
-                states_of(drawing, new, steps, batch_size, kept=kept, seed=seed),
-                "learning",
-                total=steps,
-                transient=True,
-            ):
-                pass
+            kept = pupil.kept(remind or [], keep, seed)
+            states = pupil.learn((lesson, conditions), kept, rank, steps, batch_size, rate, seed)
+            *_, state = track(states, "learning", total=steps, transient=True)
     except KeyboardInterrupt:
         say_error(f"stopped: nothing was written to {out}")
         raise typer.Exit(130) from None
-    assert state is not None
-    save_tuned(out, state.ema.module, lesson.words, card.sha256)
-    words = f", new words: {', '.join(lesson.words)}" if lesson.words else ""
-    say(f"{len(lesson.pictures)} pictures taught to {model}, rank {rank}, {steps} steps{words} -> {out}")
-
-
-def read_lesson(folder: Path, captions: Path, shape: Sequence[int], classes: int, invert: bool) -> Lesson:
-    """The pictures that the captions name, ready for a model of a shape; raises ValueError where captions and pictures do not match."""
-    import torch
-
-    said = read_captions(captions)
-    check_matched(folder, said, captions)
-    labels, words = meaning(said, classes)
-    pixels = [fitted(read_picture(folder / name), shape, invert) for name in said]
-    return Lesson(torch.stack(pixels), torch.tensor(labels), words)
+    pupil.save(out, state)
+    words = f", new words: {', '.join(pupil.words)}" if pupil.words else ""
+    say(f"{len(lesson)} pictures taught to {model}, rank {rank}, {steps} steps{words} -> {out}")
+    if kept is None:
+        say("it was reminded of nothing, and may forget: see --keep and --remind")
 
 
 def read_captions(path: Path) -> dict[str, str]:
@@ -151,28 +133,6 @@ def check_matched(folder: Path, said: Mapping[str, str], captions: Path) -> None
         raise ValueError(
             f"{captions} must describe {FEWEST} to {MOST} pictures, 16 to 64 at best; it describes {len(said)}"
         )
-
-
-def meaning(said: Mapping[str, str], classes: int) -> tuple[list[int], list[str]]:
-    """What captions mean to a model of classes: the class of each, and the words that name the classes after the last old one, in order.
-
-    A whole number is a class, anything else a word. Raises ValueError for a class that the model does not have.
-    """
-    words: list[str] = []
-    labels = []
-    for name, caption in said.items():
-        if caption.lstrip("-").isdecimal():
-            label = int(caption)
-            if not 0 <= label < classes:
-                raise ValueError(
-                    f"the caption of {name} must be a class from 0 to {classes - 1}, or a word; got {caption}"
-                )
-            labels.append(label)
-        else:
-            if caption not in words:
-                words.append(caption)
-            labels.append(classes + words.index(caption))
-    return labels, words
 
 
 def fitted(image: "Image", shape: Sequence[int], invert: bool) -> "Tensor":

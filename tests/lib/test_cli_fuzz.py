@@ -345,6 +345,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["design", "--class", "dres", "--sheet", "new.png"], "did you mean 'dress'"),
     (["design", "--class", "bag", "--sleeves", "0.5", "--sheet", "new.png"], "a bag has no sleeves"),
     ([*DRAW, "new.png", "--model", "mnist-cfg"], "mnist-cfg was not trained with captions"),
+    ([*DRAW, "new.png", "--lora", "nowhere.safetensors"], "nowhere.safetensors"),
     ([*DRAW, "new.png", "--model", "scenes-clip"], "matches pictures and captions"),
     (["evaluate", "with.safetensors", "--n", "9999"], "n must lie in [100, 5000]"),
     (["evaluate", "digits-ddpm"], "digits-ddpm draws what none of the classifiers knows"),

@@ -11,11 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from course.cli import app
-from course.finetuning import fitted, meaning
+from course.finetuning import fitted
 from course_lib.models import store
 from course_lib.models.cards import load_card
 from course_lib.models.tensors import load_tensors
 from course_lib.nets.unet import UNet
+from course_lib.recipes.pupils import meaning
 
 RUNNER = CliRunner()
 COMMAND = [
@@ -155,7 +156,10 @@ def test_too_few_pictures_or_none_that_can_be_read_are_refused(world: Path) -> N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model.safetensors": "plain.safetensors"}, ("plain.safetensors is no model of pictures with classes alone",)),
+        (
+            {"model.safetensors": "plain.safetensors"},
+            ("plain.safetensors is no model of pictures with classes or texts alone",),
+        ),
         ({"model.safetensors": "mnist-classifier"}, ("is a classifier",)),
         ({"mine": "nowhere"}, ("nowhere is no folder",)),
         ({"said.txt": "nothing.txt"}, ("nothing.txt",)),
