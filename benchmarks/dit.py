@@ -2,8 +2,7 @@
 
 The ladder: transformers of Fashion-MNIST with every patch, width and depth of SIZES, and three U-Nets beside them, each once for STEPS
 steps of 64 images and once for as many as BUDGET operations allow. The blocks: the four ways to tell a transformer time and class, equal in
-operations, three seeds. The later parts: rotary positions, norms of queries and keys, and no positions at all, on the same network, the
-same seeds.
+operations, three seeds. The parts: rotary positions, and no positions at all, on the same network, the same seeds.
 `train` trains all of these or, with --only, some; it goes on where it was stopped. `measure` asks each finished network for its loss on
 held-out images, with the same times and noise for all, lets it draw, and writes results/dit.json; what is measured is kept, too.
 `pace` trains each network for some steps and says how many minutes of a core all would take. --quick does hardly anything.
@@ -53,14 +52,13 @@ from course_lib.training.loop import fit
 SIZES = {"patch": (7, 4, 2), "width": (32, 64), "depth": (3, 6)}
 UNETS = (8, 16, 32)  # widths
 STEPS = 700  # at equal steps, and of the blocks and parts
-BUDGET = 4e12  # operations of the forward and backward passes of a training, at equal operations
+BUDGET = 3e12  # operations of the forward and backward passes of a training, at equal operations
 BATCH, RATE, SEEDS = 64, 4e-3, 3
 BASE: dict[str, Any] = {"patch": 4, "width": 64, "depth": 6}  # of the blocks and the parts
 PARTS: dict[str, dict[str, Any]] = {
     "as it was": {},
     "no positions": {"positions": "none"},
     "rotary": {"positions": "rotary"},
-    "qk-norm": {"qk_norm": True},
 }
 HELD_OUT, DRAWN, DRAWING_STEPS = 2000, 1000, 25
 SIDE = 28
