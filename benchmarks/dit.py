@@ -57,10 +57,10 @@ BATCH, RATE, SEEDS = 64, 4e-3, 3
 BASE: dict[str, Any] = {"patch": 4, "width": 64, "depth": 6}  # of the blocks and the parts
 PARTS: dict[str, dict[str, Any]] = {
     "as it was": {},
-    "no positions": {"positions": "none"},
     "rotary": {"positions": "rotary"},
+    "no positions": {"positions": "none"},
 }
-HELD_OUT, DRAWN, DRAWING_STEPS = 2000, 1000, 25
+HELD_OUT, DRAWN, DRAWING_STEPS = 2000, 500, 20
 SIDE = 28
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "dit"
 

@@ -37,7 +37,7 @@ def directions() -> Tensor:
 
 
 def chain(word: str, torsions: Tensor) -> Molecules:
-    """Molecules of heavy atoms in a chain, such as "CCO", filled up with hydrogens; torsions `(n, len(word) - 1)` in radians.
+    """Molecules `(n, N, 3)` of heavy atoms in a chain, such as "CCO", filled up with hydrogens; torsions `(n, bonds)` in radians.
 
     Bonds are as long as the two radii together, all angles are a tetrahedron's, and an oxygen's or nitrogen's free pairs of electrons
     take a corner each. A torsion of 0 puts the corner at 0 degrees opposite the corner that leads back. Heavy atoms come first.
@@ -57,8 +57,8 @@ def chain(word: str, torsions: Tensor) -> Molecules:
         heavy.append(place)
         first, last = k == 0, k == len(word) - 1
         free = [corner for corner in range(4) if not (corner == 0 and not first) and not (corner == 1 and not last)]
-        for corner in free[: int(VALENCES[kind]) - 2 + first + last]:
-            hydrogens.append(place + (RADII[kind] + RADII[1]) * frame @ corners[corner])
+        taken = free[: int(VALENCES[kind]) - 2 + first + last]
+        hydrogens += [place + (RADII[kind] + RADII[1]) * frame @ corners[corner] for corner in taken]
         if not last:
             along = frame @ corners[1]
             place = place + (RADII[kind] + RADII[kinds[k + 1]]) * along
@@ -185,9 +185,10 @@ def valid(places: Tensor, atoms: Tensor, hydrogens: bool = True) -> Tensor:
 
 
 def constitutions(places: Tensor, atoms: Tensor) -> list[str]:
-    """The word of each molecule: its heavy atoms in the order of the chain, the reading that is one of WORDS, or else first in the alphabet.
+    """The words of molecules `(n, N, 3)` of atoms `(n, N)`: their heavy atoms along the chain.
 
-    "" where it is not valid, or its heavy atoms are no chain of single bonds.
+    Of the two readings the one that is in WORDS, or else the first in the alphabet. "" where a molecule is not valid, or no chain of
+    single bonds.
     """
     right, found, words = valid(places, atoms), orders(places, atoms), []
     for good, bonded, kinds in zip(right.tolist(), found, atoms, strict=True):
@@ -210,7 +211,7 @@ def constitutions(places: Tensor, atoms: Tensor) -> list[str]:
 
 
 def distances(places: Tensor, atoms: Tensor) -> Tensor:
-    """All distances of a molecule, `(n, N (N - 1) / 2)`, in ångström: sorted within each kind of pair, the kinds in a fixed order.
+    """All distances in each molecule `(n, N, 3)`, `(n, pairs)`, in ångström: sorted within each kind of pair, the kinds in a fixed order.
 
     Molecules of one formula that can be laid over each other, or over the mirror image, have the same. Pairs with no atom come last, as 0.
     """
@@ -237,7 +238,7 @@ def nearest(given: Molecules, known: Molecules) -> Tensor:
 
 
 def overlap(one: Tensor, other: Tensor, width: float = 0.05, highest: float = 6.0) -> float:
-    """How much the histograms of two sets of distances differ, half the sum of the differences of shares: 0 for alike, 1 for apart."""
+    """How much the histograms of two sets of distances `(...)` differ, half the sum of the shares' differences: 0 for alike, 1 for apart."""
     bins = int(highest / width)
     shares = [torch.histc(x[x > 0].clamp(max=highest), bins, 0, highest) for x in (one, other)]
     return float(0.5 * (shares[0] / shares[0].sum() - shares[1] / shares[1].sum()).abs().sum())

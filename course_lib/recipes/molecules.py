@@ -33,7 +33,7 @@ def molecule_loss(turned: bool = False, unit: float = UNIT) -> Loss:
     def loss(network: Any, batch: Batch, generator: torch.Generator) -> Tensor:
         places, atoms = batch
         if turned:
-            places = places @ rotations(len(places), generator).mT
+            places = places @ rotations(len(places), generator).to(places).mT
         t = PROCESS.schedule.times(len(atoms), generator)
         noise = centred_noise(atoms, generator)(places)
         return denoising_loss(network, centred(places / unit, atoms), t, noise, PROCESS, V, atoms).mean()
@@ -46,6 +46,6 @@ def draw_molecules(
 ) -> Tensor:
     """Places `(n, N, 3)` in ångström for the atoms `(n, N)`, by the ancestral sampler with centred noise."""
     noise = centred_noise(atoms, generator)
-    empty = torch.zeros(*atoms.shape, 3)
+    empty = torch.zeros(*atoms.shape, 3, device=atoms.device)
     step = ancestral(denoiser(network, V, PROCESS.schedule, atoms), PROCESS, noise=noise)
     return unit * last(sample(step, noise(empty), PROCESS.schedule.grid(steps)))

@@ -63,6 +63,7 @@ from course_lib.nets import (
     designs,
     dit,
     embeddings,
+    equivariant,
     flows,
     hybrid,
     latent,
@@ -195,6 +196,8 @@ LOOSE = weighted(sequences.FrameTransformer(3, None, 16, 1, 2, numbers=2))
 TOLD_NUMBERS = weighted(sequences.Told(16, None, 2, 1.0))
 ANSWER = weighted(sequences.Answer(16, 3, 16))
 FRAMES_ = normal(6, 5, 3, seed=12).float()
+ATOMS_ = torch.tensor([[2, 4, 1, 1, 0], [3, 1, 1, 1, 0], [2, 1, 1, 1, 1]]).repeat(2, 1)
+POSELESS = weighted(equivariant.EquivariantNetwork(16, 2))
 WAVES = normal(2, 64, seed=13).float()
 REMEMBERING = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2, backwards=True))
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
@@ -887,6 +890,18 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.norms.RMSNorm": lambda at: norms.RMSNorm()(at(PLANE)),
     "nets.norms.group_norm": lambda at: norms.group_norm(8)(at(PLANE)),
     "nets.norms.build_norm": lambda at: norms.build_norm("group", 8)(at(PLANE)),
+    "nets.equivariant.present": lambda at: equivariant.present(at(ATOMS_), at(FRAMES_)),
+    "nets.equivariant.centred": lambda at: equivariant.centred(at(FRAMES_), at(ATOMS_)),
+    "nets.equivariant.bells": lambda at: equivariant.bells(at(FRAMES_.square())),
+    "nets.equivariant.EquivariantLayer": lambda at: [
+        one.detach()
+        for one in at(POSELESS.layers[0])(
+            at(FRAMES_), at(WIDE[:1, None].expand(6, 5, 16)), at(FRAMES_[..., :1] * 0 + 1)
+        )
+    ],
+    "nets.equivariant.EquivariantNetwork": lambda at: at(POSELESS)(
+        at(FRAMES_), at(REAL.repeat(2)[:6]), at(ATOMS_)
+    ).detach(),
     "nets.sequences.FrameTransformer": lambda at: at(ROW)(at(FRAMES_), at(REAL.repeat(2)[:6]), at(LABELS)).detach(),
     "nets.sequences.FrameTransformer: a set": lambda at: at(LOOSE)(at(FRAMES_), at(REAL.repeat(2)[:6])).detach(),
     "nets.sequences.Told": lambda at: at(TOLD_NUMBERS)(at(REAL), at(WIDE[:, :2])).detach(),
@@ -1399,6 +1414,7 @@ RECIPES = (
     "few_steps.Leap",
     "few_steps.with_leaps",
     "adversarial.DenoiseAdversarially",
+    "molecules",
     "nonequilibrium",
     "palette.Palette",
     "palette.exercise",
@@ -1417,6 +1433,7 @@ NOT_CALLED: dict[str, str] = {
     "data.sounds": "a set is on the CPU, and sounds are judged there",
     "data.videos": "a set is on the CPU, and films are judged there",
     "data.paths": "walks are made and judged on the CPU",
+    "data.molecules": "a set is on the CPU, and molecules are judged there",
     "data.spectra.hann": "a window is made on the CPU, in float64",
     "data.scenes": "a set is on the CPU, and pictures are read there",
     "data.download": "it reads files, and no tensors",

@@ -1,7 +1,5 @@
 """Molecules: lengths, angles and hands that are known, rules against molecules that break them, and a network that knows no pose."""
 
-import math
-
 import pytest
 import torch
 
