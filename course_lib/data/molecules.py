@@ -238,7 +238,7 @@ def nearest(given: Molecules, known: Molecules) -> Tensor:
 
 
 def overlap(one: Tensor, other: Tensor, width: float = 0.05, highest: float = 6.0) -> float:
-    """How much the histograms of two sets of distances `(...)` differ, half the sum of the shares' differences: 0 for alike, 1 for apart."""
+    """How much the histograms of two sets of distances `(...)` differ: half the sum of the shares' differences, from 0 to 1."""
     bins = int(highest / width)
     shares = [torch.histc(x[x > 0].clamp(max=highest), bins, 0, highest) for x in (one, other)]
     return float(0.5 * (shares[0] / shares[0].sum() - shares[1] / shares[1].sum()).abs().sum())
