@@ -15,7 +15,7 @@ from course_lib.diffusion.exact import ExactDiffusion, Mixture
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import cosine
 from course_lib.nets.sets import PointTransformer
-from course_lib.pages.proofs import answers, assert_close, assert_printed, claim, defines, proves
+from course_lib.pages.proofs import answers, assert_close, assert_printed, claim, defines, equivalent, proves
 
 CYCLE = np.roll(np.eye(3), 1, 0)  # a permutation of three points that is not its own inverse
 COSINE = cosine(20)
@@ -55,6 +55,18 @@ def stretch(R: float, r: float, angles: list[float]) -> float:
 
     sides = torch.func.jacrev(place)(torch.tensor(angles, dtype=torch.float64))
     return float(torch.linalg.cross(sides[:, 0], sides[:, 1]).norm())
+
+
+@defines("eq-shape-torus")
+def place() -> None:
+    """The library's points are such points, with the first axis around which theta turns."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = torch.rand(2, 3, generator=generator)
+    points = shapes.torus(sizes, torch.rand(2, 9, 3, generator=generator), torch.rand(2, 9, 2, generator=generator))
+    R = 0.45 + 0.25 * sizes[:, :1]
+    r = R * (0.25 + 0.17 * sizes[:, 1:2])
+    away = points[..., 1:].norm(dim=2) - R  # r cos(phi), beside r sin(phi)
+    assert_close(claim(away**2 + points[..., 0] ** 2), (r**2).expand(2, 9), 1e-5)
 
 
 @proves("eq-shape-area")
@@ -228,6 +240,11 @@ def target() -> None:
     assert_close(EXACT.eps(x_t, T) - noise, claim(a / b * (x - x0)), 1e-9)
 
 
+@defines("eq-shape-divergence")
+def two_terms() -> None:
+    """This writes the divergence as two means."""
+
+
 def divergence(x: Tensor, a: float | Tensor, b: float) -> Tensor:
     """The divergence of the picture's noisy copies from the mixture's, by quadrature."""
     nodes, mass = grid(13)
@@ -239,6 +256,10 @@ def divergence(x: Tensor, a: float | Tensor, b: float) -> Tensor:
     return mass @ (own - logs.logsumexp(1))
 
 
+@equivalent(
+    "a / b * (mass @ (guess + noise))", because="the noise has the mean 0, so that any multiple of it may be added"
+)
+@equivalent("a / b * (mass @ guess)", because="the noise has the mean 0, so that any multiple of it may be added")
 @proves("eq-shape-kl")
 def descent() -> None:
     """The derivative of the divergence by autograd, and the library's best guesses of the noise, averaged by quadrature."""
@@ -255,7 +276,7 @@ def added_up() -> None:
     """The errors at all signal-to-noise ratios below one, added up by Gauss and Legendre, against the divergence there."""
     nodes, mass = grid(13)
     places, masses = np.polynomial.legendre.leggauss(14)
-    x, total, top = drawn(3, seed=10), 0.0, (A / B) ** 2
+    x, total, top = drawn(3, seed=10), torch.zeros(()), (A / B) ** 2
     for place, share in zip(places, masses, strict=True):
         gamma = top * (place + 1) / 2
         x_t = math.sqrt(gamma) * x + nodes
@@ -264,7 +285,7 @@ def added_up() -> None:
         logs = BUMPS.weights.log() - away.square().sum(-1) / (2 * variances) - 1.5 * variances.log()
         each = BUMPS.means + (math.sqrt(gamma) * BUMPS.covariances[:, 0, 0] / variances)[:, None] * away
         guess = (logs.softmax(1)[..., None] * each).sum(1)
-        total += share * top / 2 * claim(1 / 2 * float(mass @ (x - guess).square().sum(1)), "eq-shape-sum")
+        total += share * top / 2 * claim(1 / 2 * (mass * (x - guess).square().sum(1)).sum(), "eq-shape-sum")
     assert_close(total, divergence(x, A, B), 1e-4)
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from course_lib.diffusion.gaussian import GaussianDiffusion
-from course_lib.draws import normal_like
+from course_lib.draws import integers, normal_like
 from course_lib.types import Denoiser, check_same_shape
 
 
@@ -29,16 +29,18 @@ def distilled(
     steps: int,
     generator: torch.Generator | None = None,
     rate: float = 0.1,
+    highest: float = 1.0,
 ) -> Tensor:
     """Where points x `(B, ...)` come to that each follow score distillation for themselves, of the shape of x.
 
-    The first half of the steps has the rate given, the second half a rate that falls to 0, so that the points come to rest.
-    Raises ValueError unless there is a step and 0 < rate <= 1.
+    Whole times are drawn from 1 up to `highest` T, all alike. After half of the steps the rate falls to 0, so that the points come to
+    rest. Raises ValueError unless there is a step, and rate and highest lie in (0, 1].
     """
-    if steps < 1 or not 0 < rate <= 1:
-        raise ValueError(f"steps must be at least 1 and rate in (0, 1]; got {steps} and {rate}")
+    if steps < 1 or not 0 < rate <= 1 or not 0 < highest <= 1:
+        raise ValueError(f"steps must be at least 1, and rate and highest in (0, 1]; got {steps}, {rate} and {highest}")
+    last = max(1, round(highest * process.schedule.T))
     for k in range(steps):
-        t = process.schedule.times(len(x), generator, x.device)
+        t = integers(1, last + 1, (len(x),), generator, x.device)
         seen = denoise(process.diffuse(x, t, normal_like(x, generator)), t)
         x = torch.lerp(x, seen, rate * min(1.0, 2 * (1 - k / steps)))
     return x

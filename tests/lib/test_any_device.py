@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 import course_lib
 from course_lib import draws, types
-from course_lib.data import clothes, degradations, images, ink, spectra, toys
+from course_lib.data import clothes, degradations, images, ink, shadows, spectra, toys
 from course_lib.diffusion import (
     binomial,
     bound,
@@ -29,6 +29,7 @@ from course_lib.diffusion import (
     continuous,
     corrections,
     discrete,
+    distillation,
     exact,
     flow_map,
     gaussian,
@@ -74,6 +75,7 @@ from course_lib.nets import (
     pictures,
     preconditioned,
     sequences,
+    sets,
     symbols,
     texts,
     transformers,
@@ -199,6 +201,7 @@ FRAMES_ = normal(6, 5, 3, seed=12).float()
 ATOMS_ = torch.tensor([[2, 4, 1, 1, 0], [3, 1, 1, 1, 0], [2, 1, 1, 1, 1]]).repeat(2, 1)
 POSELESS = weighted(equivariant.EquivariantNetwork(16, 2))
 WAVES = normal(2, 64, seed=13).float()
+BLOCK = normal(2, 4, 4, 4, seed=14).float().abs()
 REMEMBERING = weighted(symbols.SymbolTransformer(3, (1, 4), 8, 1, 2, backwards=True))
 POINT_TELLER = weighted(nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 3))).double()
 
@@ -508,6 +511,9 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "data.ink.written": lambda at: ink.written(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
     "data.ink.read": lambda at: ink.read(at(IMAGES), ink.ink("ada", IMAGES.shape[-1], grain=4).to(at(IMAGES))),
     **{f"data.toys.{name}": lambda at, toy=toy: toy(8, at.generator) for name, toy in toys.TOY_SETS.items()},
+    "data.shadows.shadows": lambda at: shadows.shadows(at(BLOCK)),
+    "data.shadows.carved": lambda at: shadows.carved(at(BLOCK[:, :3])),
+    "data.shadows.outlines": lambda at: shadows.outlines(at(BLOCK)),
     "data.spectra.spectrum": lambda at: torch.view_as_real(spectra.spectrum(at(WAVES), 16)),
     "data.spectra.overlap_add": lambda at: spectra.overlap_add(spectra.spectrum(at(WAVES), 16)),
     "data.spectra.griffin_lim": lambda at: spectra.griffin_lim(
@@ -600,6 +606,11 @@ CALLS: dict[str, Callable[[Place], Any]] = {
         at(SPELLER), at(LETTERS), at(SOME_HIDDEN), 3
     ).detach(),
     "diffusion.masked.any_order_bound": lambda at: masked.any_order_bound(at(SPELLER), at(LETTERS), 3, 2, at.generator),
+    # diffusion.distillation
+    "diffusion.distillation.distillation_loss": lambda at: distillation.distillation_loss(
+        half, at(FLAT), at(STEPS), at(OTHER), PROCESS
+    ),
+    "diffusion.distillation.distilled": lambda at: distillation.distilled(half, PROCESS, at(FLAT), 3, at.generator),
     # diffusion.exact
     "diffusion.exact.Mixture.sample": lambda at: MIXTURE.to(at.device).sample(5, at.generator),
     "diffusion.exact.Mixture.to": lambda at: vars(MIXTURE.to(at.device)),
@@ -904,6 +915,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     ).detach(),
     "nets.sequences.FrameTransformer": lambda at: at(ROW)(at(FRAMES_), at(REAL.repeat(2)[:6]), at(LABELS)).detach(),
     "nets.sequences.FrameTransformer: a set": lambda at: at(LOOSE)(at(FRAMES_), at(REAL.repeat(2)[:6])).detach(),
+    "nets.sets.Waves": lambda at: sets.Waves()(at(FRAMES_)),
     "nets.sequences.Told": lambda at: at(TOLD_NUMBERS)(at(REAL), at(WIDE[:, :2])).detach(),
     "nets.sequences.Answer": lambda at: at(ANSWER)(at(TOKENS.mT), at(TOKENS.mT[..., :3]), at(WIDE)).detach(),
     "nets.symbols.SymbolTransformer": lambda at: at(SPELLER)(at(SOME_HIDDEN)).detach(),
@@ -1420,6 +1432,7 @@ RECIPES = (
     "palette.exercise",
     "rivals",
     "rows",
+    "shadows",
     "sounds",
     "train",
     "variance.ImportantTimes",
@@ -1430,6 +1443,7 @@ NOT_CALLED: dict[str, str] = {
     "data.clothes.corner_of": "it takes no tensors",
     "data.leaves": "a set is on the CPU",
     "data.captions": "who uses its rows brings them to the device",
+    "data.shapes": "a set is on the CPU, and clouds are judged there",
     "data.sounds": "a set is on the CPU, and sounds are judged there",
     "data.videos": "a set is on the CPU, and films are judged there",
     "data.paths": "walks are made and judged on the CPU",

@@ -77,6 +77,7 @@ def test_every_part_of_make_bench_exists_and_has_help(
         "designs",
         "discrete",
         "beyond",
+        "shapes",
         "molecules",
         "texts",
         "finetuning",
