@@ -54,6 +54,7 @@ UNETS = (8, 16, 32)  # widths
 STEPS = 700  # at equal steps, and of the blocks and parts
 BUDGET = 3e12  # operations of the forward and backward passes of a training, at equal operations
 BATCH, RATE, SEEDS = 64, 4e-3, 3
+WARMUP = 1 / 7  # the share of the steps in which the rate rises, so that short trainings rise and fall as long ones do
 BASE: dict[str, Any] = {"patch": 4, "width": 64, "depth": 6}  # of the blocks and the parts
 PARTS: dict[str, dict[str, Any]] = {
     "as it was": {},
@@ -107,6 +108,7 @@ class Piece(NamedTuple):
             batch_size=BATCH,
             learning_rate=RATE,
             weight_decay=0.0,
+            warmup=round(WARMUP * self.steps),
         )
 
 

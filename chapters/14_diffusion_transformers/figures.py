@@ -134,7 +134,7 @@ def arrow(
 def architecture() -> Figure:
     """From the noisy picture to the prediction, and where time and class enter."""
     figure, axis = plt.subplots(figsize=(6.8, 2.6))
-    names = ("$x_t$", "patchify", "linear", "+ positions", "K blocks", "norm", "linear", "unpatchify", "$v_\\theta$")
+    names = ("$x_t$", "patchify", "linear", "+ positions", "L blocks", "norm", "linear", "unpatchify", "$v_\\theta$")
     places = np.linspace(0, 10.4, len(names))
     for place, name in zip(places, names, strict=True):
         framed = not name.startswith("$")
@@ -150,7 +150,7 @@ def architecture() -> Figure:
     for place in (places[4], places[5]):
         arrow(axis, (places[4] + (0.3 if place > places[4] else 0), 1.06), (place, 0.27), "C1")
     arrow(axis, (places[0], -0.3), (places[8], -0.3), "C2", bend=0.12)
-    axis.text(5.2, -1.18, "the input itself, as much as the time says", ha="center", fontsize=8, color="C2")
+    axis.text(5.2, -1.18, "the input itself, as much as time and class say", ha="center", fontsize=8, color="C2")
     axis.set(xlim=(-0.6, 11), ylim=(-1.4, 1.7))
     axis.set_axis_off()
     return closed(figure)

@@ -50,9 +50,7 @@ class CrossAttended(InContext):
     def __init__(self, channels: int, width: int, attention: TokenAttention, mlp: nn.Module) -> None:
         super().__init__(channels, width, attention, mlp)
         self.cross = CrossAttention(channels, width, attention.heads)
-        nn.init.xavier_uniform_(
-            self.cross.out.weight
-        )  # as the other layers of this block, which do not start at 0 either
+        nn.init.xavier_uniform_(self.cross.out.weight)  # it starts at 0, as no other layer of this block does
 
     def forward(self, x: Tensor, told: Tensor, angles: Tensor | None = None) -> Tensor:
         """Tokens x `(B, ..., C)`, told `(B, n, width)`, to the shape of x."""

@@ -92,6 +92,7 @@ class Recipe:
     learning_rate: float
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
+    warmup: int = 100  # steps in which the learning rate rises
 
     def batch(self) -> Batch:
         """What it learns from: all images `(N, C, H, W)`, uint8, or their latents, with their labels `(N,)` if there are any."""

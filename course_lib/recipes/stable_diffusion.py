@@ -44,7 +44,7 @@ def names_pipeline(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return (path / "model_index.json").is_file()
-    return name.count("/") == 1 and all(name.split("/")) and not path.suffix and not path.parent.exists()
+    return name.count("/") == 1 and all(name.split("/")) and path.suffix != ".safetensors" and not path.parent.exists()
 
 
 def load_pipeline(name: str) -> Any:

@@ -71,6 +71,7 @@ def train(
         opponent=opponent,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
+        warmup=recipe.warmup,
         resume=run.state_file,
         **{name: value for name, value in run.options.items() if name != "recipe"},
     )

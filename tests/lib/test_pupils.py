@@ -282,7 +282,7 @@ def test_a_pipeline_is_told_from_a_model_by_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
-    pipelines = {str(folder), "runwayml/stable-diffusion-v1-5", "a/b"}
+    pipelines = {str(folder), "runwayml/stable-diffusion-v1-5", "a/b_V5.1_c"}
     others = {"mnist-cfg", "runs/mine", "runs/nothing", "models/x.safetensors", "a/b/c", "/b", "a/"}
     assert {name for name in pipelines | others if stable_diffusion.names_pipeline(name)} == pipelines
 

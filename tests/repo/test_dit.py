@@ -25,6 +25,7 @@ def test_every_network_is_trained_for_equal_steps_and_for_equal_operations() -> 
     assert len([name for name in by_group["steps"] if name.startswith("DiT")]) >= 9
     for piece in found:
         step = 3 * dit.BATCH * dit.operations(piece.architecture, piece.config)
+        assert piece.recipe.warmup == round(piece.steps / 7)
         assert piece.steps == dit.STEPS if piece.group == "steps" else abs(piece.steps * step - dit.BUDGET) <= step
 
 
