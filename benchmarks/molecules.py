@@ -1,7 +1,7 @@
 """Molecules with a network that knows what a turn is, and with one that does not: python -m benchmarks.molecules train, then measure.
 
 `train` teaches, three seeds each, on molecules of our own: an equivariant network; a transformer of atoms, on poses as they come; the
-same one on poses that are turned anew each time. The transformers have more weights and take nearly as many seconds. Then two of them on
+same one on poses that are turned anew each time. The transformers have more weights and take as many steps. Then two of them on
 right-handed peroxides alone. With --qm9 FILE, the wheel of the package qm9pack (`pip download --no-deps qm9pack==1.0.3`; QM9 of
 Ramakrishnan et al., 2014), also the heavy atoms of QM9's molecules with seven of them.
 `measure` writes results/molecules.json. It takes whatever has been trained. --quick does hardly anything.
@@ -255,11 +255,9 @@ def measure(kept: Path, names: list[str], wheel: Path | None, n: int) -> tuple[d
             if len(right) > 1:
                 metrics[f"{name}: right-handed"] = entry(right)
     for data, (known, new) in floors.items():
-        rest = [
-            Molecules(*(part[k * n : (k + 1) * n] for part in known)) for k in range(SEEDS)
-        ]  # as many as were drawn
+        rest = [Molecules(*(part[k * n : (k + 1) * n] for part in new)) for k in range(SEEDS)]  # as many as were drawn
         start = {"own": "", "qm9": "qm9, ", "peroxides": "right-handed, "}[data]
-        judged(f"{start}known molecules", rest, new, new, metrics)
+        judged(f"{start}new molecules", rest, known, known, metrics)
         if data != "peroxides":
             atoms, width = new.atoms[-n:], float(known.places[known.atoms > 0].std())
             thrown = [Molecules(world.scattered(atoms, width, seeded(seed)), atoms) for seed in range(SEEDS)]
@@ -278,7 +276,7 @@ def main() -> None:
     parser.add_argument("--qm9", type=Path, help="the wheel of qm9pack 1.0.3; without it QM9 is left out")
     parser.add_argument("--kept", type=Path, default=KEPT, help="where the trained networks are")
     parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the ledger is")
-    parser.add_argument("--n", type=int, default=200, help="molecules of each seed")
+    parser.add_argument("--n", type=int, default=150, help="molecules of each seed")
     parser.add_argument("--quick", action="store_true", help="run every line once and write nothing")
     arguments = parser.parse_args()
     kept: Path = arguments.kept / "quick" if arguments.quick else arguments.kept

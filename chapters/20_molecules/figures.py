@@ -24,7 +24,7 @@ NAMES = {
     "COO": "methyl hydroperoxide",
 }
 CONTESTANTS = ("Gaussian of each formula", "plain", "plain, turned", "equivariant")
-FLAT = np.array([-1.3 - 0.5j, -0.2 + 0.35j, 1.1 - 0.25j, 0.4 + 0.4j]) * 1.2
+FLAT = np.array([-1.3 - 0.5j, -0.2 + 0.35j, 1.1 - 0.25j, 0.4 + 0.4j]) * 0.9
 FLAT = FLAT - FLAT.mean()  # a flat molecule of four atoms, as complex numbers
 
 
@@ -39,24 +39,35 @@ def read(texts: Sequence[str]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return found
 
 
-def ball_and_stick(axis: Axes, places: torch.Tensor, atoms: torch.Tensor, title: str = "") -> None:
-    """One molecule `(N, 3)`, `(N,)`, seen from where it is broadest: atoms as balls with their letters, bonds as sticks."""
+def ball_and_stick(axis: Axes, places: torch.Tensor, atoms: torch.Tensor, title: str = "", share: float = 1.0) -> None:
+    """One molecule `(N, 3)`, `(N,)`, seen from where it is broadest: atoms as balls with their letters, bonds as sticks.
+
+    `share` says how large balls and letters are.
+    """
     points = places - places.mean(0)
     seen = (points @ torch.linalg.svd(points)[2].T).numpy()  # the third axis is the depth
     bonded = orders(places[None], atoms[None])[0].clamp(max=3)
     for i, j in (bonded.triu() > 0).nonzero().tolist():
-        axis.plot(*seen[[i, j], :2].T, color="0.6", linewidth=2.5 * int(bonded[i, j]), zorder=1, solid_capstyle="round")
+        axis.plot(
+            *seen[[i, j], :2].T,
+            color="0.6",
+            linewidth=2.5 * share * int(bonded[i, j]),
+            zorder=1,
+            solid_capstyle="round",
+        )
     for rank, k in enumerate(seen[:, 2].argsort()):
         letter = SYMBOLS[int(atoms[k])]
-        size = 60 + 300 * float(RADII[atoms[k]])
-        axis.scatter(*seen[k, :2], s=size, color=COLOURS[letter], edgecolor="0.2", linewidth=0.6, zorder=2 + rank)
+        size = share * (60 + 300 * float(RADII[atoms[k]]))
+        axis.scatter(
+            *seen[k, :2], s=size, color=COLOURS[letter], edgecolor="0.2", linewidth=0.6, zorder=2 + rank, clip_on=False
+        )
         axis.text(
             seen[k, 0],
             seen[k, 1],
             letter,
             ha="center",
             va="center",
-            fontsize=7,
+            fontsize=7 * share**0.5,
             color="white" if letter == "C" else "black",
             zorder=2 + rank,
         )
@@ -74,21 +85,19 @@ def show_world(made: Molecules, words: Sequence[str]) -> Figure:
         k = words.index(word)
         there = made.atoms[k] > 0
         ball_and_stick(axis, made.places[k][there], made.atoms[k][there], name)
-    figure.tight_layout(pad=0.3)
     return closed(figure)
 
 
 def show_drawn(examples: Mapping[str, Sequence[str]], names: Sequence[str], n: int = 6) -> Figure:
     """n molecules of each network, a row each, all of the same formulas; those against the rules are marked."""
-    figure, axes = plt.subplots(len(names), n, figsize=(6.8, 0.95 * len(names)))
+    figure, axes = plt.subplots(len(names), n, figsize=(6.8, 1.1 * len(names)))
     for row, name in zip(axes, names, strict=True):
         for axis, (places, atoms) in zip(row, read(examples[name][:n]), strict=True):
             right = bool(valid(places[None], atoms[None])[0])
-            ball_and_stick(axis, places, atoms, "" if right else "×")
+            ball_and_stick(axis, places, atoms, "" if right else "×", 0.55)
         row[0].text(
             -0.15, 0.5, name.replace(", ", ",\n"), transform=row[0].transAxes, ha="right", va="center", fontsize=8
         )
-    figure.tight_layout(pad=0.2, rect=(0.08, 0, 1, 1))
     return closed(figure)
 
 
@@ -99,7 +108,7 @@ def aligned(x: Any, y: Any, a: float, b: float) -> Any:
     return i1e(k) / i0e(k) * z / abs(z) * y
 
 
-def show_planar(seed: int = 3) -> Figure:
+def show_planar(seed: int = 4) -> Figure:
     """How much is left of the answer against the noise, and noisy molecules with their answers at three noises."""
     figure, axes = plt.subplots(1, 4, figsize=(6.8, 2.0), width_ratios=(1.5, 1, 1, 1))
     b = np.linspace(0.05, 0.999, 200)
@@ -112,15 +121,14 @@ def show_planar(seed: int = 3) -> Figure:
     rng = np.random.default_rng(seed)
     noise, turn = rng.normal(size=(4, 2)) @ np.array([1, 1j]), np.exp(2j)
     noise = noise - noise.mean()
-    for axis, level in zip(axes[1:], (0.95, 0.8, 0.4), strict=True):
+    for axis, level in zip(axes[1:], (0.97, 0.8, 0.3), strict=True):
         x = (1 - level**2) ** 0.5 * turn * FLAT + level * noise
         answer = aligned(x, FLAT, (1 - level**2) ** 0.5, level)
         axis.plot(x.real, x.imag, "o", color="C1", markersize=4, markerfacecolor="none", label="noisy")
         axis.plot(answer.real, answer.imag, "o-", color="C0", markersize=4, label="answer")
-        axis.set(xlim=(-2.9, 2.9), ylim=(-2.9, 2.9), aspect="equal", xticks=(), yticks=())
+        axis.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", xticks=(), yticks=())
         axis.set_title(f"b = {level:g}", fontsize=8)
     axes[1].legend(fontsize=6, loc="lower left")
-    figure.tight_layout(pad=0.4)
     return closed(figure)
 
 
