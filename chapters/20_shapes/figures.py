@@ -40,7 +40,7 @@ def seen_from(points: Tensor, turn: float, lift: float) -> np.ndarray:
     return np.stack([across, z * np.cos(lifted) + away * np.sin(lifted), away * np.cos(lifted) - z * np.sin(lifted)], 1)
 
 
-def dots(axis: Axes, points: Tensor, size: float, turn: float = 30, lift: float = 20) -> None:
+def dots(axis: Axes, points: Tensor, size: float, turn: float, lift: float) -> None:
     """Points `(n, 3)` as dots, those near us dark and drawn last."""
     seen = seen_from(points, turn, lift)
     seen = seen[np.argsort(-seen[:, 2])]
@@ -49,14 +49,21 @@ def dots(axis: Axes, points: Tensor, size: float, turn: float = 30, lift: float 
     axis.set_axis_off()
 
 
+def broadside(points: Tensor) -> float:
+    """The angle in degrees by which to turn points `(n, 3)` about the vertical so that their broadest side faces us."""
+    flat = points[:, :2] - points[:, :2].mean(0)
+    axis = torch.linalg.eigh(flat.T @ flat)[1][:, -1]
+    return float(torch.rad2deg(torch.atan2(-axis[1], axis[0])))
+
+
 def show_clouds(groups: Mapping[str, Tensor], each: int = 2) -> Figure:
     """Clouds by name, in columns: of each kind the first few, for clouds `(kinds * m, points, 3)` in the order of their kinds."""
-    figure, axes = plt.subplots(len(KINDS) * each, len(groups), figsize=(6.8, 1.15 * len(KINDS) * each))
+    figure, axes = plt.subplots(len(KINDS) * each, len(groups), figsize=(6.8, 1.15 * len(KINDS) * each), layout="none")
     for column, (name, points) in enumerate(groups.items()):
         for kind, rows in enumerate(points.chunk(len(KINDS))):
             for k in range(each):
                 axis = axes[kind * each + k, column]
-                dots(axis, rows[k], 7)
+                dots(axis, rows[k], 7, broadside(rows[k]), 15)
                 axis.set(xlim=(-SCALE, SCALE), ylim=(-0.85 * SCALE, 0.85 * SCALE))
         axes[0, column].set_title(name, fontsize=9)
     figure.subplots_adjust(0, 0, 1, 0.95, 0, 0)
@@ -68,7 +75,7 @@ def moved_points(first: Tensor, second: Tensor) -> float:
     return float((first - matched(first, second)).square().sum(1).mean())
 
 
-def particles(n: int = 120, steps: int = 200) -> dict[str, Tensor]:
+def particles(n: int = 100, steps: int = 150) -> dict[str, Tensor]:
     """Samples of three bumps, and where points `(n, 2)` come to by score distillation: at all times, at early ones, guided."""
     exact, generator = ExactDiffusion(three_bumps(), PROCESS.schedule), torch.Generator().manual_seed(0)
     start = 1.5 * torch.randn(n, 2, generator=generator, dtype=torch.float64)
@@ -98,7 +105,7 @@ def show_particles(found: Mapping[str, Tensor]) -> Figure:
     logs = ExactDiffusion(three_bumps(), PROCESS.schedule).log_prob(torch.cartesian_prod(ticks, ticks), torch.tensor(0))
     for axis, name in zip(axes, names, strict=True):
         axis.contourf(ticks, ticks, logs.exp().view(81, 81).T, levels=8, cmap=shades("0.5", 0.6))
-        axis.set(title=name, xlim=(-2.0, 2.4), ylim=(-1.9, 2.1), aspect="equal")
+        axis.set(title=name, xlim=(-2.0, 4.6), ylim=(-3.6, 2.1), aspect="equal")
         axis.title.set_fontsize(9)
         axis.grid(False)
         if name in found:
@@ -114,9 +121,15 @@ def show_particles(found: Mapping[str, Tensor]) -> Figure:
 def show_shadows(rows: Mapping[str, Tensor], titles: Sequence[str] = (), gap: int = 3) -> Figure:
     """Rows of pictures `(n, 28, 28)` in [0, 1] by name, white on black; after every third a gap."""
     count = len(next(iter(rows.values())))
-    ratios = [1.0 + (0.25 if k % gap == gap - 1 else 0) for k in range(count)]
+    ratios = [1.25 if k % gap == gap - 1 and k < count - 1 else 1.0 for k in range(count)]
+    size = min(1.0, 5.7 / sum(ratios))  # inches of a picture
     figure, axes = plt.subplots(
-        len(rows), count, figsize=(6.8, 6.0 / count * len(rows) + 0.2), squeeze=False, width_ratios=ratios
+        len(rows),
+        count,
+        figsize=(1.1 + size * sum(ratios), size * len(rows) + 0.25),
+        layout="none",
+        squeeze=False,
+        width_ratios=ratios,
     )
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         for axis, picture in zip(line, pictures, strict=True):
@@ -126,7 +139,7 @@ def show_shadows(rows: Mapping[str, Tensor], titles: Sequence[str] = (), gap: in
         line[0].text(-0.1, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     for axis, title in zip(axes[0], titles, strict=False):
         axis.set_title(title, fontsize=8)
-    figure.subplots_adjust(0.16, 0.01, 1, 0.9, 0.04, 0.06)
+    figure.subplots_adjust(1.1 / (1.1 + size * sum(ratios)), 0.01, 1, 0.92, 0.04, 0.06)
     return closed(figure)
 
 
@@ -134,7 +147,7 @@ def show_block(density: Tensor, turns: Sequence[float] = (0, 25, 50, 75, 90), le
     """The voxels `(28, 28, 28)`, (y down, x, z), that are denser than `least`, from angles between front and side, and from above."""
     y, x, z = (density > least).nonzero().T.float()
     points = torch.stack([x - 13.5, z - 13.5, 13.5 - y], 1)
-    figure, axes = plt.subplots(1, len(turns) + 1, figsize=(6.8, 1.5))
+    figure, axes = plt.subplots(1, len(turns) + 1, figsize=(6.8, 1.5), layout="none")
     views = [(turn, 0.0 if turn in (0, 90) else 12.0) for turn in turns]
     names = ["front" if turn == 0 else "side" if turn == 90 else f"{turn:g} degrees" for turn in turns]
     for axis, (turn, lift), name in zip(axes, [*views, (0.0, -90.0)], [*names, "top"], strict=True):
