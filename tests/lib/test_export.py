@@ -54,7 +54,7 @@ class Case(NamedTuple):
 # Each shipped model that draws pictures; 12 and 30 steps do not divide the 1000 of the tables.
 SHIPPED = [
     *(Case(name, 12) for name in ("mnist-ddpm", "mnist-flow", "mnist-iddpm", "mnist-multiscale", "leaves")),
-    *(Case(name, 12) for name in ("mnist-cfg", "fashion-cfg", "cifar10-cfg")),
+    *(Case(name, 12) for name in ("mnist-cfg", "fashion-cfg", "fashion-dit", "cifar10-cfg")),
     Case("digits-ddpm", 30),
     Case("digits-ddpm", 48),  # of which diffusers rounds one time otherwise
     Case("digits-ddpm", 1),
