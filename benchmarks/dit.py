@@ -2,7 +2,7 @@
 
 The ladder: transformers of Fashion-MNIST with every patch, width and depth of SIZES, and three U-Nets beside them, each once for STEPS
 steps of 64 images and once for as many as BUDGET operations allow. The blocks: the four ways to tell a transformer time and class, equal in
-operations, three seeds. The parts: rotary positions, and no positions at all, on the same network, the same seeds.
+operations, three seeds. The parts: rotary positions on the same network, the same seeds.
 `train` trains all of these or, with --only, some; it goes on where it was stopped. `measure` asks each finished network for its loss on
 held-out images, with the same times and noise for all, lets it draw, and writes results/dit.json; what is measured is kept, too.
 `pace` trains each network for some steps and says how many minutes of a core all would take. --quick does hardly anything.
@@ -59,7 +59,6 @@ BASE: dict[str, Any] = {"patch": 4, "width": 64, "depth": 6}  # of the blocks an
 PARTS: dict[str, dict[str, Any]] = {
     "as it was": {},
     "rotary": {"positions": "rotary"},
-    "no positions": {"positions": "none"},
 }
 HELD_OUT, DRAWN, DRAWING_STEPS = 2000, 500, 20
 SIDE = 28

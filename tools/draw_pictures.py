@@ -171,12 +171,14 @@ PATH = (
     ("10 Flow matching", True),
     ("11 Few steps", True),
     ("12 GANs, VAEs, flows", True),
+    ("14 Transformers", True),
     ("15 Restoring", True),
     ("16 Designs", True),
     ("17 Text to image", True),
     ("18 Fine-tuning", True),
     ("19 Symbols", True),
     ("20 Sound and motion", True),
+    ("20 Shapes, molecules", True),
     ("More landmark papers", False),
 )
 
