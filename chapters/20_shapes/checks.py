@@ -409,9 +409,10 @@ def nats() -> None:
 @answers("ex-shape-opaque")
 def opaque() -> None:
     """The density at which 28 voxels, or one, take 95 of 100 parts of the light, by the library's shadows."""
-    dense = -math.log(1 - 0.95) / 28
-    block = torch.full((1, 28, 28, 28), claim(dense), dtype=torch.float64)
+    dense = claim(-math.log(1 - 0.95) / 28)
+    block = torch.full((1, 28, 28, 28), dense, dtype=torch.float64)
     assert_close(shadows.shadows(block)[0, 0, 0, 0], 0.95)
     assert_printed(dense, "0.107")
     assert_printed(28 * dense, "3.00")
     assert_printed(1 - 0.95, "0.05")
+    assert_printed(1 / (1 - 0.95), "20")
