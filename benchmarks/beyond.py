@@ -6,17 +6,18 @@ and the same network as a regression, with the same data, batches and steps. Eac
 Gaussian that was fitted to each note; how many walks arrive. It takes whatever has been trained. --quick does hardly anything.
 """
 
-import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import Tensor
 
+from benchmarks import trainings
 from benchmarks.record import machine, write
+from benchmarks.trainings import SEEDS, Training, as_rows, entry, over_seeds, parser_of, run, signed, trained
 from course_lib.data import paths
 from course_lib.data.sounds import DRUM, LENGTH, NOTES, cents, frequency, instruments, pitch, sounds
 from course_lib.diffusion.gaussian import GaussianDiffusion
@@ -24,20 +25,14 @@ from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import V
 from course_lib.diffusion.schedules import cosine
 from course_lib.draws import normal_like
-from course_lib.evaluation.intervals import mean_of
 from course_lib.models import store
-from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.nets.sequences import FrameTransformer
 from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.sounds import heard, many_sounds, seen
 from course_lib.recipes.train import train as train_recipe
 from course_lib.sampling.generate import Denoising, draw
-from course_lib.training.loop import fit
 from course_lib.training.state import Batch, Loss
 
-ROOT = Path(__file__).resolve().parents[1]
-KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "beyond"
-SEEDS = 3
 KINDS = ("plan", "plan, regression")
 STEPS, BATCH = 700, 64
 EXECUTED = (1, 2, 4, 8)  # how many actions of a plan of eight are done before the next
@@ -77,51 +72,14 @@ def regressed(network: FrameTransformer, places: Tensor) -> Tensor:
     return network(nothing, nothing[:, 0, 0], places)
 
 
-def train(kept: Path, kind: str, seed: int, steps: int) -> None:
-    """Train one network and keep its averaged weights."""
-    file = place(kept, kind, seed)
-    if file.exists():
-        return
-    torch.manual_seed(seed)
-    network, started = build(), time.process_time()
-    options: dict[str, Any] = {"warmup": 50, "ema_decay": 0.995, "bf16": False, "channels_last": False, "seed": seed}
-    for state in fit(network, loss_of(kind), to_learn(), steps, BATCH, 3e-3, **options):
-        if state.step % 100 == 0:
-            print(f"{kind}, seed {seed}: step {state.step}, loss {state.loss:.3f}", flush=True)
-    seconds = f"{time.process_time() - started:.1f}"
-    save_tensors(file, state.ema.module.state_dict(), {"seconds": seconds, "steps": str(steps)})
-
-
-def place(kept: Path, kind: str, seed: int) -> Path:
-    """Where a network's weights lie."""
-    return kept / f"{kind.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors"
-
-
-def trained(kept: Path, kind: str) -> dict[int, tuple[FrameTransformer, float]]:
-    """The trained networks of a kind by seed, each with the seconds of a core that it took."""
-    found = {}
-    for seed in range(SEEDS):
-        if (file := place(kept, kind, seed)).exists():
-            tensors, metadata = load_tensors(file)
-            network = build()
-            load_weights(network, tensors, file)
-            found[seed] = network.eval(), float(metadata["seconds"])
-    return found
-
-
-def entry(values: Tensor, digits: int = 4) -> dict[str, float]:
-    """The mean of independent values with its interval; for shares, one that stays within [0, 1]."""
-    found, shares = mean_of(values), bool(((values >= 0) & (values <= 1)).all())
-    interval = found.share(len(values)) if shares else found.interval()
-    return {name: round(value, digits) for name, value in interval._asdict().items()}
-
-
-def over_seeds(each: list[Tensor], metrics: dict[str, Any], name: str) -> None:
-    """The mean over all seeds' values, and the lowest and the highest seed's."""
-    metrics[name] = entry(torch.cat(each).double())
-    means = [float(one.double().mean()) for one in each]
-    spread = {"value": sum(means) / len(means), "low": min(means), "high": max(means)}
-    metrics[f"{name} over seeds"] = {key: round(value, 4) for key, value in spread.items()}
+def train(kept: Path, name: str, seed: int, quick: bool) -> None:
+    """Train one network, unless it is there: sounds by their recipe, a policy as a small training."""
+    if name == "sounds":
+        run = kept / f"sounds-{seed}"
+        if not (run / "model.safetensors").exists():
+            train_recipe(RECIPES["sounds"], run, seed=seed, steps=2 if quick else None)
+    else:
+        trainings.train(kept, name, seed, Training(build, loss_of(name), to_learn, 2 if quick else STEPS, BATCH))
 
 
 # --- sounds -----------------------------------------------------------------------------------------------------------
@@ -189,11 +147,6 @@ def policy_of(kind: str, network: FrameTransformer, seed: int) -> Callable[[Tens
     return lambda places: draw(model, len(places), 10, "ddim", generator, places)
 
 
-def as_text(walked: Tensor) -> list[str]:
-    """Walks `(n, steps + 1, 2)`, a text each: the two coordinates of each place one after the other."""
-    return [" ".join(f"{x:.2f}" for x in one.flatten().tolist()) for one in walked]
-
-
 def measure_plans(kept: Path, n: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """All of it for plans: shares of walks that arrive, by kind and actions done; paired differences; walks to look at."""
     metrics: dict[str, Any] = {}
@@ -202,14 +155,14 @@ def measure_plans(kept: Path, n: int) -> tuple[dict[str, Any], dict[str, Any], d
     for kind, name in (("plan", "diffusion"), ("plan, regression", "regression")):
         for executed in EXECUTED:
             each, hits, right = [], [], []
-            for seed, (network, _) in trained(kept, kind).items():
+            for seed, (network, _) in trained(kept, kind, build).items():
                 start = paths.starts(n, torch.Generator().manual_seed(100 + seed))
                 done = paths.walk(policy_of(kind, network, seed), start, executed)
                 each.append(done.arrived.double())
                 hits.append(done.hit.double())
                 right.append(done.right[done.arrived].double())
                 if seed == 0:
-                    examples[f"{name}, {executed}"] = as_text(done.places[:24])
+                    examples[f"{name}, {executed}"] = as_rows(done.places[:24])
             if each:
                 setting = f"{name}, {executed} done"
                 arrived[name, executed] = each
@@ -218,7 +171,7 @@ def measure_plans(kept: Path, n: int) -> tuple[dict[str, Any], dict[str, Any], d
                 if all(len(one) for one in right):
                     over_seeds(right, metrics, f"{setting}: on the right")
                 print(setting, metrics[f"{setting}: arrived"], flush=True)
-        spent = [seconds for _, seconds in trained(kept, kind).values()]
+        spent = [seconds for _, seconds in trained(kept, kind, build).values()]
         if spent:
             metrics[f"{name}: seconds"] = {"value": round(sum(spent) / len(spent), 1)}
     differences = {}
@@ -226,38 +179,15 @@ def measure_plans(kept: Path, n: int) -> tuple[dict[str, Any], dict[str, Any], d
         pair = [arrived.get((name, executed), []) for name in ("diffusion", "regression")]
         if all(pair) and len(pair[0]) == len(pair[1]):
             gap = torch.cat([one - other for one, other in zip(*pair, strict=True)])
-            found = mean_of(gap).interval()._asdict()
-            differences[f"diffusion - regression, {executed} done: arrived"] = {
-                k: round(v, 4) for k, v in found.items()
-            }
+            differences[f"diffusion - regression, {executed} done: arrived"] = signed(gap)
     expert = paths.walks(n, torch.Generator().manual_seed(5))
     metrics["expert: hit the pillar"] = entry(paths.touches(expert).double())
-    examples["expert"] = as_text(expert[:24])
+    examples["expert"] = as_rows(expert[:24])
     return metrics, differences, examples
 
 
-def main() -> None:
-    """Train or measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("train", "measure"))
-    parser.add_argument("--only", default="", help="train those with this word in their names alone")
-    parser.add_argument("--kept", type=Path, default=KEPT, help="where the trained networks are")
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the ledger is")
-    parser.add_argument("--n", type=int, default=100, help="walks of each seed")
-    parser.add_argument("--quick", action="store_true", help="run every line once and write nothing")
-    arguments = parser.parse_args()
-    kept: Path = arguments.kept / "quick" if arguments.quick else arguments.kept
-    kept.mkdir(parents=True, exist_ok=True)
-    if arguments.task == "train" or arguments.quick:
-        for seed in range(1 if arguments.quick else SEEDS):
-            run = kept / f"sounds-{seed}"
-            if arguments.only in "sounds" and not (run / "model.safetensors").exists():
-                train_recipe(RECIPES["sounds"], run, seed=seed, steps=2 if arguments.quick else None)
-            for kind in KINDS:
-                if arguments.only in kind:
-                    train(kept, kind, seed, 2 if arguments.quick else STEPS)
-    if arguments.task == "train" and not arguments.quick:
-        return
+def measure(arguments: Any, kept: Path) -> None:
+    """Write the ledger of what has been trained."""
     started, n = time.monotonic(), 4 if arguments.quick else arguments.n
     heard_ = measure_sounds(kept, 1 if arguments.quick else 4)
     planned, differences, walks = measure_plans(kept, n)
@@ -275,6 +205,14 @@ def main() -> None:
     metrics |= {f"plans, {name}": value for name, value in planned.items()}
     more = {"differences": differences, "walks": walks}
     write(arguments.out / "beyond.json", "sounds and plans", {**options, **machine()}, metrics, started, **more)
+
+
+def main() -> None:
+    """Train or measure."""
+    parser = parser_of(__doc__, "beyond")
+    parser.add_argument("--n", type=int, default=100, help="walks of each seed")
+    arguments = parser.parse_args()
+    run(arguments, ("sounds", *KINDS), train, partial(measure, arguments))
 
 
 if __name__ == "__main__":

@@ -7,35 +7,32 @@ Ramakrishnan et al., 2014), also the heavy atoms of QM9's molecules with seven o
 `measure` writes results/molecules.json. It takes whatever has been trained. --quick does hardly anything.
 """
 
-import argparse
 import ast
 import csv
 import io
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import trainings
 from benchmarks.record import machine, write
+from benchmarks.trainings import SEEDS, Training, entry, parser_of, run, spread, trained
 from course_lib.data import molecules as world
 from course_lib.data.molecules import Molecules
 from course_lib.draws import normal
-from course_lib.evaluation.intervals import mean_of
-from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.nets.equivariant import EquivariantNetwork, centred
 from course_lib.nets.sequences import FrameTransformer
 from course_lib.recipes.molecules import PROCESS, UNIT, centred_noise, draw_molecules, molecule_loss
-from course_lib.training.loop import fit
 
-ROOT = Path(__file__).resolve().parents[1]
-KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "molecules"
-SEEDS, KNOWN, BATCH, DRAWING = 3, 1000, 32, 60  # trainings, molecules to learn from, rows of a step, steps of a drawing
+KNOWN, BATCH, DRAWING = 1000, 32, 60  # molecules to learn from, rows of a step, steps of a drawing
+DIGITS = 7  # of a number that varies over seeds: errors may be those of rounding
 QM9_UNIT = 1.4  # ångström
 FAR_OFF = 0.1  # ångström; whose distances differ by more is not congruent
 
@@ -118,53 +115,12 @@ def sets(data: str, wheel: Path | None) -> tuple[Molecules, Molecules]:
     return make(KNOWN, seeded(0)), make(KNOWN, seeded(1))
 
 
-def place(kept: Path, name: str, seed: int) -> Path:
-    """Where a network's weights lie."""
-    return kept / f"{name.replace(', ', '-')}-{seed}.safetensors"
-
-
-def train(kept: Path, name: str, seed: int, wheel: Path | None, steps: int | None = None) -> None:
-    """Train one network and keep its averaged weights."""
-    file, kind = place(kept, name, seed), KINDS[name]
-    if file.exists():
-        return
-    torch.manual_seed(seed)
-    network, known = kind.build(), sets(kind.data, wheel)[0]
-    steps, started, losses = steps or kind.steps, time.process_time(), 0.0
-    options: dict[str, Any] = {"warmup": 50, "ema_decay": 0.995, "bf16": False, "channels_last": False, "seed": seed}
+def train(wheel: Path | None, kept: Path, name: str, seed: int, quick: bool) -> None:
+    """Train one network, unless it is there."""
+    kind = KINDS[name]
     loss = molecule_loss(kind.turned, kind.unit)
-    for state in fit(network, loss, tuple(known), steps, BATCH, kind.rate, **options):
-        losses += state.loss
-        if state.step % 300 == 0:
-            spent = time.process_time() - started
-            print(f"{name}, seed {seed}: step {state.step}, loss {losses / 300:.3f}, {spent:.0f} s", flush=True)
-            losses = 0.0
-    seconds = f"{time.process_time() - started:.1f}"
-    save_tensors(file, state.ema.module.state_dict(), {"seconds": seconds, "steps": str(steps)})
-
-
-def trained(kept: Path, name: str) -> dict[int, tuple[nn.Module, float]]:
-    """The trained networks of a kind by seed, each with the seconds of a core that it took."""
-    found = {}
-    for seed in range(SEEDS):
-        if (file := place(kept, name, seed)).exists():
-            tensors, metadata = load_tensors(file)
-            network = KINDS[name].build()
-            load_weights(network, tensors, file)
-            found[seed] = network.eval(), float(metadata["seconds"])
-    return found
-
-
-def entry(values: Tensor) -> dict[str, float]:
-    """A share of molecules with its interval."""
-    found = mean_of(values.double()).share(len(values))
-    return {name: round(value, 4) for name, value in found._asdict().items()}
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """The mean of what each seed gave, with the lowest and the highest."""
-    found = {"value": sum(values) / len(values), "low": min(values), "high": max(values)}
-    return {name: round(value, 7) for name, value in found.items()}
+    rows = lambda: tuple(sets(kind.data, wheel)[0])  # noqa: E731
+    trainings.train(kept, name, seed, Training(kind.build, loss, rows, 2 if quick else kind.steps, BATCH, kind.rate))
 
 
 @torch.no_grad()
@@ -208,10 +164,10 @@ def judged(name: str, drawn: list[Molecules], known: Molecules, new: Molecules, 
     hydrogens = bool((new.atoms == 1).any())
     good = [world.valid(*one, hydrogens) for one in drawn]
     metrics[f"{name}: valid"] = entry(torch.cat(good))
-    metrics[f"{name}: valid over seeds"] = spread([float(one.double().mean()) for one in good])
+    metrics[f"{name}: valid over seeds"] = spread([float(one.double().mean()) for one in good], DIGITS)
     reference = world.distances(*new)
     apart = [world.overlap(world.distances(*one), reference) for one in drawn]
-    metrics[f"{name}: distances differ"] = spread(apart)
+    metrics[f"{name}: distances differ"] = spread(apart, DIGITS)
     near = torch.cat([world.nearest(one, known) for one in drawn])[torch.cat(good)]
     if len(near) > 1:
         metrics[f"{name}: not congruent"] = entry(near > FAR_OFF)
@@ -230,7 +186,8 @@ def measure(kept: Path, names: list[str], wheel: Path | None, n: int) -> tuple[d
     examples: dict[str, Any] = {}
     floors: dict[str, tuple[Molecules, Molecules]] = {}
     for name in names:
-        kind, networks = KINDS[name], trained(kept, name)
+        kind = KINDS[name]
+        networks = trained(kept, name, kind.build)
         if not networks:
             continue
         if kind.data not in floors:
@@ -247,8 +204,8 @@ def measure(kept: Path, names: list[str], wheel: Path | None, n: int) -> tuple[d
                 turning_error(network, Molecules(*(part[:100] for part in new)), kind.unit, mirror)
                 for network, _ in networks.values()
             ]
-            metrics[f"{name}: {what}"] = spread(errors)
-        metrics[f"{name}: seconds"] = spread([seconds for _, seconds in networks.values()])
+            metrics[f"{name}: {what}"] = spread(errors, DIGITS)
+        metrics[f"{name}: seconds"] = spread([seconds for _, seconds in networks.values()], DIGITS)
         metrics[f"{name}: parameters"] = {"value": sum(p.numel() for p in network.parameters())}
         if kind.data == "peroxides":
             right = torch.cat([world.handedness(one.places[world.valid(*one)]) > 0 for one in drawn])
@@ -268,30 +225,8 @@ def measure(kept: Path, names: list[str], wheel: Path | None, n: int) -> tuple[d
     return metrics, examples
 
 
-def main() -> None:
-    """Train or measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("train", "measure"))
-    parser.add_argument("--only", default="", help="those with this word in their names alone")
-    parser.add_argument("--qm9", type=Path, help="the wheel of qm9pack 1.0.3; without it QM9 is left out")
-    parser.add_argument("--kept", type=Path, default=KEPT, help="where the trained networks are")
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the ledger is")
-    parser.add_argument("--n", type=int, default=150, help="molecules of each seed")
-    parser.add_argument("--quick", action="store_true", help="run every line once and write nothing")
-    arguments = parser.parse_args()
-    kept: Path = arguments.kept / "quick" if arguments.quick else arguments.kept
-    kept.mkdir(parents=True, exist_ok=True)
-    names = [
-        name
-        for name, kind in KINDS.items()
-        if arguments.only in name and (kind.data != "qm9" or arguments.qm9 is not None)
-    ]
-    if arguments.task == "train" or arguments.quick:
-        for seed in range(1 if arguments.quick else SEEDS):
-            for name in names:
-                train(kept, name, seed, arguments.qm9, 2 if arguments.quick else None)
-    if arguments.task == "train" and not arguments.quick:
-        return
+def written(arguments: Any, names: list[str], kept: Path) -> None:
+    """Write the ledger of what has been trained."""
     started, n = time.monotonic(), 4 if arguments.quick else arguments.n
     metrics, examples = measure(kept, names, arguments.qm9, n)
     if arguments.quick:
@@ -308,6 +243,17 @@ def main() -> None:
     if arguments.qm9 is not None:
         options["known, qm9"] = len(sets("qm9", arguments.qm9)[0].atoms)
     write(arguments.out / "molecules.json", "molecules", {**options, **machine()}, metrics, started, molecules=examples)
+
+
+def main() -> None:
+    """Train or measure."""
+    parser = parser_of(__doc__, "molecules")
+    parser.add_argument("--qm9", type=Path, help="the wheel of qm9pack 1.0.3; without it QM9 is left out")
+    parser.add_argument("--n", type=int, default=150, help="molecules of each seed")
+    arguments = parser.parse_args()
+    names = [name for name, kind in KINDS.items() if kind.data != "qm9" or arguments.qm9 is not None]
+    chosen = [name for name in names if arguments.only in name]
+    run(arguments, names, partial(train, arguments.qm9), partial(written, arguments, chosen))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ one another, Gaussians of single objects, and real clouds. Blocks: how many of t
 asked for, by score distillation at two scales and by carving drawn digits. --quick does hardly anything.
 """
 
-import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import Tensor, nn
 
+from benchmarks import trainings
 from benchmarks.record import machine, write
+from benchmarks.trainings import SEEDS, Training, as_rows, entry, over_seeds, parser_of, run, signed, trained
 from course_lib.data.shadows import SIDES, carved, outlines
 from course_lib.data.shapes import KINDS, POINTS, chamfer, clouds, clouds_of, scattered, told_apart
 from course_lib.diffusion.gaussian import GaussianDiffusion
@@ -24,25 +25,20 @@ from course_lib.diffusion.losses import denoising_loss
 from course_lib.diffusion.predictions import V, denoiser
 from course_lib.diffusion.schedules import cosine
 from course_lib.draws import normal, normal_like
-from course_lib.evaluation.intervals import mean_of
 from course_lib.models import store
-from course_lib.models.tensors import load_tensors, load_weights, save_tensors
 from course_lib.nets.conditions import dropped
 from course_lib.nets.sets import PointTransformer
 from course_lib.recipes.shadows import sculpt
 from course_lib.sampling.generate import draw
 from course_lib.sampling.steps import ddim, last, sample
-from course_lib.training.loop import fit
 from course_lib.training.state import Batch
 
-ROOT = Path(__file__).resolve().parents[1]
-KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "shapes"
-SEEDS = 3
 NETWORKS = {"set": None, "row": POINTS}  # how many places a network is told
 STEPS, BATCH, LEARNED = 1700, 8, 4000  # clouds to learn from
 EACH, DRAWING = 30, 30  # clouds of each kind, seed and method; steps of DDIM
 BLOCKS, SCULPTING, SCALES = 12, 100, (5.0, 1.0)
 TRIES, TRY = 6, 12  # as many carvings, of digits in so many guided steps each, cost less than one guided sculpture
+DIGITS = 5  # of a number in the ledger
 COSINE = cosine(1000)
 PROCESS = GaussianDiffusion(COSINE)
 
@@ -69,31 +65,9 @@ def loss(network: Any, batch: Batch, generator: torch.Generator) -> Tensor:
     return denoising_loss(network, points, t, noise, PROCESS, V, told).mean()
 
 
-def train(kept: Path, name: str, seed: int, steps: int) -> None:
-    """Train one network and keep its averaged weights."""
-    file = kept / f"{name}-{seed}.safetensors"
-    if file.exists():
-        return
-    torch.manual_seed(seed)
-    network, started = build(name), time.process_time()
-    options: dict[str, Any] = {"warmup": 50, "ema_decay": 0.995, "bf16": False, "channels_last": False, "seed": seed}
-    for state in fit(network, loss, to_learn(), steps, BATCH, 3e-3, **options):
-        if state.step % 300 == 0:
-            print(f"{name}, seed {seed}: step {state.step}, loss {state.loss:.3f}", flush=True)
-    seconds = f"{time.process_time() - started:.1f}"
-    save_tensors(file, state.ema.module.state_dict(), {"seconds": seconds})
-
-
-def trained(kept: Path, name: str) -> dict[int, tuple[PointTransformer, float]]:
-    """The trained networks of a name by seed, each with the seconds of a core that it took."""
-    found = {}
-    for seed in range(SEEDS):
-        if (file := kept / f"{name}-{seed}.safetensors").exists():
-            tensors, metadata = load_tensors(file)
-            network = build(name)
-            load_weights(network, tensors, file)
-            found[seed] = network.eval(), float(metadata["seconds"])
-    return found
+def train(kept: Path, name: str, seed: int, quick: bool) -> None:
+    """Train one network, unless it is there."""
+    trainings.train(kept, name, seed, Training(partial(build, name), loss, to_learn, 2 if quick else STEPS, BATCH))
 
 
 def asked(each: int) -> Tensor:
@@ -141,38 +115,14 @@ def moved_by_order(network: PointTransformer) -> float:
     return float((other - plain[:, order]).square().mean().sqrt() / plain.square().mean().sqrt())
 
 
-def entry(values: Tensor) -> dict[str, float]:
-    """The mean of values with its interval; for shares, one that stays within [0, 1]."""
-    found, shares = mean_of(values), bool(((values >= 0) & (values <= 1)).all())
-    interval = found.share(len(values)) if shares else found.interval()
-    return {name: round(value, 5) for name, value in interval._asdict().items()}
-
-
-def signed(values: Tensor) -> dict[str, float]:
-    """The mean of differences with its interval."""
-    return {name: round(value, 5) for name, value in mean_of(values).interval()._asdict().items()}
-
-
-def over_seeds(each: list[Tensor], metrics: dict[str, Any], name: str) -> None:
-    """The mean over all seeds' values, and the lowest and the highest seed's."""
-    metrics[name] = entry(torch.cat(each))
-    means = [float(one.mean()) for one in each]
-    spread = {"value": sum(means) / len(means), "low": min(means), "high": max(means)}
-    metrics[f"{name} over seeds"] = {key: round(value, 5) for key, value in spread.items()}
-
-
-def as_text(points: Tensor) -> list[str]:
-    """Clouds `(n, points, 3)`, a text each: the three coordinates of each point one after the other."""
-    return [" ".join(f"{x:.2f}" for x in one.flatten().tolist()) for one in points]
-
-
 def measure_clouds(kept: Path, each: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """All of it for clouds: metrics; paired differences; clouds to look at."""
     kinds, metrics, gaps, examples = asked(each), {}, {}, {}
     real = [clouds_of(kinds, torch.Generator().manual_seed(100 + seed)) for seed in range(SEEDS)]
     generators = [torch.Generator().manual_seed(200 + seed) for seed in range(SEEDS)]
     made: dict[str, list[Tensor]] = {
-        name: [drawn(network, kinds, seed) for seed, (network, _) in trained(kept, name).items()] for name in NETWORKS
+        name: [drawn(network, kinds, seed) for seed, (network, _) in trained(kept, name, partial(build, name)).items()]
+        for name in NETWORKS
     }
     made["points apart"] = [scattered(kinds, generator) for generator in generators]
     made["Gaussians of objects"] = [ellipsoids(kinds, generator) for generator in generators]
@@ -182,20 +132,20 @@ def measure_clouds(kept: Path, each: int) -> tuple[dict[str, Any], dict[str, Any
         told[name] = [by_kind(one, other) for one, other in zip(real, sets, strict=False)]
         if not sets:
             continue
-        over_seeds(told[name], metrics, f"{name}: told apart")
+        over_seeds(told[name], metrics, f"{name}: told apart", DIGITS)
         close = [nearest(one, other) for one, other in zip(real, sets, strict=False)]
-        over_seeds(close, metrics, f"{name}: distance to the nearest")
-        examples[name] = as_text(sets[0].unflatten(0, (len(KINDS), -1))[:, :4].flatten(0, 1))
+        over_seeds(close, metrics, f"{name}: distance to the nearest", DIGITS)
+        examples[name] = as_rows(sets[0].unflatten(0, (len(KINDS), -1))[:, :4].flatten(0, 1))
         print(name, metrics[f"{name}: told apart"], metrics[f"{name}: told apart over seeds"], flush=True)
     for name in NETWORKS:
-        networks = trained(kept, name).values()
+        networks = trained(kept, name, partial(build, name)).values()
         if networks:
             shares = [moved_by_order(network) for network, _ in networks]
             metrics[f"{name}: moved by order"] = {"value": round(sum(shares) / len(shares), 6)}
             metrics[f"{name}: seconds"] = {"value": round(sum(s for _, s in networks) / len(networks), 1)}
     if told["set"] and len(told["set"]) == len(told["row"]):
         gap = torch.cat([one - other for one, other in zip(told["row"], told["set"], strict=True)])
-        gaps["row - set: told apart"] = signed(gap)
+        gaps["row - set: told apart"] = signed(gap, DIGITS)
     return metrics, gaps, examples
 
 
@@ -225,7 +175,7 @@ def carvings(digits: Tensor, tries: int) -> tuple[Tensor, Tensor]:
     return tuple(x.unflatten(0, (tries, -1)) for x in (pictures, outlines(carved(pictures))))  # type: ignore[return-value]
 
 
-def spread(seen: Tensor, digits: Tensor) -> Tensor:
+def variety(seen: Tensor, digits: Tensor) -> Tensor:
     """Root mean square differences of all pairs of pictures `(B, 3, 28, 28)` that are to show the same digit."""
     pictures, labels = seen.flatten(0, 1).flatten(1), digits.flatten()
     apart = torch.cdist(pictures, pictures) / pictures.shape[1] ** 0.5
@@ -254,39 +204,24 @@ def measure_blocks(blocks: int, steps: int, tries: int) -> tuple[dict[str, Any],
     seen["drawn"] = pictures[0]
     for name, one in seen.items():
         right[name] = read(one, digits).double()
-        metrics[f"{name}: shadows read"] = entry(right[name].flatten())
-        metrics[f"{name}: blocks read"] = entry(right[name].prod(1))
-        metrics[f"{name}: ink"] = entry(one.flatten(2).mean(2).flatten())
-        metrics[f"{name}: spread"] = {"value": round(float(spread(one, digits).mean()), 5)}
+        metrics[f"{name}: shadows read"] = entry(right[name].flatten(), DIGITS)
+        metrics[f"{name}: blocks read"] = entry(right[name].prod(1), DIGITS)
+        metrics[f"{name}: ink"] = entry(one.flatten(2).mean(2).flatten(), DIGITS)
+        metrics[f"{name}: spread"] = {"value": round(float(variety(one, digits).mean()), 5)}
         examples[name] = hexed(one[:4].flatten(0, 1))
         print(name, metrics[f"{name}: shadows read"], metrics[f"{name}: blocks read"], flush=True)
-    metrics["carved: misfit"] = entry(misfit[0])
-    metrics["carved, best of many: misfit"] = entry(misfit.amin(0))
+    metrics["carved: misfit"] = entry(misfit[0], DIGITS)
+    metrics["carved, best of many: misfit"] = entry(misfit.amin(0), DIGITS)
     first = f"distilled, scale {SCALES[0]:g}"
     for other in (f"distilled, scale {SCALES[1]:g}", "carved", "carved, best of many"):
         gap = (right[first] - right[other]).mean(1)  # shadows of one block share noise
-        gaps[f"{first} - {other}: shadows read"] = signed(gap)
+        gaps[f"{first} - {other}: shadows read"] = signed(gap, DIGITS)
     return metrics, gaps, examples
 
 
-def main() -> None:
-    """Train or measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("train", "measure"))
-    parser.add_argument("--kept", type=Path, default=KEPT, help="where the trained networks are")
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the ledger is")
-    parser.add_argument("--quick", action="store_true", help="run every line once and write nothing")
-    arguments = parser.parse_args()
-    quick: bool = arguments.quick
-    kept: Path = arguments.kept / "quick" if quick else arguments.kept
-    kept.mkdir(parents=True, exist_ok=True)
-    if arguments.task == "train" or quick:
-        for seed in range(1 if quick else SEEDS):
-            for name in NETWORKS:
-                train(kept, name, seed, 2 if quick else STEPS)
-    if arguments.task == "train" and not quick:
-        return
-    started = time.monotonic()
+def measure(arguments: Any, kept: Path) -> None:
+    """Write the ledger of what has been trained."""
+    started, quick = time.monotonic(), arguments.quick
     found, gaps, seen = measure_clouds(kept, 2 if quick else EACH)
     more = measure_blocks(*((2, 1, 2) if quick else (BLOCKS, SCULPTING, TRIES)))
     if quick:
@@ -308,6 +243,12 @@ def main() -> None:
     metrics |= {f"blocks, {name}": value for name, value in more[0].items()}
     extra = {"differences": {**gaps, **more[1]}, "clouds": seen, "shadows": more[2]}
     write(arguments.out / "shapes.json", "shapes in space", {**options, **machine()}, metrics, started, **extra)
+
+
+def main() -> None:
+    """Train or measure."""
+    arguments = parser_of(__doc__, "shapes").parse_args()
+    run(arguments, NETWORKS, train, partial(measure, arguments))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ METRICS = ENTRY["metrics"]
 def test_both_policies_are_one_network_and_training_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beyond, "BATCH", 4)
     for kind in beyond.KINDS:
-        beyond.train(tmp_path, kind, 0, 2)
-        (network, seconds) = beyond.trained(tmp_path, kind)[0]
+        beyond.train(tmp_path, kind, 0, True)
+        (network, seconds) = beyond.trained(tmp_path, kind, beyond.build)[0]
         assert seconds < 60 and sum(p.numel() for p in network.parameters()) == ENTRY["options"]["parameters"]
         plan = beyond.policy_of(kind, network, 0)(paths.starts(3, torch.Generator().manual_seed(0)))
         assert plan.shape == (3, paths.CHUNK, 2)
-    assert set(beyond.trained(tmp_path, "plan")) == {0}
+    assert set(beyond.trained(tmp_path, "plan", beyond.build)) == {0}
 
 
 def test_fitted_gaussians_have_the_mean_and_covariance_of_their_note() -> None:

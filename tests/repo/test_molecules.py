@@ -22,12 +22,12 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_contestants_are_as_the_ledger_says_and_training_keeps_them(tmp_path: Path) -> None:
     for name in ("equivariant", "plain, turned", "right-handed, equivariant"):
-        benchmark.train(tmp_path, name, 0, None, 2)
-        network, seconds = benchmark.trained(tmp_path, name)[0]
+        benchmark.train(None, tmp_path, name, 0, True)
+        network, seconds = benchmark.trained(tmp_path, name, benchmark.KINDS[name].build)[0]
         assert seconds < 60 and sum(p.numel() for p in network.parameters()) == METRICS[f"{name}: parameters"]["value"]
-    assert set(benchmark.trained(tmp_path, "plain, turned")) == {0}
+    assert set(benchmark.trained(tmp_path, "plain, turned", benchmark.Plain)) == {0}
     with pytest.raises(ValueError, match="qm9 needs --qm9 FILE"):
-        benchmark.train(tmp_path, "qm9, equivariant", 0, None, 2)
+        benchmark.train(None, tmp_path, "qm9, equivariant", 0, True)
 
 
 def test_only_the_plain_network_knows_how_a_molecule_is_turned() -> None:

@@ -1,6 +1,7 @@
 """The benchmark of clouds and blocks: what is compared is equal, baselines are what they are called, and the ledger is whole."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,13 @@ METRICS, GAPS = ENTRY["metrics"], ENTRY["differences"]
 
 def test_both_networks_differ_by_their_places_alone_and_training_keeps_them(tmp_path: Path) -> None:
     for name in shapes.NETWORKS:
-        shapes.train(tmp_path, name, 0, 2)
-        (network, seconds) = shapes.trained(tmp_path, name)[0]
+        shapes.train(tmp_path, name, 0, True)
+        (network, seconds) = shapes.trained(tmp_path, name, partial(shapes.build, name))[0]
         assert seconds < 60 and sum(p.numel() for p in network.parameters()) == ENTRY["options"]["parameters"][name]
         assert shapes.drawn(network, torch.tensor([0, 2]), 0).shape == (2, POINTS, 3)
     sizes = ENTRY["options"]["parameters"]
     assert sizes["row"] - sizes["set"] == POINTS * 64
-    assert set(shapes.trained(tmp_path, "set")) == {0}
+    assert set(shapes.trained(tmp_path, "set", partial(shapes.build, "set"))) == {0}
 
 
 def test_gaussians_of_objects_have_their_objects_moments() -> None:
@@ -38,7 +39,7 @@ def test_what_the_page_counts() -> None:
     digits = torch.tensor([[3, 5, 7], [5, 3, 1]])
     seen = torch.zeros(2, 3, 28, 28)
     seen[0, 0], seen[1, 1] = 0.25, 0.75  # the two threes; both fives are 0
-    assert sorted(shapes.spread(seen, digits).tolist()) == [0.0, 0.5]
+    assert sorted(shapes.variety(seen, digits).tolist()) == [0.0, 0.5]
     assert shapes.hexed(seen[0, :1])[0] == "4" * 784
     wanted = shapes.wanted(20)
     assert all(len(set(row)) == 3 for row in wanted.tolist())
