@@ -14,7 +14,7 @@ from course_lib.nets.words import GrownTable, add_words
 from course_lib.recipes.diffusion import diffusion_loss
 from course_lib.sampling.generate import Denoising, balanced_classes, draw_batches
 from course_lib.training.loop import fit
-from course_lib.training.state import Batch, TrainState
+from course_lib.training.state import Batch, Loss, TrainState
 
 LAYERS = (
     *ATTENTION,
@@ -88,21 +88,20 @@ def finetune(
     One state a step, as `training.loop.fit` yields them, which takes the other options and `resume`. The learning rate is that of RATES by
     how much learns (None). Raises ValueError where `fit` does.
     """
-    rows = mixed(new, kept)
     loss = diffusion_loss(GaussianDiffusion(model.schedule), model.prediction, model.takes)
-    defaults: Mapping[str, Any] = {"warmup": min(10, steps // 2), "ema_decay": 0.95, "weight_decay": 0.0}
     rate = usual_rate(model.network) if learning_rate is None else learning_rate
-    return fit(
-        model.network,
-        loss,
-        rows,
-        steps,
-        min(batch_size, len(rows[0])),
-        rate,
-        seed=seed,
-        resume=resume,
-        **{**defaults, **options},
-    )
+    return lessons(model.network, loss, mixed(new, kept), steps, batch_size, rate, seed=seed, resume=resume, **options)
+
+
+def lessons(
+    network: nn.Module, loss: Loss, rows: Batch, steps: int, batch_size: int, learning_rate: float, **options: Any
+) -> Iterator[TrainState]:
+    """`fit` as few rows `(n, ...)` and few steps want it: a batch of no more rows than there are, a short warm-up, a short memory.
+
+    One state a step; the options are those of `fit`. Raises ValueError where `fit` does.
+    """
+    defaults: Mapping[str, Any] = {"warmup": min(10, steps // 2), "ema_decay": 0.95, "weight_decay": 0.0}
+    return fit(network, loss, rows, steps, min(batch_size, len(rows[0])), learning_rate, **{**defaults, **options})
 
 
 def usual_rate(network: nn.Module) -> float:

@@ -18,8 +18,7 @@ from course_lib.draws import normal_like, uniform
 from course_lib.files import check_destination
 from course_lib.interop.export import HOW
 from course_lib.recipes.diffusion import UNCONDITIONAL
-from course_lib.recipes.finetuning import mixed
-from course_lib.training.loop import fit
+from course_lib.recipes.finetuning import lessons, mixed
 from course_lib.training.state import Batch, Loss, TrainState
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # diffusers' layers of attention
@@ -53,12 +52,16 @@ def load_pipeline(name: str) -> Any:
     Raises ValueError where a package is missing, where nothing can be loaded by this name, and for a pipeline of another kind.
     """
     try:
+        import diffusers.utils.logging
         import peft  # noqa: F401
-        import transformers  # noqa: F401
+        import transformers.utils.logging
         from diffusers.pipelines.pipeline_utils import DiffusionPipeline
         from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is not installed, which a pipeline of diffusers needs: {HOW}") from error
+    bars = diffusers.utils.logging, transformers.utils.logging
+    for library in bars:
+        library.disable_progress_bar()  # of the loading; a download from the hub has its own
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -68,6 +71,9 @@ def load_pipeline(name: str) -> Any:
         raise ValueError(
             f"{name} could not be loaded as a pipeline ({reason}): give a folder that diffusers wrote, or OWNER/NAME of the hub"
         ) from error
+    finally:
+        for library in bars:
+            library.enable_progress_bar()
     if not isinstance(pipeline, StableDiffusionPipeline):
         raise ValueError(
             f"{name} is a {type(pipeline).__name__}; what can be fine-tuned is a StableDiffusionPipeline, such as version 1.5 or 2.1"
@@ -95,7 +101,7 @@ def told(pipeline: Any, texts: Sequence[str]) -> Tensor:
     """
     most = pipeline.tokenizer.model_max_length
     for text in texts:
-        count = len(pipeline.tokenizer(text).input_ids)
+        count = len(pipeline.tokenizer(text, verbose=False).input_ids)
         if count > most:
             raise ValueError(f"the text {text!a:.80} has {count} tokens, and the encoder reads {most}: make it shorter")
     device = pipeline.unet.device
@@ -171,18 +177,8 @@ def finetune(
     One state a step, as `training.loop.fit` yields them, which takes the other options. The learning rate is RATE where it is None.
     Raises ValueError where `fit` does.
     """
-    rows = mixed(new, kept)
-    defaults: Mapping[str, Any] = {"warmup": min(10, steps // 2), "ema_decay": 0.95, "weight_decay": 0.0}
-    return fit(
-        Told(pipeline.unet),
-        told_loss(pipeline),
-        rows,
-        steps,
-        min(batch_size, len(rows[0])),
-        RATE if learning_rate is None else learning_rate,
-        seed=seed,
-        **{**defaults, **options},
-    )
+    rate, network = RATE if learning_rate is None else learning_rate, Told(pipeline.unet)
+    return lessons(network, told_loss(pipeline), mixed(new, kept), steps, batch_size, rate, seed=seed, **options)
 
 
 def save_adapters(path: Path, taught: Told) -> None:

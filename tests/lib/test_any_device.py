@@ -1506,6 +1506,7 @@ NOT_CALLED: dict[str, str] = {
     "nets.control.ControlledUNet.looked": "the network itself is called",
     **{f"nets.words.{name}": "it takes no tensors" for name in ("add_words", "grown_table")},
     **{f"recipes.finetuning.{name}": "it takes no tensors" for name in ("prepared", "usual_rate")},
+    "recipes.finetuning.lessons": "`finetune` calls it",
     "recipes.pupils": "the command's own pupils, each made of what is called here; they stand on hardware.device()",
     "recipes.stable_diffusion": "a pipeline of diffusers brings its tensors to its own device",
     "nets.recorded": "it takes no tensors",

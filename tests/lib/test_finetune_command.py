@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 from course.cli import app
 from course.finetuning import fitted
@@ -17,18 +16,9 @@ from course_lib.models.cards import load_card
 from course_lib.models.tensors import load_tensors
 from course_lib.nets.unet import UNet
 from course_lib.recipes.pupils import meaning
+from tests.lib.commands import RUNNER, finetune_command, refused
 
-RUNNER = CliRunner()
-COMMAND = [
-    "finetune",
-    "model.safetensors",
-    "--pictures",
-    "mine",
-    "--captions",
-    "said.txt",
-    "--out",
-    "out/lora.safetensors",
-]
+COMMAND = finetune_command("model.safetensors")
 
 
 @pytest.fixture
@@ -52,15 +42,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
     return tmp_path
-
-
-def refused(arguments: list[str], *words: str) -> None:
-    """Run a command that must say these words in one line, and write nothing."""
-    done = RUNNER.invoke(app, arguments)
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert done.exit_code == 1 and len(lines) == 1 and lines[0].startswith("error: "), done.output
-    assert all(word in lines[0] for word in words), lines[0]
-    assert not Path("out/lora.safetensors").exists()
 
 
 @pytest.mark.parametrize("rank", [0, 2])

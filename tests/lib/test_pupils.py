@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 from course.cli import app
 from course_lib.data import scenes
@@ -20,8 +19,8 @@ from course_lib.draws import normal_like
 from course_lib.recipes import stable_diffusion
 from course_lib.recipes.pupils import PipelinePupil, TextPupil, pupil_of
 from course_lib.recipes.stable_diffusion import Told
+from tests.lib.commands import RUNNER, finetune_command, refused
 
-RUNNER = CliRunner()
 STEPS = 3
 
 
@@ -35,29 +34,6 @@ def write_pictures(folder: Path, captions: list[str], size: int) -> None:
     (folder / "said.txt").write_text("".join(f"{k}.png\t{said}\n" for k, said in enumerate(captions)))
 
 
-def command(model: str, *options: str) -> list[str]:
-    return [
-        "finetune",
-        model,
-        "--pictures",
-        "mine",
-        "--captions",
-        "said.txt",
-        "--out",
-        "out/lora.safetensors",
-        *options,
-    ]
-
-
-def refused(arguments: list[str], *words: str) -> None:
-    """Run a command that must say these words in one line, and write nothing."""
-    done = RUNNER.invoke(app, arguments)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.exit_code == 1 and len(lines) == 1, done.output
-    assert all(word in lines[0] for word in words), lines[0]
-    assert not Path("out/lora.safetensors").exists()
-
-
 @pytest.fixture
 def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with four pictures that scenes-text may learn from."""
@@ -69,7 +45,7 @@ def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_model_of_texts_draws_what_it_was_taught(captioned: Path) -> None:
     options = ("--rank", "2", "--steps", "2", "--batch-size", "2", "--remind", "a small white cross", "--keep", "1")
-    done = RUNNER.invoke(app, command("scenes-text", *options))
+    done = RUNNER.invoke(app, finetune_command("scenes-text", *options))
     assert done.exit_code == 0 and "4 pictures taught to scenes-text, rank 2, 2 steps" in done.output, done.output
     assert "reminded of nothing" not in done.output
     drawn = []
@@ -111,11 +87,11 @@ def test_texts_that_are_not_understood_are_refused(
     write_pictures(tmp_path, captions, 32)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
-    refused(command("scenes-text", *options), *words)
+    refused(finetune_command("scenes-text", *options), *words)
 
 
 def test_classes_are_reminded_of_their_classes_alone(captioned: Path) -> None:
-    refused(command("mnist-cfg", "--remind", "a dog"), "a model of classes is reminded of its classes")
+    refused(finetune_command("mnist-cfg", "--remind", "a dog"), "a model of classes is reminded of its classes")
 
 
 # --- pipelines of diffusers ----------------------------------------------------------------------------------------------
@@ -199,7 +175,7 @@ def test_untrained_adapters_change_nothing_and_trained_ones_load_elsewhere(
     options = ("--rank", "2", "--batch-size", "4", "--remind", "a cat", "--keep", "1", "--steps")
     pictures = {}
     for name, steps, rate in (("none", "1", "1e-30"), ("some", "5", "0.05")):
-        done = RUNNER.invoke(app, command(str(folder), *options, steps, "--rate", rate))
+        done = RUNNER.invoke(app, finetune_command(str(folder), *options, steps, "--rate", rate))
         assert done.exit_code == 0, done.output
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
@@ -294,12 +270,16 @@ def test_pipelines_and_captions_that_do_not_fit_are_refused(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
     refused(
-        command(str(folder)), "'a cat with a very long tail' has", "tokens, and the encoder reads 16: make it shorter"
+        finetune_command(str(folder)),
+        "'a cat with a very long tail' has",
+        "tokens, and the encoder reads 16: make it shorter",
     )
-    refused(command(str(folder), "--rank", "0"), "rank 0 teaches new words alone")
+    refused(finetune_command(str(folder), "--rank", "0"), "rank 0 teaches new words alone")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "model_index.json").write_text("{}")
-    refused(command("broken"), "broken could not be loaded as a pipeline", "give a folder that diffusers wrote")
+    refused(
+        finetune_command("broken"), "broken could not be loaded as a pipeline", "give a folder that diffusers wrote"
+    )
     diffusers = pytest.importorskip("diffusers")
     unet = diffusers.UNet2DModel(
         sample_size=8,
@@ -309,7 +289,7 @@ def test_pipelines_and_captions_that_do_not_fit_are_refused(
         norm_num_groups=4,
     )
     diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "other")
-    refused(command("other"), "other is a DDPMPipeline", "StableDiffusionPipeline")
+    refused(finetune_command("other"), "other is a DDPMPipeline", "StableDiffusionPipeline")
 
 
 def test_a_missing_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
