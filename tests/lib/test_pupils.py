@@ -76,6 +76,7 @@ def test_a_model_of_texts_is_reminded_of_what_it_draws(captioned: Path) -> None:
         (["a small red heart"] * 4, [], ("the caption of 0.png is not understood: unknown words: heart",)),
         (["a small red circle"] * 3 + ["red"], [], ("the caption of 3.png is not understood: a caption must read",)),
         (["a small red circle"] * 4, ["--remind", "a dog"], ("unknown words: dog",)),
+        (["a small red circle"] * 4, ["--remind", "a dog", "--keep", "0"], ("unknown words: dog",)),
         (["a small red circle"] * 4, ["--rank", "0"], ("rank 0 teaches new words alone, and scenes-text learns none",)),
         (["a small red circle"] * 4, ["--rate", "nan"], ("learning_rate must be finite and above 0; got nan",)),
         (["a small red circle"] * 3, [], ("must describe 4 to 1000 pictures",)),
@@ -192,6 +193,8 @@ def test_untrained_adapters_change_nothing_and_trained_ones_load_elsewhere(
 def test_teaching_lowers_the_loss_on_what_was_shown_and_leaves_the_rest_alone(pipeline: Any) -> None:
     pictures = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     pupil = PipelinePupil(pipeline)
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    assert not any(parameter.requires_grad for part in parts for parameter in part.parameters())
     before = {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
     cond = pupil.conditions(dict.fromkeys("abcd", "red cat"))
     latents = stable_diffusion.latents_of(pipeline, pictures)

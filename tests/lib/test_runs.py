@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from course_lib.models.tensors import load_tensors
 from course_lib.recipes import train as recipe_training
+from course_lib.recipes.classification import prepare
 from course_lib.recipes.rows import RECIPES
 from course_lib.recipes.train import train
 from course_lib.training.runs import Run
@@ -141,3 +143,21 @@ def test_several_processes_refuse_alike_and_end(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "parts must be a multiple of the number of processes (2) and divide batch_size (7); got 2" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_the_rate_rises_over_as_many_steps_as_the_recipe_says(tmp_path: Path) -> None:
+    """Adam's first step moves a weight by the rate, so the largest move of a weight is the rate of the first step."""
+    moves = {}
+    for warmup in (0, 9):
+        recipe = replace(DIGITS, warmup=warmup, weight_decay=0.0)
+        train(recipe, tmp_path / str(warmup), steps=1, batch_size=8)
+        start = prepare(recipe.architecture, 0, **recipe.config).state_dict()
+        tensors, _ = load_tensors(tmp_path / str(warmup) / "state.safetensors")
+        moves[warmup] = max(
+            float((tensors[f"network.{name}"] - old).abs().max())
+            for name, old in start.items()
+            if old.is_floating_point()
+        )
+    assert moves[0] == pytest.approx(DIGITS.learning_rate, rel=0.01)
+    assert moves[9] == pytest.approx(DIGITS.learning_rate / 10, rel=0.01)

@@ -36,9 +36,9 @@ def test_a_training_is_kept_by_seed_and_not_done_again(tmp_path: Path) -> None:
     found = trainings.trained(tmp_path, "a line, straight", line)
     assert set(found) == {0, 2} and all(seconds < 60 for _, seconds in found.values())
     weights = {seed: network.weight.item() for seed, (network, _) in found.items()}
-    assert weights[0] != weights[2]
-    torch.manual_seed(2)
-    assert weights[2] != line().weight.item(), "a trained network is not the one that it began as"
+    for seed, weight in weights.items():
+        torch.manual_seed(seed)
+        assert 0 < abs(weight - line().weight.item()) < 0.02, "three small steps from where its seed began"
 
 
 def test_shares_stay_within_their_range_and_differences_do_not() -> None:
