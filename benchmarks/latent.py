@@ -1,11 +1,11 @@
 """How far to compress before diffusing, at equal minutes on CIFAR-10: python -m benchmarks.latent train, then measure.
 
 `train` trains autoencoders with the factors f = 2, 4 and 8 for AUTOENCODER minutes each, the one with f = 4 also with each part of its
-loss left out, and a model with classes of the latents of each (f = 1: of the pixels) for DIFFUSION minutes. Minutes are those of one core;
-the steps that fit in come from each piece's pace, which is measured for all in turns before the first. A piece is kept when it is done, and
-its state on the way, so that training may be stopped at any moment and begun again. `measure` draws, and writes results/latent.json: of
-each autoencoder what is left of test images, of each model the metrics of its samples, and how many it draws in a second. --quick does
-hardly anything.
+loss left out, for as many steps, and a model with classes of the latents of each (f = 1: of the pixels) for DIFFUSION minutes. Minutes are
+those of one core; the steps that fit in come from each piece's pace, which is measured for all in turns before the first. A piece is kept
+when it is done, and its state on the way, so that training may be stopped at any moment and begun again. `measure` draws, and writes
+results/latent.json: of each autoencoder what is left of test images, of each model the metrics of its samples, and how many it draws in a
+second. --quick does hardly anything.
 
 The autoencoders learn from the features of the shipped classifier (its stages before the last), and the metrics read the last one: a second
 judge that no loss has seen, of another seed, measures the Frechet distance once more.
@@ -49,11 +49,11 @@ from course_lib.sampling.generate import Denoising, balanced_classes, draw
 from course_lib.training.loop import fit, generator_for
 from course_lib.training.state import Batch, Loss, Opponent
 
-AUTOENCODER, DIFFUSION, JUDGE = 20.0, 40.0, 15.0  # minutes of one core
-FACTORS = {2: (1,), 4: (1, 2), 8: (1, 2, 2)}  # the resolutions' channels, in units of 64
+AUTOENCODER, DIFFUSION, JUDGE = 10.0, 9.0, 4.0  # minutes of one core
+WIDTH, FACTORS = 32, {2: (1,), 4: (1, 2), 8: (1, 2, 2)}  # the resolutions' channels, in units of the width
 READER = "cifar10-classifier"
 PENALTY, PERCEPTUAL = 1e-3, 0.05
-BATCH, DRAWN, STEPS, SCALES = 64, 2000, 50, (1.0, 3.0)
+BATCH, DRAWN, STEPS = 32, 1000, 50
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "latent"
 COSINE = cosine(1000)
 
@@ -74,6 +74,7 @@ class Piece(NamedTuple):
     name: str
     minutes: float
     task: Callable[[], Task]
+    steps_of: str  # the piece whose pace says how many steps
 
     @property
     def file(self) -> str:
@@ -94,7 +95,7 @@ def latent_channels(factor: int) -> int:
 
 def autoencoding(objective: Reconstruct, factor: int, rows: int | None, codes: int | None = None) -> Task:
     """An autoencoder, and what it is trained for."""
-    config = {"latent": latent_channels(factor), "multipliers": FACTORS[factor]}
+    config = {"latent": latent_channels(factor), "width": WIDTH, "multipliers": FACTORS[factor]}
     network = GaussianAutoencoder(**config) if codes is None else QuantisedAutoencoder(codes=codes, **config)
     loss, opponent = (
         objective.duel(network) if isinstance(objective, ReconstructAdversarially) else (objective.loss(network), None)
@@ -103,12 +104,12 @@ def autoencoding(objective: Reconstruct, factor: int, rows: int | None, codes: i
     return Task(network, loss, opponent, lambda: learned_from(rows)[:1], options)
 
 
-def diffusing(factor: int, kept: Path, rows: int | None, stretch: float = 1.0, encoder: str = "") -> Task:
+def diffusing(factor: int, kept: Path, rows: int | None, stretch: float = 1.0) -> Task:
     """A model with classes of the latents, `stretch` times too large, of an autoencoder; for the factor 1 of the pixels."""
     pixels = factor == 1
     network = UNet(
         channels=3 if pixels else latent_channels(factor),
-        width=56,
+        width=WIDTH,
         multipliers=(1, 2),
         attention=(1,),
         patch=2 if pixels else 1,
@@ -118,7 +119,7 @@ def diffusing(factor: int, kept: Path, rows: int | None, stretch: float = 1.0, e
 
     def latents() -> Batch:
         images, labels = learned_from(rows)
-        network = autoencoder(encoder or f"autoencoder, f = {factor}", kept)
+        network = autoencoder(f"autoencoder, f = {factor}", kept)
         both = [encoded(network, seen) for seen in (images, images.flip(-1))]
         return torch.cat(both), torch.cat([labels, labels])
 
@@ -157,12 +158,16 @@ def pieces(kept: Path, rows: int | None = None) -> dict[str, Piece]:
         "autoencoder, 1024 words": partial(
             autoencoding, ReconstructAdversarially(1.0, PERCEPTUAL, READER, flipped), 4, rows, 1024
         ),
-        "diffusion, error alone": partial(diffusing, 4, kept, rows, encoder="autoencoder, error alone"),
         "diffusion, latents 5 times too large": partial(diffusing, 4, kept, rows, 5.0),
         "diffusion, f = 1, more minutes": partial(diffusing, 1, kept, rows),
     }
     budget = {"autoencoder": AUTOENCODER, "diffusion": DIFFUSION, "judge": JUDGE}
-    found = {name: Piece(name, budget[name.partition(",")[0]], task) for name, task in ways.items()}
+    whole = "autoencoder, f = 4"  # what the other losses are compared with, at equal steps
+    found = {
+        name: Piece(name, budget[kind], task, whole if kind == "autoencoder" and "f =" not in name else name)
+        for name, task in ways.items()
+        for kind in [name.partition(",")[0]]
+    }
     longer = "diffusion, f = 1, more minutes"  # as many as an autoencoder and a model of its latents have together
     return found | {longer: found[longer]._replace(minutes=AUTOENCODER + DIFFUSION)}
 
@@ -202,7 +207,7 @@ def trained(piece: Piece, kept: Path, share: float = 1.0) -> tuple[nn.Module, di
     task = built(piece)
     if not file.exists():
         if not plan_file.exists():
-            steps = max(4, round(share * 60 * piece.minutes / paces(kept)[piece.name]))
+            steps = max(4, round(share * 60 * piece.minutes / paces(kept)[piece.steps_of]))
             write_atomically(plan_file, json.dumps({"steps": steps, "seconds": 0.0}).encode())
         plan = json.loads(plan_file.read_text())
         data, started, spent, state = task.data(), time.process_time(), plan["seconds"], None
@@ -299,14 +304,13 @@ def drawing(piece: Piece, kept: Path) -> Denoising:
     if network.channels == 3:
         return Denoising(network, V, COSINE, (3, 32, 32))
     factor = network.channels // 2
-    name = f"autoencoder, {piece.name.partition(', ')[2]}" if "error" in piece.name else f"autoencoder, f = {factor}"
-    decoding: Any = autoencoder(name, kept)
+    decoding: Any = autoencoder(f"autoencoder, f = {factor}", kept)
     if "too large" in piece.name:
         decoding = Stretched(decoding, 5.0)
     return Denoising(network, V, COSINE, (network.channels, 32 // factor, 32 // factor), None, decoding)
 
 
-def drawn(model: Denoising, n: int, scale: float) -> tuple[Tensor, Tensor]:
+def drawn(model: Denoising, n: int) -> tuple[Tensor, Tensor]:
     """n uint8 images `(n, C, H, W)`, as many of each class, with the classes `(n,)`."""
     takes = model.takes
     assert isinstance(takes, Labels)
@@ -314,7 +318,7 @@ def drawn(model: Denoising, n: int, scale: float) -> tuple[Tensor, Tensor]:
     assert labels is not None
     for number, cond in enumerate(labels.split(100)):
         generator = generator_for(0, number, torch.device("cpu"))
-        batches.append(to_bytes(draw(model, len(cond), STEPS, "ddim", generator, cond, scale)))
+        batches.append(to_bytes(draw(model, len(cond), STEPS, "ddim", generator, cond)))
     return torch.cat(batches), labels
 
 
@@ -352,11 +356,10 @@ def measure_all(kept: Path, n: int, only: str) -> tuple[dict[str, Any], dict[str
         else:
             model, found = drawing(piece, kept), {}
             found["samples a second"] = {"value": round(samples_a_second(model), 3)}
-            for scale in SCALES:
-                images, labels = drawn(model, n, scale)
-                found |= {f"scale {scale:g}, {key}": one for key, one in compare("cifar10", images, labels).items()}
-                if judged:
-                    found[f"scale {scale:g}, second distance"] = {"value": round(second_distance(images, kept), 4)}
+            images, labels = drawn(model, n)
+            found |= compare("cifar10", images, labels)
+            if judged:
+                found["second distance"] = {"value": round(second_distance(images, kept), 4)}
             pictures[name] = picture(images[:: len(images) // 20][:20], 10)
         found |= {f"training: {key}": {"value": value} for key, value in facts.items()}
         metrics |= {f"{name}: {key}": value for key, value in found.items()}
@@ -380,7 +383,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.task == "paces":
         for name, pace in paces(kept).items():
-            print(f"{name}: {pace:.3f} s a step, {60 * pieces(kept)[name].minutes / pace:.0f} steps")
+            print(f"{name}: {pace:.3f} s a step")
         return
     if arguments.task == "train":
         for name, piece in pieces(kept, 1000 if arguments.quick else None).items():

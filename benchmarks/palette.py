@@ -39,7 +39,7 @@ from course_lib.sampling.restoring import mended
 from course_lib.training.loop import generator_for
 
 MODEL = "cifar10-palette"
-STEPS, DRAWS, BATCH = 50, 8, 50
+STEPS, DRAWS, BATCH = 25, 8, 50
 KINDS = ("frechet distance", "kernel distance")
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "palette"
 
@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=("train", "draw", "measure"))
     parser.add_argument("--steps", type=int, help="of training (the recipe's own number by default)")
-    parser.add_argument("--n", type=int, default=200, help=f"pictures a task, a multiple of {BATCH}")
+    parser.add_argument("--n", type=int, default=100, help=f"pictures a task, a multiple of {BATCH}")
     parser.add_argument("--only", default="", help="only the models with this in their names")
     parser.add_argument("--kept", type=Path, default=KEPT)
     parser.add_argument("--out", type=Path, default=Path("results"))

@@ -317,7 +317,7 @@ def reconstructions(pictures: Mapping[str, str]) -> Figure:
     return figure
 
 
-def tradeoff(metrics: Mapping[str, Mapping[str, Any]], scale: str = "1") -> Figure:
+def tradeoff(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Reconstruction, distance with its floors, and speed, against the factor."""
     factors = (1, 2, 4, 8)
     figure, axes = curves("factor $f$", "", columns=3, height=2.8)
@@ -325,7 +325,7 @@ def tradeoff(metrics: Mapping[str, Mapping[str, Any]], scale: str = "1") -> Figu
     axes[0].plot(factors[1:], [one["value"] for one in quality], "o-")
     axes[0].set(title="reconstruction (dB)")
     for style, name, key, having in (
-        ("o-", "samples", f"diffusion, f = {{}}: scale {scale}, frechet distance", factors),
+        ("o-", "samples", "diffusion, f = {}: frechet distance", factors),
         ("s--", "reconstructions", "autoencoder, f = {}: frechet distance", factors[1:]),
     ):
         found = [metrics[key.format(f)] for f in having]

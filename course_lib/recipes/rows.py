@@ -298,7 +298,7 @@ ROWS = (
         config={"channels": 3, "shown": 4, "size": 32, **MIDDLE, "width": 32},
         objective=Palette(V, COSINE),
         steps=24_000,
-        batch_size=64,
+        batch_size=32,
         learning_rate=1e-3,
     ),
     # Pictures and captions that belong together (Radford et al., 2021), and pictures from captions.
