@@ -138,14 +138,15 @@ def decibels(error: Tensor) -> Tensor:
 def of_pictures(x: Tensor, x0: Tensor, right: Tensor) -> dict[str, Tensor]:
     """What is measured of each picture, `(B,)`, from its draws x `(draws, B, C, H, W)`; `right` `(draws, B)` says how it was read.
 
-    "psnr" is the mean over the draws, "psnr of the mean" that of the mean of the draws, "spread" the standard deviation of a pixel.
+    "psnr" is the mean over the draws, "psnr of the mean" that of the mean of the draws (which of a single one is the same), "spread" the
+    standard deviation of a pixel.
     """
     found = {
         "psnr": decibels((x - x0).square().flatten(2).mean(2)).mean(0),
+        "psnr of the mean": decibels((x.mean(0) - x0).square().flatten(1).mean(1)),
         "accuracy": right.double().mean(0),
     }
     if len(x) > 1:
-        found["psnr of the mean"] = decibels((x.mean(0) - x0).square().flatten(1).mean(1))
         found["spread"] = x.var(0).flatten(1).mean(1).sqrt()
     return found
 

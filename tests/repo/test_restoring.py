@@ -76,6 +76,9 @@ def test_decibels_and_spread_of_draws() -> None:
     assert found["psnr of the mean"].tolist() == pytest.approx([100, 100])
     torch.testing.assert_close(found["spread"], torch.full((2,), 0.08**0.5))
     assert found["accuracy"].tolist() == [0.5, 1]
+    one = palette.of_pictures(x[:1], x0, torch.tensor([[True, False]]))
+    torch.testing.assert_close(one["psnr of the mean"], one["psnr"])
+    assert "spread" not in one
 
 
 def test_what_palette_is_compared_with_differs_in_one_thing() -> None:
