@@ -4,8 +4,8 @@
 loss left out, for as many steps, and a model with classes of the latents of each (f = 1: of the pixels) for DIFFUSION minutes. Minutes are
 those of one core; the steps that fit in come from each piece's pace, which is measured for all in turns before the first. A piece is kept
 when it is done, and its state on the way, so that training may be stopped at any moment and begun again. `measure` draws, and writes
-results/latent.json: of each autoencoder what is left of test images, of each model the metrics of its samples, and how many it draws in a
-second. --quick does hardly anything.
+results/latent.json: of each autoencoder, and of as many principal components of squares of f x f pixels, what is left of test images; of
+each model the metrics of its samples, and how many it draws in a second. --quick does hardly anything.
 
 The autoencoders learn from the features of the shipped classifier (its stages before the last), and the metrics read the last one: a second
 judge that no loss has seen, of another seed, measures the Frechet distance once more.
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import platformdirs
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.record import machine, write
@@ -262,17 +263,56 @@ def second_distance(images: Tensor, kept: Path) -> float:
     return float(frechet_distance(real, features(network, images).vectors))
 
 
+def how_near(images: Tensor, again: Tensor, kept: Path, judged: bool) -> dict[str, Any]:
+    """All metrics of what is left of images `(N, C, H, W)`."""
+    found = {"psnr": entry(mean_interval(psnr(images, again))), **compare("cifar10", again)}
+    if judged:
+        found["second distance"] = {"value": round(second_distance(again, kept), 4)}
+    return found
+
+
 def of_reconstructions(network: Autoencoder, n: int, kept: Path, judged: bool) -> tuple[dict[str, Any], Tensor]:
     """What is left of the first n test images: all metrics, the rate in bits a picture, and the pictures."""
     images = sets.load("cifar10", "test")[0][:n]
     again = reconstructed(network, images)
-    found = {"psnr": entry(mean_interval(psnr(images, again))), **compare("cifar10", again)}
+    found = how_near(images, again, kept, judged)
     found["numbers"] = {"value": encoded(network, images[:1])[0].numel()}
     found["scale"] = {"value": round(float(network.scale), 4)}
     found["rate"] = {"value": round(rate(network, images[:500]), 1)}
-    if judged:
-        found["second distance"] = {"value": round(second_distance(again, kept), 4)}
     return found, again
+
+
+def squares(images: Tensor, factor: int) -> Tensor:
+    """The squares of factor x factor pixels of uint8 images `(N, C, H, W)`, in [-1, 1], a row each: `(N, H/f, W/f, C f^2)`."""
+    return F.pixel_unshuffle(to_unit(images), factor).movedim(1, -1)
+
+
+def principal_components(images: Tensor, factor: int, count: int) -> tuple[Tensor, Tensor]:
+    """The mean `(D,)` of the squares of uint8 images, and their first principal components `(D, count)`, in float64."""
+    total = square = torch.zeros((), dtype=torch.float64)
+    rows = 0
+    for batch in images.split(2000):
+        found = squares(batch, factor).flatten(0, 2).double()
+        total, square, rows = total + found.sum(0), square + found.T @ found, rows + len(found)
+    mean = total / rows
+    return mean, torch.linalg.eigh(square / rows - mean.outer(mean)).eigenvectors.flip(1)[:, :count]
+
+
+def by_components(images: Tensor, factor: int, mean: Tensor, axes: Tensor) -> Tensor:
+    """What is left of uint8 images where of each square only its components along the axes `(D, count)` are kept."""
+    rows = squares(images, factor).double() - mean
+    return to_bytes(F.pixel_shuffle((rows @ axes @ axes.T + mean).movedim(-1, 1), factor).clamp(-1, 1).float())
+
+
+def linear_baselines(n: int, kept: Path, judged: bool) -> dict[str, Any]:
+    """What the best linear maps of squares to as many numbers as an autoencoder has leave of the first n test images."""
+    learned, images = learned_from(None)[0], sets.load("cifar10", "test")[0][:n]
+    metrics = {}
+    for factor in FACTORS:
+        again = by_components(images, factor, *principal_components(learned, factor, latent_channels(factor)))
+        for key, value in how_near(images, again, kept, judged).items():
+            metrics[f"principal components, f = {factor}: {key}"] = value
+    return metrics
 
 
 @torch.no_grad()
@@ -345,6 +385,7 @@ def measure_all(kept: Path, n: int, only: str) -> tuple[dict[str, Any], dict[str
     if judged:
         real = second_distance(sets.load("cifar10", "test")[0][:n], kept)
         metrics["real: second distance"] = {"value": round(real, 4)}
+    metrics |= linear_baselines(n, kept, judged)
     for name, piece in done.items():
         if only not in name or name == "judge":
             continue
@@ -395,6 +436,8 @@ def main() -> None:
     options = {
         "minutes of an autoencoder": AUTOENCODER,
         "minutes of a model": DIFFUSION,
+        "minutes of the judge": JUDGE,
+        "width": WIDTH,
         "samples": arguments.n,
         "sampler": f"ddim, {STEPS} steps",
         "batch": BATCH,

@@ -30,6 +30,9 @@ def test_each_factor_halves_the_numbers_and_gets_the_same_u_net(tmp_path: Path) 
         assert coder.latent * (32 // factor) ** 2 == 2048 // factor
     more = found["diffusion, f = 1, more minutes"].minutes
     assert more == found["diffusion, f = 1"].minutes + found["autoencoder, f = 4"].minutes
+    losses = [piece for name, piece in found.items() if name.startswith("autoencoder") and "f =" not in name]
+    assert len(losses) == 5
+    assert {piece.steps_of for piece in losses} == {"autoencoder, f = 4"}  # equal steps, not minutes
 
 
 def test_the_second_judge_begins_with_other_weights_than_the_reader(tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ def test_a_piece_goes_on_where_it_was_left_with_the_steps_that_were_planned(
             if state.step == 210 and not kwargs["resume"]:
                 raise Stop
 
-    fit, piece = latent.fit, latent.Piece("tiny", 1.0, tiny)
+    fit, piece = latent.fit, latent.Piece("tiny", 1.0, tiny, "tiny")
     monkeypatch.setattr(latent, "paces", lambda kept: {"tiny": 60 / 220})
     for folder in ("whole", "cut"):
         (tmp_path / folder).mkdir()
@@ -101,15 +104,31 @@ def test_a_stretched_autoencoder_undoes_the_stretch() -> None:
 def test_samples_are_of_each_class_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
 
-    def remembered(model, n, steps, sampler, generator, cond, scale) -> Tensor:
+    def remembered(model, n, steps, sampler, generator, cond) -> Tensor:
         seen.append(cond)
         return torch.zeros(n, 3, 4, 4)
 
     monkeypatch.setattr(latent, "draw", remembered)
     network = UNet(channels=3, width=8, multipliers=(1,), attention=(), classes=10)
-    images, labels = latent.drawn(latent.Denoising(network, latent.V, latent.COSINE, (3, 4, 4)), 200, 2.0)
+    images, labels = latent.drawn(latent.Denoising(network, latent.V, latent.COSINE, (3, 4, 4)), 200)
     assert images.dtype == torch.uint8 and labels.bincount().tolist() == [20] * 10
     assert torch.equal(torch.cat(seen), labels)
+
+
+def test_principal_components_leave_the_variance_of_the_axes_that_they_drop() -> None:
+    images = torch.randint(0, 256, (60, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = (images.double() * torch.tensor([1.0, 0.5, 0.2]).view(3, 1, 1)).byte()
+    rows = latent.squares(images, 2).flatten(0, 2).double()
+    variances = torch.linalg.eigvalsh(torch.cov(rows.T, correction=0))
+    mean, axes = latent.principal_components(images, 2, 5)
+    assert torch.allclose(mean, rows.mean(0)) and torch.allclose(axes.T @ axes, torch.eye(5).double(), atol=1e-9)
+    left = (rows - mean) - (rows - mean) @ axes @ axes.T
+    assert float(left.square().sum(1).mean()) == pytest.approx(float(variances[:-5].sum()), rel=1e-6)
+    whole = latent.by_components(images, 2, *latent.principal_components(images, 2, 12))
+    assert torch.equal(whole, images)
+    again = latent.by_components(images, 2, mean, axes)
+    error = (again.double() - images.double()).square().mean() * 12 / 127.5**2
+    assert float(error) == pytest.approx(float(variances[:-5].sum()), rel=0.05)  # clipping and rounding are the rest
 
 
 def test_measuring_tells_all_that_the_page_draws_of_what_is_trained(
@@ -126,8 +145,10 @@ def test_measuring_tells_all_that_the_page_draws_of_what_is_trained(
         save_tensors(tmp_path / f"{piece.file}.safetensors", weights, {"facts": json.dumps(facts)})
     metrics, pictures = latent.measure_all(tmp_path, 20, "")
     coder = ("numbers", "psnr", "rate", "scale", "frechet distance", "second distance", "training: steps")
-    model = ("samples a second", *(f"scale {scale:g}, {key}" for scale in latent.SCALES for key in coder[-3:-1]))
+    model = ("samples a second", "frechet distance", "second distance", "training: steps")
     assert {f"autoencoder, f = 4: {key}" for key in coder} <= set(metrics)
     assert {f"diffusion, f = 4: {key}" for key in model} <= set(metrics)
+    linear = [f"principal components, f = {f}: {key}" for f in latent.FACTORS for key in ("psnr", *model[1:3])]
+    assert set(linear) <= set(metrics)
     assert metrics["autoencoder, f = 4: numbers"]["value"] == 512
     assert {"reconstructions", "autoencoder, f = 4: rows", "diffusion, f = 4"} <= set(pictures)
