@@ -2,10 +2,10 @@
 
 `train` trains cifar10-palette and what it is compared with: the same network, steps and batches as an L2 and an L1 regression, and
 as a diffusion model with an L1 loss, and without self-attention. It goes on with runs that are there. `draw` restores test
-pictures with every model that is trained, eight times where the model draws, batch by batch. Each part is kept when it is done, so that
-both may be stopped at any moment and begun again. `measure` writes results/palette.json: for each task and model the peak
-signal-to-noise ratio, the classifier's accuracy, the spread of the draws, and distances of one draw of each picture from real pictures,
-with paired differences from cifar10-palette. --quick does hardly anything.
+pictures with every model that is trained, eight times where the model draws, batch by batch, and leaves them as they are beside that
+(grey in what is hidden). Each part is kept when it is done, so that both may be stopped at any moment and begun again. `measure` writes
+results/palette.json: for each task and model the peak signal-to-noise ratio, the classifier's accuracy, the spread of the draws, and
+distances of one draw of each picture from real pictures, with paired differences from cifar10-palette. --quick does hardly anything.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from course_lib.recipes.train import train
 from course_lib.sampling.restoring import mended
 from course_lib.training.loop import generator_for
 
-MODEL = "cifar10-palette"
+MODEL, UNTOUCHED = "cifar10-palette", "untouched"
 STEPS, DRAWS, BATCH = 25, 8, 50
 KINDS = ("frechet distance", "kernel distance")
 KEPT = platformdirs.user_cache_path("learning-to-denoise") / "runs" / "palette"
@@ -74,8 +74,8 @@ def trained(kept: Path, steps: int | None, only: str) -> Iterator[str]:
 
 
 def models(kept: Path) -> dict[str, str]:
-    """Where the weights of each model are that is there: its own run, or what ships."""
-    found = {}
+    """Where the weights of each model are that is there: its own run, or what ships; nowhere for what is left untouched."""
+    found = {UNTOUCHED: ""}
     for name in recipes(None):
         if (folder(kept, name) / "model.safetensors").exists():
             found[name] = str(folder(kept, name))
@@ -104,7 +104,10 @@ def place(kept: Path, name: str, task: str, number: int) -> Path:
 
 
 def drawn(name: str, where: str, left: Degraded, number: int) -> Tensor:
-    """The pictures of a part, `(draws, BATCH, C, H, W)`: several where the model draws, one where it says."""
+    """The pictures of a part, `(draws, BATCH, C, H, W)`: several where the model draws, one where it says, and what is left of them."""
+    if name == UNTOUCHED:
+        hole = left.unknown * bool((left.unknown == 0).any())  # where all is wanted, what is shown is no noise
+        return torch.where(hole > 0, 0.0, left.shown)[None]
     model, _ = store.load_denoising(where)
     if name.startswith("regression"):
         return guessed(model.network, left, model.schedule.T)[None]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import palette, restoring
+from course_lib.data.degradations import DEGRADATIONS
 from course_lib.recipes.palette import Regress
 
 
@@ -79,6 +80,18 @@ def test_decibels_and_spread_of_draws() -> None:
     one = palette.of_pictures(x[:1], x0, torch.tensor([[True, False]]))
     torch.testing.assert_close(one["psnr of the mean"], one["psnr"])
     assert "spread" not in one
+
+
+def test_what_is_left_untouched_is_grey_where_it_is_hidden_and_else_as_shown() -> None:
+    x = torch.linspace(-1, 1, 2 * 3 * 64).view(2, 3, 8, 8)
+    for task, degrade in DEGRADATIONS.items():
+        left = degrade(x, torch.Generator().manual_seed(0))
+        found = palette.drawn(palette.UNTOUCHED, "", left, 0)[0]
+        hidden = (left.unknown > 0).expand_as(x)
+        assert torch.equal(found[~hidden], x[~hidden])
+        assert torch.equal(
+            found[hidden], left.shown[hidden] if task in ("colour", "jpeg") else torch.zeros_like(x[hidden])
+        )
 
 
 def test_what_palette_is_compared_with_differs_in_one_thing() -> None:
