@@ -585,3 +585,26 @@ def kept_words() -> None:
     assert_printed(p, "0.9")
     assert_printed(right, "0.81")
     assert_printed(kept, "0.891")
+
+
+@answers("ex-disc-schedule")
+def schedules_of_few_steps() -> None:
+    """What three schedules draw in four steps, and the share that the first step uncovers, by the library's posterior."""
+    language = three_words(0.1)  # that of the page's figures
+    times = torch.linspace(1, 0, 5, dtype=torch.float64)
+    keeps = {
+        "0.171": straight,
+        "0.267": lambda t: torch.cos(torch.pi / 2 * t),
+        "0.186": lambda t: 1 - torch.sin(torch.pi / 2 * t),
+    }
+    for printed, keep in keeps.items():
+        process = absorbing(keep, K)
+        assert_printed(language.divergence(language.drawn_by(language.denoiser(process), process, times)), printed)
+    hidden, data = torch.tensor([[K]]), torch.tensor([[0]])
+    uncovered = [
+        float(absorbing(keep, K).posterior(data, hidden, times[0], times[1])[0, 0, 0]) for keep in keeps.values()
+    ]
+    assert_close(uncovered[1], claim(math.cos(math.pi / 2 * 0.75)), 1e-12)
+    assert_close(uncovered[2], claim(1 - math.sin(math.pi / 2 * 0.75)), 1e-12)
+    assert_printed(uncovered[1], "0.38")
+    assert_printed(uncovered[2], "0.08")
