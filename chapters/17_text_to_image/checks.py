@@ -245,7 +245,7 @@ def guided() -> None:
 def negative() -> None:
     """The mean and precision of the product of two bells to their powers, by quadrature, against the formula."""
     grid = torch.linspace(-40, 40, 400_001, dtype=DOUBLE)
-    for m, sw, n, sn, s in ((0.3, 0.8, -0.5, 1.0, 2.0), (-1.0, 0.6, 0.4, 0.9, 1.7), (0.2, 0.5, 0.1, 1.4, 6.0)):
+    for m, sw, n, sn, s in ((0.3, 0.8, -0.5, 1.0, 2.0), (-1.0, 0.9, 0.4, 0.8, 1.7), (0.2, 0.5, 0.1, 1.4, 6.0)):
         log = s * -((grid - m) ** 2) / (2 * sw**2) + (s - 1) * (grid - n) ** 2 / (2 * sn**2)
         weights = torch.softmax(log, 0)
         mean = (weights * grid).sum()

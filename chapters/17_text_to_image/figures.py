@@ -135,17 +135,30 @@ def other_colour(thing: Thing, taken: str) -> Thing:
     return thing._replace(colour=rest[0])
 
 
+def turned(scene: Scene) -> Scene:
+    """The same picture of two things, told from the other one."""
+    return Scene(scene.things[::-1], OPPOSITE[str(scene.relation)])
+
+
 @torch.no_grad()
-def told_apart(towers: Clip, held_out: bool, n: int = 600) -> dict[str, Estimate]:
-    """How often a picture is nearer to its caption than to a foil of the same words, or nearly: the share and its interval."""
+def told_apart(
+    towers: Clip, held_out: bool, sides: Sequence[bool] = (False, True), n: int = 600
+) -> dict[str, Estimate]:
+    """How often a picture is nearer to its caption than to a foil of the same words, or nearly: the share and its interval.
+
+    The scenes are told as they were made, or, where `sides` says True, which they take in turn, from their other thing: a held-out scene
+    is made with the new thing first. Where nothing is held out, foils with a held-out combination are left out, too.
+    """
     generator = torch.Generator().manual_seed(40 + held_out)
-    asked = [scene for scene in scenes.random_scenes(2 * n, generator, held_out) if scene.relation][:n]
-    of_pictures = towers.of_pictures(to_unit(scenes.pictures(asked, generator)))
+    made = [scene for scene in scenes.random_scenes(2 * n, generator, held_out) if scene.relation][:n]
+    of_pictures = towers.of_pictures(to_unit(scenes.pictures(made, generator)))
+    asked = [turned(scene) if sides[k % len(sides)] else scene for k, scene in enumerate(made)]
     right = (of_pictures * said(towers, asked)).sum(1)
     found = {}
     for name, foil in FOILS.items():
         others = [foil(scene) for scene in asked]
-        differ = torch.tensor([one != other for one, other in zip(asked, others, strict=True)])
+        counts = [held_out or not scenes.is_held_out(other) for other in others]
+        differ = torch.tensor([one != other and k for one, other, k in zip(asked, others, counts, strict=True)])
         wins = (right > (of_pictures * said(towers, others)).sum(1))[differ].double()
         found[name] = mean_of(wins).share(len(wins))
     return found
@@ -170,7 +183,7 @@ def pushed(mean: float = 0.0, spread: float = 1.0, scale: float = 2.0) -> Figure
         log = scale * bell(mean, spread).log() - (scale - 1) * bell(-1.5, avoided).log()
         density = torch.exp(log - log.max())
         axis.plot(x, density / (density.sum() * (x[1] - x[0])), color="C0", label="the bracket")
-        axis.set(title=f"to avoid: s = {avoided:g}", xlabel="x", ylim=(0, 0.8))
+        axis.set(title=f"to avoid: spread {avoided:g}", xlabel="x", ylim=(0, 0.8))
     axes[0].set_ylabel("density")
     axes[0].legend(fontsize=8)
     return closed(figure)
