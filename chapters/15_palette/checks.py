@@ -1,5 +1,7 @@
 """Checks of chapter 15's page on Palette: a mixture whose posterior is known, sums over a fine grid, and Gaussian data."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -75,6 +77,74 @@ def finite_world() -> None:
     assert_close(of_means, claim(whole - unknown, "eq-palette-shrunk"))
 
 
+@proves("eq-palette-many")
+def several_draws() -> None:
+    """The mean of two and of three draws of a finite table, by a sum over all cases."""
+    joint, points = finite()
+    of_y, given = joint.sum(0), joint / joint.sum(0)
+    best = (of_y * (given.T @ points.square().sum(1) - (given.T @ points).square().sum(1))).sum()
+    two = (points[:, None] + points) / 2  # (7, 7, 2)
+    off = (points[:, None, None] - two).square().sum(-1)
+    found = {2: torch.einsum("k,ik,jk,lk,ijl->", of_y, given, given, given, off)}
+    three = (points[:, None, None] + points[:, None] + points) / 3
+    off = (points[:, None, None, None] - three).square().sum(-1)
+    found[3] = torch.einsum("k,ik,jk,lk,mk,ijlm->", of_y, given, given, given, given, off)
+    for K, error in found.items():
+        assert_close(error, claim((1 + 1 / K) * best))
+
+
+@proves("eq-palette-linear")
+def linear() -> None:
+    """The library's v of random pictures, against the page's line in x_0, at random times."""
+    for seed in range(5):
+        angle = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=DOUBLE) + 0.2
+        a, b, x0, noise = angle.cos(), angle.sin(), normal(4, 3, seed=seed), normal(4, 3, seed=seed + 50)
+        x_t = a * x0 + b * noise
+        assert_close(V.target(x0, noise, a, b), claim((a * x_t - x0) / b))
+
+
+@proves("eq-palette-odds")
+def odds() -> None:
+    """The densities of x_t around two points of space, against the page's sum, from noise in space."""
+    for seed, sign in ((0, 1), (1, -1), (2, 1), (3, -1)):
+        plus, minus, noise = (normal(3, seed=10 * seed + at) for at in range(3))
+        w, angle = 0.6 + 0.05 * seed, torch.tensor(0.4 + 0.2 * seed, dtype=DOUBLE)
+        a, b = angle.cos(), angle.sin()
+        x_t = a * (plus if sign == 1 else minus) + b * noise
+        densities = [torch.distributions.Normal(a * point, b).log_prob(x_t).sum() for point in (plus, minus)]
+        L, apart = torch.tensor(w / (1 - w), dtype=DOUBLE).log(), plus - minus
+        r, z = a * apart.norm() / (2 * b), noise @ apart / apart.norm()
+        assert_close(densities[0] - densities[1] + L, claim(L + 2 * r * (sign * r + z)))
+
+
+def drawn_share(often: float, n: int = 2000, steps: int = 500) -> float:
+    """The share of the rarer of two points of space that DDIM draws with their medians, from evenly spread noise, by small steps.
+
+    One point is met `often`; of two points the median of each coordinate is that of the more probable one.
+    """
+    points = torch.stack([normal(3, seed=7), normal(3, seed=8)]) + 0.4
+    across = (points[0] - points[1]) / (points[0] - points[1]).norm()
+    spread = torch.special.ndtri((torch.arange(n, dtype=DOUBLE) + 0.5) / n)
+    z = normal(n, 3, seed=9)
+    x = z + (spread - z @ across)[:, None] * across
+    weights = torch.tensor([often, 1 - often], dtype=DOUBLE).log()
+    angles = torch.linspace(torch.pi / 2, 0, steps + 1, dtype=DOUBLE)
+    for now, then in pairwise(angles):
+        odds = weights - (x[:, None] - now.cos() * points).square().sum(2) / (2 * now.sin() ** 2)
+        answer = points[odds.argmax(1)]
+        x = then.cos() * answer + then.sin() * (x - now.cos() * answer) / now.sin()
+    return float(((x - points[1]).norm(dim=1) < 1e-6).double().mean())
+
+
+@proves("eq-palette-rare")
+def rarer() -> None:
+    """The share of the rarer of two points, by many small steps of DDIM with medians."""
+    for w in (0.6, 0.7, 0.9):
+        odds = torch.tensor(w / (1 - w), dtype=DOUBLE)
+        page = claim(torch.special.ndtr(-((2 * torch.log(odds)) ** 0.5)))
+        assert_close(drawn_share(w), page, 4e-3)
+
+
 @proves("eq-palette-median")
 def median() -> None:
     """The slope of the mean absolute error of a constant, by differences of a sum over a fine grid, on the two bumps."""
@@ -120,3 +190,32 @@ def share_exercise() -> None:
         found = (quantiles - shrunk.covariances[0, 0, 0].sqrt() * quantiles).square().mean()
         assert_close(found, claim((1 - (1 - share) ** 0.5) ** 2), 1e-3)
         assert_printed(float(found), text)
+
+
+@answers("ex-palette-eight")
+def eight_exercise() -> None:
+    """The error of the mean of eight draws of a coin, against the best guess and against one draw, by the binomial distribution."""
+    for p in (0.2, 0.5, 0.7):
+        heads = torch.arange(9, dtype=DOUBLE)
+        ways = torch.tensor([1, 8, 28, 56, 70, 56, 28, 8, 1], dtype=DOUBLE)
+        chance = ways * p**heads * (1 - p) ** (8 - heads)
+        eight = (chance * (p * (1 - heads / 8) ** 2 + (1 - p) * (heads / 8) ** 2)).sum()
+        best, one = p * (1 - p), 2 * p * (1 - p)  # (1 - p)^2 with probability p, ...; two unlike coins
+        lost, gained = 10 * torch.log10(eight / best), 10 * torch.log10(one / eight)
+        assert_close(lost, claim(10 * torch.log10(torch.tensor(1 + 1 / 8, dtype=DOUBLE))))
+        assert_close(gained, claim(10 * torch.log10(torch.tensor(2 / (1 + 1 / 8), dtype=DOUBLE))))
+        assert_printed(float(lost), "0.51")
+        assert_printed(float(gained), "2.50")
+
+
+@answers("ex-palette-apples")
+def apples_exercise() -> None:
+    """What is left of a fifth, and how frequent the other must be that less than one in a hundred is left, by small steps."""
+    found = drawn_share(4 / 5)
+    assert_close(found, claim(torch.special.ndtr(-((2 * torch.log(torch.tensor(4.0, dtype=DOUBLE))) ** 0.5))), 4e-3)
+    assert_printed(float(torch.special.ndtr(-((2 * torch.log(torch.tensor(4.0, dtype=DOUBLE))) ** 0.5))), "0.048")
+    q = -torch.special.ndtri(torch.tensor(0.01, dtype=DOUBLE))
+    assert_printed(float(q), "2.33")
+    often = claim(1 / (1 + torch.exp(-(q**2) / 2)))
+    assert_printed(float(often), "0.94")
+    assert_close(drawn_share(float(often)), 0.01, 2e-3)
