@@ -49,7 +49,7 @@ def design(
     """Draw clothes of a kind, as long, bright, ... as asked, and say how long, bright, ... each has become.
 
     A wish is a rank among the training pictures of its kind: 0.8 in length is longer than 80 % of them. What is not asked is left to the
-    model. With --nearest one sees that designs are no copies.
+    model. With --nearest one sees how near designs come to copies.
     """
     import torch
 

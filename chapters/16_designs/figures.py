@@ -71,12 +71,6 @@ def asking(found: Mapping[str, Tensor]) -> Figure:
     return closed(figure)
 
 
-def sorted_by(pictures: Tensor, values: Tensor, n: int = 12) -> Tensor:
-    """n of the pictures `(N, ...)`, from the least value to the largest at even ranks."""
-    order = values.argsort()
-    return pictures[order[torch.linspace(0.02, 0.98, n).mul(len(order) - 1).long()]]
-
-
 def decided() -> Figure:
     """How much of the first wish is left when wishes are exchanged at each time, for strong and weak directions."""
     times = torch.linspace(0, 1000, 201)

@@ -6,6 +6,7 @@ import torch
 
 from benchmarks import designs
 from course_lib.data import clothes
+from course_lib.models.tensors import save_tensors
 
 
 def test_wishes_of_a_corner_lie_in_the_corner_of_their_kind_and_those_that_were_seen_do_not() -> None:
@@ -39,3 +40,19 @@ def test_only_the_named_wishes_are_kept_and_the_exchange_is_at_its_time() -> Non
     assert int((kept == clothes.NOT_ASKED).sum()) == 6 and bool((designs.alone(wishes) == clothes.NOT_ASKED).all())
     both = designs.exchanged(lambda x, t: x, lambda x, t: -x, 5.0)
     assert [float(both(torch.ones(()), torch.tensor(t))) for t in (6, 5, 4)] == [1, -1, -1]
+
+
+def test_a_design_is_inside_where_it_lies_in_the_corner_itself(tmp_path: Path) -> None:
+    images, labels, ranks, _ = designs.clothes_of("train")
+    out, setting, each = (
+        clothes.held_out(ranks, labels),
+        designs.Setting("held out", "together", 1.0),
+        designs.DESIGNS // 10,
+    )
+    rows = [
+        ((labels == kind) & here).nonzero()[:n, 0] for kind in range(10) for here, n in ((out, each - 1), (~out, 1))
+    ]
+    save_tensors(designs.place(tmp_path, setting, 0), {"images": images[torch.cat(rows)]}, {})
+    found = designs.gathered(tmp_path, setting, 1)
+    assert found["inside"].tolist() == [*[1.0] * (each - 1), 0.0] * 10
+    assert set(found) == {*designs.ASKED, "both", "inside"}
