@@ -37,8 +37,11 @@ def design(
         Path | None, typer.Option(help="vary this picture, 28 x 28 in grey, bright on black, instead of beginning anew")
     ] = None,
     change: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="with --like: from 0, the picture itself, to 1, nothing of it")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="with --like: from 0, the picture itself, to 1, nothing of it; 0.5 by default"
+        ),
+    ] = None,
     nearest: Annotated[
         bool, typer.Option("--nearest", help="below each design its nearest picture of the training set")
     ] = False,
@@ -66,6 +69,10 @@ def design(
     wishes = torch.tensor([wish_of(kind, name, asked[name]) for name in clothes.MEASURES])
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite; got {scale}")
+    if change is not None and like is None:
+        raise ValueError(
+            "change says how far to go from a picture: give the picture with --like, or leave out --change"
+        )
     drawing, _ = load_denoising(model, hardware.device())
     network = check_designs(drawing, model)
     start = None if like is None else picture_of_clothes(like)
@@ -77,7 +84,7 @@ def design(
         if start is None:
             drawn = draw_batches(drawing, n, steps, "ddim", seed, cond=cond, scale=scale)
         else:
-            drawn = varied(drawing, start, change, steps, cond, scale, seed)
+            drawn = varied(drawing, start, 0.5 if change is None else change, steps, cond, scale, seed)
         values = clothes.measures(drawn)
         table = network.table.cpu()
         found = clothes.ranks(values, label, table)

@@ -17,7 +17,9 @@ def draw(
     out: Annotated[Path, typer.Option(dir_okay=False, help="the PNG to write; its folder is made where it is missing")],
     n: Annotated[int, typer.Option(min=1, help="how many pictures")] = 16,
     scale: Annotated[float, typer.Option(min=0, help="guidance scale; 1 is the conditional model")] = 3.0,
-    negative: Annotated[str, typer.Option(help="a text that guidance leads away from, instead of from no text")] = "",
+    negative: Annotated[
+        str | None, typer.Option(help="a text that guidance leads away from, instead of from no text")
+    ] = None,
     lora: Annotated[Path | None, typer.Option(help="draw with what `course finetune` wrote for this model")] = None,
     steps: Annotated[int, typer.Option(min=1, help="sampler steps")] = 25,
     sampler: Sampler = "ddim",
@@ -41,14 +43,14 @@ def draw(
     from course_lib.sampling.generate import draw_batches
 
     scene = scenes.parse(text)
-    away = [negative] if negative else None
+    away = None if negative is None else [negative]
     if away is not None:
-        scenes.parse(negative)
+        scenes.parse(away[0])
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite; got {scale}")
-    if away is not None and scale == 1:
+    if away is not None and scale <= 1:
         raise ValueError(
-            "at the scale 1 guidance leads away from nothing: leave out --negative, or choose another scale"
+            f"guidance leads away from --negative at scales above 1; got {scale:g}: choose a larger --scale, or leave out --negative"
         )
     drawing, card = load_denoising(model, hardware.device())
     tell = teller(card)
