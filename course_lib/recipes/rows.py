@@ -283,7 +283,7 @@ ROWS = (
         dataset="cifar10",
         data="CIFAR-10, 50,000 training images with their classes, encoded by cifar10-autoencoder",
         architecture=UNet,
-        config={"channels": 8, "width": 48, "multipliers": (1, 2), "attention": (1,), "classes": 10},
+        config={"channels": 8, "width": 32, "multipliers": (1, 2), "attention": (1,), "classes": 10},
         objective=DenoiseLatents(V, COSINE, autoencoder="cifar10-autoencoder", mirrored=True),
         steps=28_000,
         batch_size=32,
