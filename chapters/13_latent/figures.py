@@ -20,8 +20,11 @@ from course_lib.diffusion.compression import water_filling
 from course_lib.diffusion.exact import ExactDiffusion, Mixture, three_bumps, two_bumps
 from course_lib.diffusion.gaussian import GaussianDiffusion
 from course_lib.diffusion.schedules import cosine
+from course_lib.models import store
 from course_lib.nets.blocks import attend
+from course_lib.nets.classifier import ConvClassifier
 from course_lib.pages.plotting import arrow, as_pictures, box, closed, curves, show_image
+from course_lib.recipes.autoencoding import perceptual_distance
 from course_lib.sampling.steps import ddim, last, sample
 
 MARKS = ("o-", "s--", "^-.", "d:")
@@ -192,6 +195,17 @@ def texture_errors(n: int = 4000) -> dict[str, tuple[float, float]]:
     return {name: (size(true, x), float(by_magnitude(true, x).mean())) for name, x in answers.items()}
 
 
+@torch.no_grad()
+def by_features(cycles: int = 4, side: int = 32) -> dict[str, float]:
+    """How far a classifier of CIFAR-10 finds grey, and the same stripes moved by half a wave, from stripes."""
+    reader, _ = store.load("cifar10-classifier")
+    assert isinstance(reader, ConvClassifier)
+    lines = 0.8 * waves(torch.tensor([0.4, 0.4 + math.pi]), side, cycles).float() / math.sqrt(2)
+    stripes, moved = lines[:, None, None].expand(2, 3, side, side).split(1)
+    apart = {"grey": 0 * stripes, "moved": moved}
+    return {name: float(perceptual_distance(reader, stripes, x)) for name, x in apart.items()}
+
+
 def textures() -> Figure:
     """A wave, and what two decoders make of a code that does not say its phase."""
     figure, axes = plt.subplots(1, 3, figsize=(6.8, 1.7), sharey=True)
@@ -317,24 +331,43 @@ def reconstructions(pictures: Mapping[str, str]) -> Figure:
     return figure
 
 
+def drawn(pictures: Mapping[str, str], factors: Sequence[int] = (1, 2, 4, 8)) -> Figure:
+    """Samples of the models of all factors, two rows of ten each, the classes in order from left to right."""
+    sheets = [np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures[f"diffusion, f = {f}"])))) for f in factors]
+    shape = sheets[0].shape
+    figure, axes = plt.subplots(
+        len(sheets), 1, figsize=(6.0, 6.0 * len(sheets) * shape[0] / shape[1]), gridspec_kw={"hspace": 0.06}
+    )
+    for axis, f, sheet in zip(axes, factors, sheets, strict=True):
+        show_image(axis, sheet)
+        axis.text(-0.02, 0.5, f"$f = {f}$", transform=axis.transAxes, ha="right", va="center", fontsize=8)
+    return closed(figure)
+
+
 def tradeoff(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Reconstruction, distance with its floors, and speed, against the factor."""
     factors = (1, 2, 4, 8)
     figure, axes = curves("factor $f$", "", columns=3, height=2.8)
-    quality = [metrics[f"autoencoder, f = {f}: psnr"] for f in factors[1:]]
-    axes[0].plot(factors[1:], [one["value"] for one in quality], "o-")
+    for style, color, name, kind in (
+        ("s--", "C1", "autoencoder", "autoencoder"),
+        ("^:", "C2", "components", "principal components"),
+    ):
+        quality = [metrics[f"{kind}, f = {f}: psnr"]["value"] for f in factors[1:]]
+        axes[0].plot(factors[1:], quality, style, color=color, markersize=4, label=name)
     axes[0].set(title="reconstruction (dB)")
-    for style, name, key, having in (
-        ("o-", "samples", "diffusion, f = {}: frechet distance", factors),
-        ("s--", "reconstructions", "autoencoder, f = {}: frechet distance", factors[1:]),
+    axes[0].legend(fontsize=8)
+    for style, color, name, key, having in (
+        ("o-", "C0", "samples", "diffusion, f = {}: frechet distance", factors),
+        ("s--", "C1", "reconstructions", "autoencoder, f = {}: frechet distance", factors[1:]),
     ):
         found = [metrics[key.format(f)] for f in having]
         middle, low, high = ([one[part] for one in found] for part in ("value", "low", "high"))
         gaps = ([m - a for m, a in zip(middle, low, strict=True)], [b - m for m, b in zip(middle, high, strict=True)])
-        axes[1].errorbar(having, middle, gaps, fmt=style, markersize=4, capsize=2, label=name)
-    axes[1].set(title="Fréchet distance", yscale="log")
+        axes[1].errorbar(having, middle, gaps, fmt=style, color=color, markersize=4, capsize=2, label=name)
+    axes[1].set(title="Fréchet distance", ylim=(0, None))
     axes[1].legend(fontsize=8)
-    axes[2].plot(factors, [metrics[f"diffusion, f = {f}: samples a second"]["value"] for f in factors], "o-")
+    speeds = [metrics[f"diffusion, f = {f}: samples a second"]["value"] for f in factors]
+    axes[2].plot(factors, speeds, "o-", markersize=4)
     axes[2].set(title="samples a second", yscale="log")
     for axis in axes:
         axis.set_xscale("log", base=2)
