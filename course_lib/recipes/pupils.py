@@ -116,7 +116,7 @@ def meaning(said: Mapping[str, str], classes: int) -> tuple[list[int], list[str]
     words: list[str] = []
     labels = []
     for name, caption in said.items():
-        if caption.lstrip("-").isdecimal():
+        if caption.removeprefix("-").isdecimal():
             label = int(caption)
             if not 0 <= label < classes:
                 raise ValueError(

@@ -184,3 +184,4 @@ def test_pictures_are_cut_to_the_middle_made_grey_and_brought_to_size() -> None:
 def test_numbers_are_classes_and_words_follow_them_in_order() -> None:
     labels, words = meaning({"a": "heart", "b": "2", "c": "star", "d": "heart"}, 5)
     assert (labels, words) == ([5, 2, 6, 5], ["heart", "star"])
+    assert meaning({"a": "--5", "b": "1"}, 5) == ([5, 1], ["--5"])  # no number, so a word
