@@ -311,8 +311,10 @@ def measured(kept: Path, draws: int) -> dict[str, Any]:
     real = hearts(-1, 200)
     metrics["judge: hearts known"] = entry(mean_of((judged(who, real) == HEART).double()).share(200))
     flat = lambda x: to_unit(x).flatten(1).double()  # noqa: E731
-    floor = [kernel_distance(flat(real), flat(hearts(seed))) for seed in range(20)]
-    metrics["32 drawn hearts: distance"] = spread(floor)
+    floor = [kernel_distance(flat(real), flat(hearts(seed, draws))) for seed in range(20)]
+    metrics["real hearts: distance"] = spread(floor)  # of as many as each way draws
+    unseen = [nearer(hearts(-3, draws), hearts(seed), hearts(500 + seed)) for seed in range(SEEDS)]
+    metrics["real hearts: nearer to what was learned over seeds"] = spread([float(one.mean()) for one in unseen])
     metrics["base's null: distance"] = {"value": round(kernel_distance(flat(real), flat(plain)), 4)}
     pictures["digits of the base"] = plain[:10]
     pictures["32 hearts"] = hearts(0)[:10]
@@ -404,10 +406,15 @@ def of_control(kept: Path, who: SVC) -> tuple[dict[str, Any], dict[str, Tensor]]
     metrics["sketch: seconds"] = {"value": float(more["seconds"])}
     metrics["sketch, base: loss"] = entry(mean_of(errors(base(kept), *split_labelled_digits()[1])).interval(0))
     metrics["sketch, drawn: loss"] = entry(mean_of(found["losses"]).interval(0))
-    differences = {"drawn - plain: overlap": entry(mean_of(shares["drawn"] - shares["plain"]).interval())}
+    differences = {
+        f"{name} - plain: overlap": entry(mean_of(shares[name] - shares["plain"]).interval())
+        for name in ("drawn", "absent")
+    }
     curves = {"zero": [round(v, 5) for v in found["curve"].tolist()]}
     if (other := place(kept, "control ordinary", 0)).exists():
-        curves["ordinary"] = [round(v, 5) for v in load_tensors(other)[0]["curve"].tolist()]
+        ordinary = load_tensors(other)[0]
+        curves["ordinary"] = [round(v, 5) for v in ordinary["curve"].tolist()]
+        differences["ordinary - zero: loss"] = entry(mean_of(ordinary["losses"] - found["losses"]).interval())
     pictures = {"sketches": (255 * sketches[:10]).to(torch.uint8), "their pictures": to_bytes(test[:10])}
     pictures |= {f"sketch: {name}": found[name][:10] for name in shares}
     return {"metrics": metrics, "differences": differences, "curves": curves}, pictures

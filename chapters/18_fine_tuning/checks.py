@@ -426,6 +426,7 @@ def a_line() -> None:
     assert_printed(2 * (1 - a**2), "1.28")
     gain = 2 * (1 - a**2) * 2 * a / second
     assert_close(claim(a + gain), float(found.matrix[0, 0]))
+    assert_printed(gain, "0.63")
     assert_printed(float(excess(found, two, a, b)), "0.67")
 
 

@@ -217,10 +217,10 @@ def trade(entry: Mapping[str, Any]) -> Figure:
         paths = [torch.tensor(entry["curves"][name][what]).mean(1)[1:] for what in ("hearts", "digits")]
         new, old = (metrics[f"{name}: loss of {what}"] for what in ("hearts", "digits"))
         spread = [[[one["value"] - one["low"]], [one["high"] - one["value"]]] for one in (new, old)]
-        style = "--" if "prior" in name else "-"
-        axis.plot(*paths, style, color=f"C{number}", marker=".", linewidth=1)
+        style, color = "--" if "prior" in name else "-", "0.5" if name == "word alone" else f"C{number}"  # of 7 colours
+        axis.plot(*paths, style, color=color, marker=".", linewidth=1)
         at = new["value"], old["value"], spread[1], spread[0]
-        axis.errorbar(*at, fmt="osv^dxP*"[number], color=f"C{number}", capsize=2, label=name)
+        axis.errorbar(*at, fmt="osv^dxP*"[number], color=color, capsize=2, label=name)
     axis.set(xlabel="loss of fresh hearts", ylabel="loss of held-out digits")
     axis.legend(fontsize=7)
     return closed(figure)

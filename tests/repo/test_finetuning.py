@@ -23,7 +23,7 @@ def kept(tmp_path: Path) -> Path:
 
 
 def test_seeds_share_no_pictures_and_no_heart_that_is_asked_is_learned() -> None:
-    sets = {seed: finetuning.hearts(seed, 8) for seed in (0, 1, 2, 500, 501, 502, -1, -2, finetuning.TUNING_SEED)}
+    sets = {seed: finetuning.hearts(seed, 8) for seed in (0, 1, 2, 500, 501, 502, -1, -2, -3, finetuning.TUNING_SEED)}
     for one, pictures in sets.items():
         for other, more in sets.items():
             assert one == other or not bool((pictures[:, None] == more[None]).flatten(2).all(-1).any())
@@ -96,3 +96,24 @@ def test_differences_are_those_of_the_values() -> None:
 def test_what_the_page_says_of_every_seed_is_so() -> None:
     full, four, prior = (ENTRY["curves"][name]["digits"][-1] for name in ("all weights", "rank 4", "rank 4, prior"))
     assert all(one > two > three for one, two, three in zip(full, four, prior, strict=True))
+    sixteen, four, one, full_prior, four_prior = (
+        ENTRY["curves"][name]["hearts"][-1]
+        for name in ("rank 16", "rank 4", "rank 1", "all weights, prior", "rank 4, prior")
+    )
+    assert all(a < b < c for a, b, c in zip(sixteen, four, one, strict=True))
+    assert all(a < b for a, b in zip(full_prior, four_prior, strict=True))
+
+
+def test_what_the_page_says_of_copies_and_distances_is_so() -> None:
+    shares = [METRICS[f"{name}: nearer to what was learned"]["value"] for name in finetuning.WAYS]
+    real = METRICS["real hearts: nearer to what was learned over seeds"]
+    assert all(real["low"] < share < real["high"] for share in shares)
+    far = {name: METRICS[f"{name}: distance"]["value"] for name in finetuning.WAYS}
+    floor = METRICS["real hearts: distance"]["high"]
+    groups = [
+        ("all weights", "rank 16", "rank 4"),
+        ("rank 1", "all weights, prior", "rank 4, prior"),
+        ("rank 4, attention alone", "word alone"),
+    ]
+    near, more, most = ([far[name] for name in group] for group in groups)
+    assert floor < min(near) and max(near) < min(more) and 5 * max(more) < min(most)
