@@ -222,7 +222,7 @@ def coupled(x: Tensor) -> Tensor:
 
 @proves("eq-show-flow-coupling", "eq-show-flow-inverse", "eq-show-flow-volume")
 def coupling() -> None:
-    """A coupling by hand: solved for x numerically, its Jacobian by automatic differentiation; and the library's."""
+    """A coupling by hand: back to the x that it came from, its Jacobian by automatic differentiation; and the library's."""
     for seed in range(3):
         x = normal(5, seed=seed)
         y, a = coupled(x), x[:2]
