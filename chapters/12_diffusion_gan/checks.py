@@ -70,6 +70,9 @@ def gain() -> None:
     """The step's mean weight and variance from the library, for several schedules and pairs of times."""
     for schedule, t, s in cases():
         w, _, tilde = GaussianDiffusion(schedule).posterior_weights(t, s)
+        now, before = schedule.at(t), schedule.at(s)
+        beta = 1 - now / before
+        assert_close(w**2 / tilde, claim(before * beta / ((1 - before) * (1 - now))), 1e-8)
         R_s, R_t = (schedule.at(time) / (1 - schedule.at(time)) for time in (s, t))
         assert_close(w**2 / tilde, claim(R_s - R_t), 1e-8)
 
@@ -173,7 +176,7 @@ def optimal() -> None:
 
 @proves("eq-ddgan-exact")
 def exact_chain() -> None:
-    """Correlated Gaussian data in three dimensions: draw x_0 exactly, then the posterior; all in the data's eigenbasis, and simulated."""
+    """Correlated Gaussian data in three dimensions: draw x_0 exactly, then the posterior; all in the data's eigenbasis."""
     root = normal(3, 3, seed=6)
     spectrum = torch.linalg.eigvalsh(root @ root.T)
     for schedule, t, s in cases():
