@@ -81,7 +81,10 @@ class LearningToDenoisePipeline(DiffusionPipeline):
                     "the model was trained without classes: class_labels must be None and guidance_scale 1"
                 )
             return None
-        wanted = torch.arange(n) * classes // n if labels is None else torch.as_tensor(labels).long().expand(n)
+        given = torch.arange(n) * classes // n if labels is None else torch.as_tensor(labels).long()
+        if given.shape not in {(), (1,), (n,)}:
+            raise ValueError(f"class_labels must be one class, or {n} of them; got the shape {list(given.shape)}")
+        wanted = given.expand(n)
         if not bool(((wanted >= 0) & (wanted < classes)).all()):
             raise ValueError(f"class_labels must lie in [0, {classes - 1}]; got {wanted.tolist()}")
         return wanted

@@ -54,7 +54,7 @@ class Case(NamedTuple):
 # Each shipped model that draws pictures; 12 and 30 steps do not divide the 1000 of the tables.
 SHIPPED = [
     *(Case(name, 12) for name in ("mnist-ddpm", "mnist-flow", "mnist-iddpm", "mnist-multiscale", "leaves")),
-    *(Case(name, 12) for name in ("mnist-cfg", "fashion-cfg", "fashion-dit", "cifar10-cfg")),
+    *(Case(name, 12) for name in ("mnist-cfg", "fashion-cfg", "fashion-dit", "cifar10-cfg", "cifar10-latent")),
     Case("digits-ddpm", 30),
     Case("digits-ddpm", 48),  # of which diffusers rounds one time otherwise
     Case("digits-ddpm", 1),
@@ -225,7 +225,7 @@ for name, model, steps, options in json.load(open("cases.json")):
             except ValueError as error:
                 print(error)
     if name == "mnist-cfg-12":
-        for wrong in ({"class_labels": 10}, {"class_labels": [0, 1, 2, -1]}):
+        for wrong in ({"class_labels": 10}, {"class_labels": [0, 1, 2, -1]}, {"class_labels": [0, 1]}):
             try:
                 pipeline(**{**ask, **wrong})
             except ValueError as error:
@@ -288,6 +288,7 @@ def test_what_the_model_cannot_draw_is_refused_there(elsewhere: Path) -> None:
     assert (elsewhere / "said.txt").read_text().splitlines() == [
         "class_labels must lie in [0, 9]; got [10, 10, 10, 10]",
         "class_labels must lie in [0, 9]; got [0, 1, 2, -1]",
+        "class_labels must be one class, or 4 of them; got the shape [2]",
         "the model was trained without classes: class_labels must be None and guidance_scale 1",
         "num_inference_steps must be at least 1; got 0",
         "num_inference_steps must be at most 1000, as many as the model has; got 1001",
