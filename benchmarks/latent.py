@@ -160,17 +160,14 @@ def pieces(kept: Path, rows: int | None = None) -> dict[str, Piece]:
             autoencoding, ReconstructAdversarially(1.0, PERCEPTUAL, READER, flipped), 4, rows, 1024
         ),
         "diffusion, latents 5 times too large": partial(diffusing, 4, kept, rows, 5.0),
-        "diffusion, f = 1, more minutes": partial(diffusing, 1, kept, rows),
     }
     budget = {"autoencoder": AUTOENCODER, "diffusion": DIFFUSION, "judge": JUDGE}
-    whole = "autoencoder, f = 4"  # what the other losses are compared with, at equal steps
-    found = {
-        name: Piece(name, budget[kind], task, whole if kind == "autoencoder" and "f =" not in name else name)
+    # What differs in one thing from an autoencoder with f = 4, or from a model of its latents, is trained for as many steps.
+    return {
+        name: Piece(name, budget[kind], task, f"{kind}, f = 4" if kind != "judge" and "f =" not in name else name)
         for name, task in ways.items()
         for kind in [name.partition(",")[0]]
     }
-    longer = "diffusion, f = 1, more minutes"  # as many as an autoencoder and a model of its latents have together
-    return found | {longer: found[longer]._replace(minutes=AUTOENCODER + DIFFUSION)}
 
 
 def built(piece: Piece) -> Task:

@@ -28,11 +28,10 @@ def test_each_factor_halves_the_numbers_and_gets_the_same_u_net(tmp_path: Path) 
         assert isinstance(coder, GaussianAutoencoder) and isinstance(model, UNet)
         assert coder.factor == factor and coder.latent == model.channels
         assert coder.latent * (32 // factor) ** 2 == 2048 // factor
-    more = found["diffusion, f = 1, more minutes"].minutes
-    assert more == found["diffusion, f = 1"].minutes + found["autoencoder, f = 4"].minutes
     losses = [piece for name, piece in found.items() if name.startswith("autoencoder") and "f =" not in name]
     assert len(losses) == 5
     assert {piece.steps_of for piece in losses} == {"autoencoder, f = 4"}  # equal steps, not minutes
+    assert found["diffusion, latents 5 times too large"].steps_of == "diffusion, f = 4"
 
 
 def test_the_second_judge_begins_with_other_weights_than_the_reader(tmp_path: Path) -> None:
