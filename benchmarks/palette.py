@@ -1,7 +1,7 @@
 """Palette against the same network as a regression: python -m benchmarks.palette train, then draw, then measure.
 
-`train` trains cifar10-palette and what it is compared with: the same network, steps and batches as an L2 and an L1 regression, and
-as a diffusion model with an L1 loss, and without self-attention. It goes on with runs that are there. `draw` restores test
+`train` trains cifar10-palette and what it is compared with: the same network, steps and batches as a regression, as a
+diffusion model with an L1 loss, and without self-attention. It goes on with runs that are there. `draw` restores test
 pictures with every model that is trained, eight times where the model draws, batch by batch, and leaves them as they are beside that
 (grey in what is hidden). Each part is kept when it is done, so that both may be stopped at any moment and begun again. `measure` writes
 results/palette.json: for each task and model the peak signal-to-noise ratio, the classifier's accuracy, the spread of the draws, and
@@ -51,8 +51,7 @@ def recipes(steps: int | None) -> dict[str, Recipe]:
     prediction, schedule = shipped.objective.prediction, shipped.objective.schedule
     found = {
         MODEL: shipped,
-        "regression, L2": replace(shipped, objective=Regress(prediction, schedule)),
-        "regression, L1": replace(shipped, objective=Regress(prediction, schedule, power=1)),
+        "regression": replace(shipped, objective=Regress(prediction, schedule)),
         "palette, L1": replace(shipped, objective=Palette(prediction, schedule, power=1)),
         "palette, no attention": replace(shipped, config={**shipped.config, "attention": ()}),
     }

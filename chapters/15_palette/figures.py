@@ -25,7 +25,7 @@ DOUBLE = torch.float64
 SIDES = (-2.2, 2.2)
 TASKS = tuple(DEGRADATIONS)
 PALETTE, UNTOUCHED = "cifar10-palette", "untouched"
-MODELS = ("regression, L2", "regression, L1", PALETTE, "palette, L1", "palette, no attention")
+MODELS = ("regression", PALETTE, "palette, L1", "palette, no attention")
 Ledger = Mapping[str, Mapping[str, Mapping[str, float]]]  # values by setting, "task, model", and by metric
 
 
@@ -190,7 +190,7 @@ def near_and_real(found: Ledger) -> Figure:
     """For each task, the peak signal-to-noise ratio of each model against the kernel distance of what it makes."""
     figure, axes = plt.subplots(2, 2, figsize=(6.8, 5.2))
     for axis, task in zip(axes.flat, TASKS, strict=True):
-        for name, marker, color in zip(MODELS, "sDo^v", ("C1", "C1", "C0", "C0", "C0"), strict=True):
+        for name, marker, color in zip(MODELS, "so^v", ("C1", "C0", "C0", "C0"), strict=True):
             if (one := found.get(f"{task}, {name}")) is not None:
                 (x,), across = bars([one["kernel distance"]])
                 (y,), along = bars([one["psnr"]])
