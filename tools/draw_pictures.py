@@ -158,35 +158,35 @@ def noise_schedule() -> str:
 
 
 PATH = (
-    ("Refresher", True),
-    ("1 Fundamentals", True),
-    ("2 DDPM", True),
-    ("3 DDIM", True),
-    ("4 Scores and SDEs", True),
-    ("5 Classifier guidance", True),
-    ("6 Classifier-free guidance", True),
-    ("7 Evaluation", True),
-    ("8 Thermodynamics", True),
-    ("9 The variance", True),
-    ("10 Flow matching", True),
-    ("11 Few steps", True),
-    ("12 GANs, VAEs, flows", True),
-    ("14 Transformers", True),
-    ("15 Restoring", True),
-    ("16 Designs", True),
-    ("17 Text to image", True),
-    ("18 Fine-tuning", True),
-    ("19 Symbols", True),
-    ("20 Sound and motion", True),
-    ("20 Shapes, molecules", True),
-    ("More landmark papers", False),
+    "Refresher",
+    "1 Fundamentals",
+    "2 DDPM",
+    "3 DDIM",
+    "4 Scores and SDEs",
+    "5 Classifier guidance",
+    "6 Classifier-free guidance",
+    "7 Evaluation",
+    "8 Thermodynamics",
+    "9 The variance",
+    "10 Flow matching",
+    "11 Few steps",
+    "12 GANs, VAEs, flows",
+    "13 Latent diffusion",
+    "14 Transformers",
+    "15 Palette, restoring",
+    "16 Designs",
+    "17 Text to image",
+    "18 Fine-tuning",
+    "19 Symbols",
+    "20 Sound and motion",
+    "20 Shapes, molecules",
 )
 
 
 def learning_path() -> str:
-    """The curriculum as a winding road; written pages are filled, planned ones are outlines."""
+    """The curriculum as a winding road."""
     width, step_x, step_y = 960, 300, 96
-    height = 60 + step_y * -(-len(PATH) // 3)
+    height = 24 + step_y * -(-len(PATH) // 3)
     places = [
         (180 + step_x * (i % 3 if (i // 3) % 2 == 0 else 2 - i % 3), 60 + step_y * (i // 3)) for i in range(len(PATH))
     ]
@@ -194,13 +194,9 @@ def learning_path() -> str:
     parts = [
         f'<path d="{road}" fill="none" stroke="{SOFT}" stroke-width="5" stroke-linejoin="round" stroke-linecap="round" opacity="0.45"/>'
     ]
-    for (name, written), (x, y) in zip(PATH, places, strict=True):
-        look = f'fill="{BLUE}" stroke="{BLUE}"' if written else f'fill="#ffffff" stroke="{SOFT}" stroke-dasharray="5 4"'
-        parts.append(f'<rect x="{x - 132}" y="{y - 26}" width="264" height="52" rx="26" stroke-width="2" {look}/>')
-        parts.append(
-            text(x, y + 6, name, 17, "#ffffff" if written else INK, style='font-weight="600"' if written else "")
-        )
-    parts.append(text(60, height - 20, "filled: written · dashed: planned", 15, SOFT, "start"))
+    for name, (x, y) in zip(PATH, places, strict=True):
+        parts.append(f'<rect x="{x - 132}" y="{y - 26}" width="264" height="52" rx="26" fill="{BLUE}"/>')
+        parts.append(text(x, y + 6, name, 17, "#ffffff", style='font-weight="600"'))
     return svg(width, height, parts, "The learning path")
 
 

@@ -369,6 +369,8 @@ def tradeoff(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
     speeds = [metrics[f"diffusion, f = {f}: samples a second"]["value"] for f in factors]
     axes[2].plot(factors, speeds, "o-", markersize=4)
     axes[2].set(title="samples a second", yscale="log")
+    axes[2].set_yticks((8, 16, 32, 64), ("8", "16", "32", "64"))
+    axes[2].minorticks_off()
     for axis in axes:
         axis.set_xscale("log", base=2)
         axis.set_xticks(factors, [str(f) for f in factors])
