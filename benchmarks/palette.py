@@ -207,7 +207,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.task == "measure":
         result = measure(arguments.kept)
-        options = {"pictures": result["n"], "draws": DRAWS, "steps": STEPS, **machine()}
+        trained_for = store.load(models(arguments.kept)[MODEL])[1].steps
+        options = {"pictures": result["n"], "draws": DRAWS, "steps": STEPS, "training steps": trained_for, **machine()}
         path, started = arguments.out / "palette.json", time.monotonic() - result["seconds"]
         write(path, "palette", options, result["metrics"], started, differences=result["differences"])
         return
