@@ -261,6 +261,26 @@ def not_commute() -> None:
         assert max(gaps) < 1e-6 if s in (0.0, 1.0) else claim(max(gaps) > 0.05)
 
 
+@proves("eq-cg-tilted")
+def tilted() -> None:
+    """On the line: the sharpened density as masses on a grid, noised point by point; the averages over q(x_0 | x_t) by quadrature."""
+    clean, x0 = ExactDiffusion(on_the_line(), VE(1e-8, 5.0)), GRID[:, None]
+    prior, opinion = clean.log_prob(x0, double(0.0)).exp(), clean.class_posterior(x0, double(0.0))[:, 0]
+    for s in (0.5, 1.0, 3.0):
+        masses = (prior.log() + s * opinion.log()).softmax(0)
+        Z = torch.trapezoid(prior * opinion**s, GRID)
+        for time in TIMES:
+            t = double(time)
+            a, b = VP().signal(t), VP().noise(t)
+            for x in (-0.8, 0.4):
+                step = torch.distributions.Normal(a * GRID, b).log_prob(double(x)).exp()
+                noised = (masses * step).sum()
+                assert_close(noised, torch.trapezoid(claim(prior * opinion**s * step / Z), GRID), 1e-9)
+                given = (prior.log() - (x - a * GRID) ** 2 / (2 * b**2)).softmax(0)  # q(x_0 | x_t)
+                density = LINE.log_prob(double(x).reshape(1, 1), t)[0].exp()
+                assert_close(noised, claim(density / Z * (opinion**s * given).sum()), 1e-6)
+
+
 # --- the Gaussian case --------------------------------------------------------------------------------------------------
 
 x, y, a, s_, rho_ = sp.symbols("x y a s rho", positive=True)
