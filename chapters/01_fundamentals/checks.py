@@ -5,6 +5,7 @@ backward is found without Bayes' rule: two neighbours of the chain are jointly G
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -360,17 +361,19 @@ def on_the_chain(expression: sp.Expr) -> sp.Expr:
 
 @proves("eq-fund-posterior-bayes")
 def posterior_bayes() -> None:
-    """The right-hand side at random points, against the joint Gaussian of two neighbours, conditioned."""
-    schedule, t = SCHEDULES[0], 17
-    x0, x1, x2 = normal(5), normal(5, seed=1), normal(5, seed=2)
-    now, then = schedule.alpha_bar[t], schedule.alpha_bar[t - 1]
-    step = log_normal(x2, schedule.alpha[t].sqrt() * x1, schedule.beta[t]).exp()
-    before = log_normal(x1, then.sqrt() * x0, 1 - then).exp()
-    evidence = log_normal(x2, now.sqrt() * x0, 1 - now).exp()
-    values = {alpha: float(schedule.alpha[t]), beta_t: float(schedule.beta[t]), bar_before: float(then)}
-    mean, variance = (sp.lambdify((x_0, x_t), part.subs(values)) for part in conditioned())
-    left = log_normal(x1, mean(x0, x2), torch.tensor(variance(0, 0), dtype=torch.float64)).exp()
-    assert_close(left, claim(step * before / evidence), 1e-11)
+    """The right-hand side at random points and several times, against the joint Gaussian of two neighbours, conditioned."""
+    for schedule, t in itertools.product(SCHEDULES, (2, 17, 41)):
+        now, then = schedule.alpha_bar[t], schedule.alpha_bar[t - 1]
+        x0 = normal(5)
+        x1 = then.sqrt() * x0 + (1 - then).sqrt() * normal(5, seed=1)
+        x2 = schedule.alpha[t].sqrt() * x1 + schedule.beta[t].sqrt() * normal(5, seed=2)
+        step = log_normal(x2, schedule.alpha[t].sqrt() * x1, schedule.beta[t]).exp()
+        before = log_normal(x1, then.sqrt() * x0, 1 - then).exp()
+        evidence = log_normal(x2, now.sqrt() * x0, 1 - now).exp()
+        values = {alpha: float(schedule.alpha[t]), beta_t: float(schedule.beta[t]), bar_before: float(then)}
+        mean, variance = (sp.lambdify((x_0, x_t), part.subs(values)) for part in conditioned())
+        left = log_normal(x1, mean(x0, x2), torch.tensor(variance(0, 0), dtype=torch.float64)).exp()
+        assert_close(left, claim(step * before / evidence), 1e-11)
 
 
 @proves("eq-fund-posterior-exponent")

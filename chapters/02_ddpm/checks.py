@@ -235,7 +235,7 @@ def log_reverse_ratio(c: Chains, path: tuple[int, ...], t: int) -> float:
 
 @proves("eq-ddpm-bound-bayes")
 def bound_bayes() -> None:
-    """Bayes' rule turns each forward step round."""
+    """Bayes' rule reverses each forward step."""
     for c in RANDOM_CHAINS:
 
         def term(x, c=c, T=c.T):

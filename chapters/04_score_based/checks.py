@@ -416,17 +416,35 @@ def reverse_square() -> None:
     assert 3.3 < errors[0] / errors[1] < 4.7, "the mean's error must fall with the square of the step"
 
 
+@functools.cache
+def backward_in_the_plane(y: tuple[float, float], step: float) -> tuple[Tensor, Tensor]:
+    """Mean `(2,)` and covariance `(2, 2)` of q(x_t | x_{t + step} = y) for three bumps, each conditioned on y, at t = 0.4."""
+    (ratio, variance), start, now, eye = transition(step), three_bumps(), double(0.4), torch.eye(2).double()
+    means = VP().signal(now) * start.means
+    spreads = VP().signal(now) ** 2 * start.covariances + VP().noise(now) ** 2 * eye
+    later = torch.distributions.MultivariateNormal(ratio * means, ratio**2 * spreads + variance * eye)
+    weights = (start.weights.log() + later.log_prob(torch.tensor(y).double())).softmax(0)
+    gains = ratio * spreads @ torch.linalg.inv(later.covariance_matrix)
+    centres = means + torch.einsum("kij,kj->ki", gains, torch.tensor(y).double() - later.mean)
+    parts = Mixture(weights, centres, spreads - ratio * gains @ spreads)
+    return parts.mean(), parts.covariance()
+
+
 @proves("eq-score-reverse-sde")
 def reverse_sde() -> None:
-    """The exact posterior's mean and variance over the step, as the step goes to 0, which determine drift and diffusion."""
-    for y in (-1.2, 0.3, 1.1):
-        f, diffusion, score = coefficients(y)
-        rates = [
-            ((y - mean) / size, variance / size) for size in (2e-4, 1e-4) for mean, variance in (backward(y, size),)
-        ]
-        drift, spread = (2 * fine - coarse for coarse, fine in zip(*rates, strict=True))
-        assert_close(drift, claim(f - diffusion * score), 1e-3)
-        assert_close(math.sqrt(spread), claim(diffusion.sqrt()), 1e-3)
+    """In the plane: the exact posterior's mean and covariance over the step, as the step goes to 0, which determine drift and diffusion."""
+    drift, diffusion = drift_and_diffusion(VP(), double(0.4))
+    exact, eye = ExactDiffusion(three_bumps(), VP()), torch.eye(2).double()
+    for y in ((-1.2, 0.3), (0.3, 0.2), (1.1, -0.7)):
+        x = torch.tensor(y).double()
+        f, score = drift * x, exact.score(x[None], double(0.4))[0]
+        rates = []
+        for size in (2e-4, 1e-4):
+            mean, covariance = backward_in_the_plane(y, size)
+            rates.append(((x - mean) / size, covariance / size))
+        found, spread = (2 * fine - coarse for coarse, fine in zip(*rates, strict=True))
+        assert_close(found, claim(f - diffusion * score), 1e-3)
+        assert_close(torch.linalg.cholesky(spread), claim(diffusion.sqrt()) * eye, 1e-3)
 
 
 @functools.cache
