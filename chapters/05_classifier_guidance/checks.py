@@ -422,6 +422,56 @@ def mean_of_the_guided_gaussian() -> None:
     assert_close(end, claim(2 * closed), 1e-8)
 
 
+def right_class(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of two classes on the line: the right one's probability and the slope of its logarithm, by formulas; and the unguided picture."""
+    variance = a**2 * 0.16 + 1 - a**2
+    left, right = (torch.distributions.Normal(a * mean, variance.sqrt()) for mean in (-0.6, 0.6))
+    densities = 0.4 * left.log_prob(x).exp(), 0.6 * right.log_prob(x).exp()
+    share = densities[1] / sum(densities)
+    score = -((1 - share) * (x + 0.6 * a) + share * (x - 0.6 * a)) / variance
+    return share, -(x - 0.6 * a) / variance - score, (x + (1 - a**2) * score) / a  # Tweedie's formula
+
+
+@functools.cache
+def from_an_empty_file(s: float, steps: int = 50) -> tuple[float, float]:
+    """Mean and variance of the solution's 1000 samples, by those formulas."""
+    x = torch.special.ndtri((torch.arange(1000, dtype=torch.float64) + 0.5) / 1000)
+    for angle, later in pairwise(torch.linspace(0.01, math.pi / 2, steps + 1, dtype=torch.float64)):
+        a, b = angle.sin(), angle.cos()
+        _, slope, plain = right_class(x, a)
+        guided = plain + s * b**2 / a * slope
+        x = later.sin() * guided + later.cos() * (x - a * guided) / b
+    return float(x.mean()), float(x.var())
+
+
+@answers("ex-cg-code")
+def written_from_an_empty_file() -> None:
+    """The numbers to compare with, by formulas in place of automatic differentiation; the sharpened density by quadrature."""
+    x, a = double(0.5), double(0.8)
+    share, slope, plain = (float(value) for value in right_class(x, a))
+    assert_printed(share, "0.8090")
+    assert_printed(float(right_class(double(0.0), double(0.3))[0]), "0.6")
+    assert_printed(slope, "0.3965")
+    for s, text in ((0, "0.4271"), (1, "0.6055"), (4, "1.1409")):
+        assert_printed(plain + s * 0.36 / 0.8 * slope, text)
+    mean, spread, b_squared, place = 0.6, 0.16, 0.36, 0.5
+    assert_printed(claim(mean + 0.8 * spread / (0.8**2 * spread + b_squared) * (place - 0.8 * mean)), "0.6055")
+    assert_printed(plain + 4 * 0.6 / 0.8 * slope, "1.617")
+    assert_printed(plain - 4 * 0.36 / 0.8 * slope, "-0.287")
+    for s, mean, variance in ((1, "0.598", "0.149"), (4, "1.048", "0.054")):
+        assert_printed(from_an_empty_file(s)[0], mean)
+        assert_printed(from_an_empty_file(s)[1], variance)
+    assert_printed(from_an_empty_file(1, 1000)[1], "0.159")
+    assert_close(0.4**2, float("0.16"))  # the class's own variance
+    opinion = right_class(GRID, double(1.0))[0]
+    left, right = (torch.distributions.Normal(double(mean), double(0.4)) for mean in (-0.6, 0.6))
+    sharp = (0.4 * left.log_prob(GRID).exp() + 0.6 * right.log_prob(GRID).exp()) * opinion**4
+    sharp = sharp / sharp.sum()
+    centre = float((sharp * GRID).sum())
+    assert_printed(centre, "0.698")
+    assert_printed(float((sharp * (GRID - centre) ** 2).sum()), "0.113")
+
+
 @functools.cache
 def corrected_moments(corrections: int, size: float = 0.02, s: float = 3.0) -> tuple[float, float]:
     """Mean and variance that the solution's sampler leads to, without draws: every step is an affine map plus noise."""

@@ -356,6 +356,31 @@ def share() -> None:
 # --- the exercises ------------------------------------------------------------------------------------------------------
 
 
+@answers("ex-eval-code")
+def written_from_an_empty_file() -> None:
+    """The library's metrics of the points, and the moments of whole numbers by hand."""
+    real = torch.cartesian_prod(torch.arange(10.0), torch.arange(10.0)).double()
+    samples, k = 4.5 + (real - 4.5) / 2, 3
+    printed = {name: float(name) for name in ("4.5", "8.25", "2.25", "6.75")}
+    assert printed["4.5"] == float(real.mean())
+    assert_close(printed["8.25"], sum((n - 4.5) ** 2 for n in range(10)) / 10)
+    assert (printed["2.25"], printed["6.75"]) == (float(samples.min()), float(samples.max()))
+    covariance = torch.cov(real.T)
+    assert_printed(float(frechet_distance(Moments(real.mean(0), covariance), samples)), "4.167")
+    assert_printed(2 * claim(8.25 / 4), "4.125")
+    assert_printed(float(covariance.trace() * (1 + 1 / 4) - 2 * (covariance @ covariance).trace() / 4), "-48.6")
+    near = manifold(real, samples, k)
+    assert bool(near.precise.all())
+    assert_printed(float(near.recalled.double().mean()), "0.36")
+    inside = ((real >= 2) & (real <= 7)).all(1)
+    assert bool((near.recalled == inside).all())
+    four = 4.5 + 8.25**0.5 * torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).double()
+    copies = four.repeat(25, 1)
+    assert float(frechet_distance(Moments(real.mean(0), covariance), copies)) < 1e-5
+    near = manifold(real, copies, k)
+    assert bool(near.precise.all()) and not bool(near.recalled.any())
+
+
 @answers("ex-eval-coverage")
 def coverage_of_a_perfect_model() -> None:
     """The product of eq-eval-coverage-expected for N = M = 10 million, to the decimals that the solution gives."""
