@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import platformdirs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.record import machine, write
 from course_lib.data import sets
@@ -56,7 +56,7 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]  # (classes of a batch, gener
 class Sweep:
     """One model at several settings."""
 
-    models: tuple[str, ...]  # the shipped networks that draw
+    networks: dict[str, nn.Module]  # the shipped networks that draw, by their models' names
     dataset: str
     balanced: bool  # whether each class is asked for equally often; else the model draws what it likes
     settings: dict[str, Draw]
@@ -95,7 +95,7 @@ def samplers() -> Sweep:
             pairs.append((name, END))
     settings["ddim in float32, 50 evaluations"] = float32
     pairs.append(("ddim in float32, 50 evaluations", "ddim, 50 evaluations"))
-    return Sweep(("mnist-ddpm",), "mnist", balanced=False, settings=settings, pairs=sorted(pairs))
+    return Sweep({"mnist-ddpm": model.network}, "mnist", balanced=False, settings=settings, pairs=sorted(pairs))
 
 
 def classifier() -> Sweep:
@@ -113,7 +113,7 @@ def classifier() -> Sweep:
 
     settings: dict[str, Draw] = {f"scale {s:g}": partial(drawn, scale=s) for s in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)}
     return Sweep(
-        ("mnist-ddpm", "mnist-noisy-classifier"),
+        {"mnist-ddpm": network, "mnist-noisy-classifier": guide},
         "mnist",
         balanced=True,
         settings=settings,
@@ -138,7 +138,9 @@ def free_scales(model: str, steps: int) -> Sweep:
 
     scales = (0.0, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 3.0, 5.0, 8.0)
     settings: dict[str, Draw] = {f"scale {s:g}": partial(drawn, scale=s) for s in scales}
-    return Sweep((model,), card.dataset, balanced=True, settings=settings, pairs=steps_and_from_one(settings))
+    return Sweep(
+        {model: drawing.network}, card.dataset, balanced=True, settings=settings, pairs=steps_and_from_one(settings)
+    )
 
 
 def remedies() -> Sweep:
@@ -173,7 +175,7 @@ def remedies() -> Sweep:
     settings: dict[str, Draw] = {way: partial(drawn, way=way) for way in ways} | {"real test images": real}
     strong = "scale 8, clipped"
     pairs = [(way, strong) for way in ways if way != strong]
-    return Sweep(("cifar10-cfg",), "cifar10", balanced=True, settings=settings, pairs=pairs)
+    return Sweep({"cifar10-cfg": network}, "cifar10", balanced=True, settings=settings, pairs=pairs)
 
 
 SWEEPS: dict[str, Callable[[], Sweep]] = {
@@ -327,6 +329,9 @@ def main() -> None:
     parser.add_argument("sweep", choices=SWEEPS)
     parser.add_argument("--n", type=int, default=1000, help=f"images a setting, a multiple of {BATCH}")
     parser.add_argument("--only", default="", help="draw only the settings with this in their names")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the networks first: worth it from 50 evaluations"
+    )
     parser.add_argument("--drawn", type=Path, default=DRAWN, help="where the images are kept")
     parser.add_argument("--out", type=Path, default=Path("results"))
     arguments = parser.parse_args()
@@ -334,11 +339,13 @@ def main() -> None:
         parser.error(f"--n must be a multiple of {BATCH}; got {arguments.n}")
     sweep, folder, started = SWEEPS[arguments.sweep](), arguments.drawn / arguments.sweep, time.monotonic()
     if arguments.task == "draw":
+        for network in sweep.networks.values() if arguments.compile else ():
+            network.to(memory_format=torch.channels_last).compile(dynamic=False)  # type: ignore[call-overload]
         for line in draw_sweep(sweep, folder, arguments.n, arguments.only):
             print(line, flush=True)
         return
     parts = arguments.out / "parts" / f"sweep-{arguments.sweep}.json"
-    weights = {model: store.load(model)[1].sha256 for model in sweep.models}
+    weights = {model: store.load(model)[1].sha256 for model in sweep.networks}
     kept = measure_settings(sweep, folder, arguments.n, read_parts(parts, weights))
     text = (
         json.dumps({"weights": weights, "settings": to_json(kept)})

@@ -137,6 +137,12 @@ def test_shipped_models_load_and_are_small_enough() -> None:
     assert max(sizes) <= 15e6 and sum(sizes) <= 150e6
 
 
+def test_a_loaded_network_has_the_order_of_memory_that_convolutions_are_fast_in() -> None:
+    network, _ = load("digits-ddpm")
+    kernels = [p for p in network.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert kernels and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+
+
 def test_every_shipped_file_has_its_checksum_listed() -> None:
     files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in store.SHIPPED.iterdir()}
     assert files == store.checksums()
