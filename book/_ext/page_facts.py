@@ -1,6 +1,11 @@
-"""What a page says of itself to others: a description, a card for those who share it, how to cite it, and a map of the site for engines."""
+"""What a page says of itself: where it stands, its version and day, how to cite it; a description and a card for those who share it.
+
+A map of the site is for engines.
+"""
 
 import html
+import os
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,7 +14,7 @@ from urllib.parse import urlsplit
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from pages import ROOT, page_names
+from pages import ROOT, page_names, part_names
 from tex_words import tex_signs
 
 LONGEST = 200  # letters of a description; engines cut longer ones
@@ -20,6 +25,11 @@ CITED = ("chapters/", "book/refresher", "book/appendices/", "book/index")
 def version() -> str:
     """The version of the book, which is that of its library."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def day() -> str:
+    """The day of this build; SOURCE_DATE_EPOCH names another, as for everything that is built reproducibly."""
+    return time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
 
 
 def words(node: nodes.Node) -> str:
@@ -85,9 +95,15 @@ def add_citation(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         section += nodes.raw("", "</details>", format="html")
 
 
+def add_place(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """The part that a page belongs to, at its head; version and day, at its foot."""
+    context["part"] = part_names().get(page, "")
+    context["theme_extra_footer"] = f"<p>Version {version()}, built on {day()}. Text CC BY 4.0, code MIT.</p>"
+
+
 def configure(app: Sphinx, config: Any) -> None:
-    """The version at the foot of each page, and a page for addresses that lead nowhere."""
-    config.html_theme_options["extra_footer"] = f"<p>Version {version()}. Text CC BY 4.0, code MIT.</p>"
+    """A place at the head of each page for its part (book/_templates/part.html), and a page for addresses that lead nowhere."""
+    config.html_theme_options["article_header_start"] = ["toggle-primary-sidebar.html", "part.html"]
     config.html_context["site_path"] = urlsplit(config.html_baseurl).path or "/"
     config.html_additional_pages = {**config.html_additional_pages, "404": "404.html"}
 
@@ -106,6 +122,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("config-inited", configure)
     app.connect("html-page-context", add_meta)
+    app.connect("html-page-context", add_place)
     app.connect("doctree-resolved", add_citation, priority=700)
     app.connect("build-finished", write_map)
     return {"parallel_read_safe": True, "version": "1"}

@@ -16,6 +16,12 @@ def page_names(root: Path = ROOT) -> list[str]:
     return names
 
 
+def part_names(root: Path = ROOT) -> dict[str, str]:
+    """Of each page but the first, the part of the table of contents in which it stands."""
+    contents = yaml.safe_load((root / "_toc.yml").read_text())
+    return {entry["file"]: part["caption"] for part in contents["parts"] for entry in part["chapters"]}
+
+
 def page_file(name: str, root: Path = ROOT) -> Path:
     """The source of a page."""
     return root / f"{name}.md"

@@ -1,9 +1,11 @@
-"""Give each picture its size, so that the text stands still while it loads, and each drawing a second version for dark pages.
+"""Give each picture its size, so that the text stands still while it loads, a file, and each drawing a second version for dark pages.
 
 A drawing is an SVG. Its strokes and words change with the page; photographs and digits in it stay as they are. What has no second version
 keeps its colours: its author gave it both (`dark-light`), or it is made of pixels.
 """
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ class Pictures:
         self.root = Path(app.srcdir)
         self.page = page
         self.sources = {name: file for file, name in app.builder.images.items()}
+        self.up = "../" * page.count("/")
         self.count = 0
 
     def source(self, link: str) -> Path | None:
@@ -58,11 +61,23 @@ class Pictures:
                 return file
         return None
 
+    def unpacked(self, content: str) -> Path:
+        """A file for a picture that lies in the page itself, which would be loaded with the words, before it is in sight."""
+        pixels = base64.b64decode(content)
+        file = self.out / "_images" / f"{hashlib.sha256(pixels).hexdigest()}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(pixels)
+        return file
+
     def complete(self, match: re.Match[str]) -> str:
         """One tag with what it lacks; with another for dark pages after it, if it is a drawing."""
         tag = match[0]
         link = SRC.search(tag)
-        file = self.source(link[1]) if link and not link[1].startswith("data:") else None
+        if link and link[1].startswith("data:image/png;base64,"):
+            file = self.unpacked(link[1].partition(",")[2])
+            tag = SRC.sub(f' src="{self.up}_images/{file.name}"', tag)
+        else:
+            file = self.source(link[1]) if link and not link[1].startswith("data:") else None
         if link is None or file is None:
             return tag
         self.count += 1
@@ -76,8 +91,7 @@ class Pictures:
         dark = file.with_stem(f"{file.stem}-dark").name
         (self.out / "_images").mkdir(exist_ok=True)
         (self.out / "_images" / dark).write_text(darken(file.read_text()))
-        up = "../" * self.page.count("/")
-        darker = SRC.sub(f' src="{up}_images/{dark}"', tag)
+        darker = SRC.sub(f' src="{self.up}_images/{dark}"', tag)
         return f"{with_class(tag, 'only-light')}>{with_class(darker, 'only-dark')}>"
 
 

@@ -13,7 +13,7 @@
     if (scrolls && !box.hasAttribute("tabindex") && !box.matches("mjx-container, figure, a")) {
       box.tabIndex = 0;
       box.dataset.wide = "";
-      box.setAttribute("role", "region");
+      box.setAttribute("role", "group");
       box.setAttribute("aria-label", `wide ${box.tagName === "PRE" ? "code" : box.classList.contains("math-scroll") ? "formula" : "table"}, scrolls sideways`);
     } else if (!scrolls && "wide" in box.dataset) {
       for (const name of ["tabindex", "data-wide", "role", "aria-label"]) box.removeAttribute(name);

@@ -162,6 +162,23 @@ def test_page_fits_a_phone(browser: Browser, site: str, name: str, dark: bool) -
     assert visit.errors == []
 
 
+def test_a_page_is_printed_on_white_with_its_title_and_without_what_only_a_screen_can_use(
+    browser: Browser, site: str
+) -> None:
+    visit = Visit(browser, site, "chapters/07_evaluation/index.html", width=720, dark=True)
+    visit.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    visit.page.emulate_media(media="print")
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert visit.page.locator("article h1").first.is_visible()
+    for name in (".launch", "details.hide", ".bd-header-article", "#jb-print-docs-body", ".page-part"):
+        assert not visit.page.locator(name).first.is_visible(), name
+    cut = "() => [...document.querySelectorAll('article pre')].filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).length"
+    assert visit.page.evaluate(cut) == 0, "code is cut at the side of the paper"
+    visit.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    visit.close()
+
+
 def links_of(file: Path) -> set[str]:
     """The targets of all links and pictures in an HTML file."""
     return set(re.findall(r'<(?:a|img|script|link)\b[^>]*?\s(?:href|src)="([^"]+)"', file.read_text()))
