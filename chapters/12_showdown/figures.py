@@ -124,10 +124,10 @@ def digits(shown: Mapping[str, Tensor]) -> Figure:
     for axis, (name, rows) in zip(axes[:, 0], shown.items(), strict=True):
         levels = ((rows + 1) * LEVELS / 2).floor().clamp(0, LEVELS - 1) / (LEVELS - 1)
         pictures = as_pictures(levels.reshape(-1, 3, 8, 8) * 2 - 1)
-        gap = np.full((8, 1, 3), 255, np.uint8)
-        axis.imshow(
-            np.concatenate([part for picture in pictures for part in (picture, gap)], 1), interpolation="nearest"
-        )
+        opaque = np.full((*pictures.shape[:3], 1), 255, np.uint8)
+        parts = np.concatenate([pictures, opaque], 3)
+        gapped = np.pad(parts, ((0, 0), (0, 0), (0, 1), (0, 0)))  # a gap that shows the page, light or dark
+        axis.imshow(np.concatenate(list(gapped), 1), interpolation="nearest")
         axis.text(-1.5, 3.5, name, ha="right", va="center", fontsize=9)
         axis.set_axis_off()
     return closed(figure)
