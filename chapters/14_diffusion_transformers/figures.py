@@ -335,7 +335,7 @@ def differences(found: Mapping[str, Mapping[str, float]], first: str) -> Figure:
         )
         axis.axvline(0, color="0.4", linewidth=0.8)
         axis.set(xlabel=f"difference in the {KINDS[kind]}", ylim=(-0.6, len(rows) - 0.4))
-        axis.locator_params(axis="x", nbins=5)
+        axis.locator_params(axis="x", nbins=4)  # five labels of four decimals would touch
     axes[0].set_yticks(range(len(names)), names)
     return closed(figure)
 
