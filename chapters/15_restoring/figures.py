@@ -136,7 +136,7 @@ def share_found(rho: float, repeats: int, n: int = 4000, steps: int = 200) -> fl
 
 def half_found() -> Figure:
     """How much of a dependence replacement finds, derived and measured, and RePaint with 5 repeats."""
-    figure, (axis,) = curves(r"correlation $\rho$", "share of the true mean that is found", height=3.0)
+    figure, (axis,) = curves(r"correlation $\rho$", "share of the true mean", height=3.0)
     rho = torch.linspace(0.01, 0.999, 200)
     axis.plot(rho, (1 - (1 - rho**2).sqrt()) / rho**2, color="C0", label="replacement, derived")
     at = (0.2, 0.4, 0.6, 0.8, 0.95)
@@ -144,7 +144,7 @@ def half_found() -> Figure:
     axis.plot(at, [share_found(each, 5, steps=100) for each in at], "s--", color="C1", label="RePaint, 100 steps of 5")
     axis.axhline(1, color="0.5", linewidth=1)
     axis.set(ylim=(0.4, 1.1))
-    axis.legend(loc="center left")
+    axis.legend(loc="upper left", bbox_to_anchor=(0, 0.57))  # between the two curves
     return closed(figure)
 
 
