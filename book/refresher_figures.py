@@ -99,7 +99,9 @@ def elbo_gap(x: float = 1.5, noise_variance: float = 0.5) -> Figure:
     axes.axhline(evidence, color="C0", label="log p(x)")
     axes.plot(means, elbo(posterior_variance), color="C1", label="ELBO, variance of the posterior")
     axes.plot(means, elbo(3 * posterior_variance), "--", color="C2", label="ELBO, three times that variance")
-    axes.axvline(posterior_variance * x / noise_variance, color="0.35", lw=1.2, ls=":", label="posterior mean")
+    axes.axvline(
+        posterior_variance * x / noise_variance, ymin=0.5, color="0.35", lw=1.2, ls=":", label="posterior mean"
+    )
     return _finish(figure, axes)
 
 
