@@ -33,8 +33,13 @@
     }, { threshold: [0, 1] });
     for (const formula of document.querySelectorAll("span.math")) near.observe(formula);
   };
+  // A cell of numbers is not broken on a phone, where an interval would take four lines: its table scrolls.
+  const numbers = () => {
+    for (const cell of document.querySelectorAll(".scrolls td")) cell.classList.toggle("numbers", /^(?=.*\d)(?:to|\P{L})+$/su.test(cell.textContent));
+  };
   const start = () => {
     inText();
+    numbers();
     const sizes = new ResizeObserver((entries) => {
       for (const box of new Set(entries.map((entry) => entry.target.closest("[data-watched]")))) if (box) look(box);
     });

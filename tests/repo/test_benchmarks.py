@@ -235,7 +235,7 @@ def small_sweep(asked: list[str], stop_once: str = "") -> sweeps.Sweep:
 
         return draw
 
-    return sweeps.Sweep((), "mnist", True, {name: setting(name) for name in ("one", "two")}, [("two", "one")])
+    return sweeps.Sweep({}, "mnist", True, {name: setting(name) for name in ("one", "two")}, [("two", "one")])
 
 
 def test_a_sweep_goes_on_where_it_was_stopped_and_draws_the_same(
