@@ -117,6 +117,7 @@ def products(x: Tensor, prior: Tensor, exact: Tensor, drawn: Mapping[str, Tensor
         axis.plot(x, exact, color="0.1", label="the product")
         axis.plot(x, prior, color="0.5", linestyle=":", label="without $r$")
         axis.set(title=name, xlabel="$x_0$", xlim=(-2.5, 2.5), yticks=[])
+    axes[0].set_ylim(top=1.2 * axes[0].get_ylim()[1])  # room for the legend above the histogram
     axes[0].legend(fontsize=7.5, loc="upper left")
     return closed(figure)
 
@@ -142,10 +143,11 @@ def architecture() -> Figure:
             arrow((left - 0.45, 2.1), (left, 1.1 + 1.0 * row))
             arrow((left + 1.2, 1.1 + 1.0 * row), (left + 1.62, 2.1))
         axis.text(left + 1.78, 2.1, "+", ha="center", va="center", fontsize=13)
-        arrow((left + 1.92, 2.1), (left + 2.1, 2.1))
+        if layer == 0:
+            arrow((left + 1.92, 2.1), (left + 2.1, 2.1))
     axis.text(3.3, 3.95, "four such layers", ha="center", va="center", fontsize=8.5)
-    axis.text(5.6, 2.1, "…", ha="center", va="center", fontsize=13)
-    arrow((5.75, 2.1), (6.1, 2.1))
+    axis.text(5.65, 2.1, "…", ha="center", va="center", fontsize=13)
+    arrow((5.8, 2.1), (6.1, 2.1))
     box(6.1, 1.6, 1.2, 1.0, "MLP at\neach pixel", "C2")
     arrow((7.3, 2.1), (7.6, 2.1))
     box(7.6, 1.6, 1.0, 1.0, "$J$ images", "C1")
