@@ -366,12 +366,12 @@ def schedule_mistakes() -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.5), width_ratios=[2.1, 1, 1, 1])
     x0 = sets.digits()[0][30:31]
     for number, (name, bar) in enumerate(curves.items()):
-        axes[0].plot(bar, ["-", "--", ":"][number], label=name)
+        axes[0].plot(bar, ["-", "--", ":"][number], label=name.removeprefix("cosine "))
         noisy = bar[500].sqrt() * x0 + (1 - bar[500]).sqrt() * noise_like(x0)
         plotting.show_image(axes[number + 1], plotting.as_pictures(noisy.float())[0])
         axes[number + 1].set_title(name.replace(" without", "\nwithout").replace(" used", "\nused"), fontsize=8)
     axes[0].set(xlabel="t", ylabel=r"what is used as $\bar\alpha_t$")
-    axes[0].legend(fontsize=7, loc="lower left")
+    axes[0].legend(fontsize=8, loc="lower left")
     plt.close(figure)
     return figure
 
