@@ -167,5 +167,5 @@ def averaging(losses: Mapping[int, tuple[float, float]]) -> Figure:
     figure, (axis,) = curves("step", "loss on fixed noise", height=2.8)
     axis.plot(list(losses), [pair[0] for pair in losses.values()], color="C1", label="last weights")
     axis.plot(list(losses), [pair[1] for pair in losses.values()], "--", color="C0", label="averaged weights")
-    axis.legend(loc="upper right")
+    figure.legend(loc="outside upper right", ncols=2)
     return closed(figure)
