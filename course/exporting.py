@@ -16,7 +16,8 @@ def export(
 ) -> None:
     """Write a model that draws pictures as a folder for other software, which draws there what `course sample` draws here.
 
-    The folder holds all that is needed, the network's code included, and a README that says how to draw from it.
+    The folder holds all that is needed, the network's code included, and a README that says how to draw from it. For diffusers, a run of
+    scenes-pipeline becomes a StableDiffusionPipeline, which needs no code of ours and which `course finetune` can teach.
     """
     from course_lib.interop.export import export as write
 

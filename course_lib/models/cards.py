@@ -23,6 +23,7 @@ from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
 from course_lib.nets.sequences import FrameTransformer
+from course_lib.nets.standard import NotInstalledError, StandardAutoencoder, StandardUNet
 from course_lib.nets.texts import TextUNet
 from course_lib.nets.unet import BasicUNet, UNet
 from course_lib.types import Schedule
@@ -47,6 +48,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
         ConvClassifier,
         GaussianAutoencoder,
         QuantisedAutoencoder,
+        StandardAutoencoder,
+        StandardUNet,
     )
 }
 
@@ -115,9 +118,14 @@ def build_schedule(card: Mapping[str, Any]) -> Schedule:
 
 
 def built(build: Callable[..., Built], arguments: Mapping[str, Any]) -> Built:
-    """What a function makes of a card's arguments; raises ValueError for wrong ones, since anything may be written in a card."""
+    """What a function makes of a card's arguments; raises ValueError for wrong ones, since anything may be written in a card.
+
+    What a network is made of may be missing: a NotInstalledError passes as it is.
+    """
     try:
         return build(**arguments)
+    except NotInstalledError:
+        raise
     except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError, RuntimeError) as error:
         raise ValueError(
             f"the card's arguments of {build.__name__} are wrong ({error}): copy or download it again"

@@ -1,4 +1,4 @@
-"""How a text is told to a network that draws: the vectors of its words, as the towers say them that the network has learned with."""
+"""How a text is told to a network that draws: its words, or their vectors, as the towers say them that the network has learned with."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,15 +9,19 @@ from course_lib import hardware
 from course_lib.data import captions
 from course_lib.models import store
 from course_lib.models.cards import ModelCard
+from course_lib.nets.standard import StandardUNet
 
-Teller = Callable[[Sequence[str]], Tensor]  # B texts -> the vectors of their words, (B, LENGTH, width), on the CPU
+# B texts -> their words (B, LENGTH), or the vectors of these (B, LENGTH, width), on the CPU
+Teller = Callable[[Sequence[str]], Tensor]
 
 
 def teller(card: ModelCard) -> Teller:
-    """What tells texts to the model of a card: see `told`.
+    """What tells texts to the model of a card: `captions.encode` where it reads words by itself, else see `told`.
 
     Raises ValueError where the model was not trained with captions, and where its towers are missing, or are others.
     """
+    if card.architecture == StandardUNet.__name__:
+        return captions.encode
     if not card.towers:
         raise ValueError(f"{card.name} was not trained with captions: choose scenes-text, or a run of its recipe")
     towers = store.load_towers(**card.towers, device=hardware.device())

@@ -113,6 +113,29 @@ class Wishes:
         return torch.full((n, len(self.names)), -1.0)
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Texts as rows of tokens `(B, length)`, int64, in 0..tokens - 1; the null is the row `empty`, that of the empty text."""
+
+    tokens: int
+    empty: tuple[int, ...]  # of that length
+
+    def check(self, cond: Tensor) -> None:
+        """Raise a ValueError unless cond is `(B, length)` and holds tokens."""
+        if tuple(cond.shape[1:]) != (len(self.empty),) or cond.is_floating_point():
+            raise ValueError(
+                f"texts must be whole numbers of shape (B, {len(self.empty)}); got {cond.dtype} of shape {tuple(cond.shape)}"
+            )
+        if anywhere((cond < 0) | (cond >= self.tokens)):
+            raise ValueError(
+                f"tokens must lie in [0, {self.tokens - 1}]; got values from {int(cond.min())} to {int(cond.max())}"
+            )
+
+    def null(self, n: int) -> Tensor:
+        """The empty text n times, `(n, length)`."""
+        return torch.tensor(self.empty).repeat(n, 1)
+
+
 Takes = Description | Mapping[str, Description] | None  # what a network says of itself
 
 

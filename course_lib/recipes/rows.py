@@ -21,6 +21,7 @@ from course_lib.nets.multiscale import MultiScale
 from course_lib.nets.pictures import PictureUNet
 from course_lib.nets.preconditioned import PreconditionedUNet
 from course_lib.nets.sequences import FrameTransformer
+from course_lib.nets.standard import StandardAutoencoder, StandardUNet
 from course_lib.nets.texts import TextUNet
 from course_lib.nets.unet import UNet
 from course_lib.recipes.adversarial import DenoiseAdversarially
@@ -37,6 +38,7 @@ from course_lib.recipes.nonequilibrium import (
     points_of_the_roll,
 )
 from course_lib.recipes.palette import Palette
+from course_lib.recipes.pipelines import READS, DenoiseCaptioned, ReconstructScenes
 from course_lib.recipes.sounds import DenoiseSounds, many_sounds
 from course_lib.recipes.texts import CLIP, DenoiseTold, Match, captioned_scenes
 from course_lib.recipes.variance import DenoiseWithVariance, from_mnist_ddpm
@@ -331,6 +333,30 @@ ROWS = (
         steps=4500,
         batch_size=64,
         learning_rate=1.5e-3,
+    ),
+    # The parts of Stable Diffusion (Rombach et al., 2022), built by diffusers and transformers, which therefore draw with them.
+    Recipe(
+        name="scenes-autoencoder",
+        dataset="scenes",
+        data="20,000 drawn scenes of one or two coloured shapes",
+        architecture=StandardAutoencoder,
+        config={"channels": 3, "latent": 4, "widths": (16, 32, 64)},
+        objective=ReconstructScenes(1e-3),
+        steps=1500,
+        batch_size=32,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+    ),
+    Recipe(
+        name="scenes-pipeline",
+        dataset="scenes",
+        data="20,000 drawn scenes of one or two coloured shapes, with captions, encoded by scenes-autoencoder",
+        architecture=StandardUNet,
+        config={"channels": 4, "size": 8, "widths": (64, 64), **READS},
+        objective=DenoiseCaptioned(V, COSINE, autoencoder="scenes-autoencoder"),
+        steps=2300,
+        batch_size=64,
+        learning_rate=1e-3,
     ),
     # The DDPM of Ho et al. (2020), minutes on two cores; each grey level is spread over its bin, so that there is a likelihood.
     Recipe(

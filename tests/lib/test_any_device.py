@@ -76,6 +76,7 @@ from course_lib.nets import (
     preconditioned,
     sequences,
     sets,
+    standard,
     symbols,
     texts,
     transformers,
@@ -394,6 +395,19 @@ def with_fresh_adapters(at: Place) -> Tensor:
 def coded(ask: Callable[[Any, Tensor], Any]) -> Callable[[Place], Any]:
     """The same question to both kinds of autoencoders, with images."""
     return lambda at: [ask(at(network), at(images.to_unit(COLOUR))) for network in CODERS]
+
+
+def standard_unet(at: Place) -> standard.StandardUNet:
+    """A small U-Net of diffusers that is told rows of five tokens."""
+    torch.manual_seed(0)
+    small: dict[str, Any] = {"size": 4, "widths": (8, 8), "heads": 2, "text_width": 8, "text_depth": 1}
+    return at(weighted(standard.StandardUNet(7, 0, (5, 6, 6, 6, 6), 8, **small)))
+
+
+def standard_coder(at: Place) -> standard.StandardAutoencoder:
+    """A small autoencoder of diffusers."""
+    torch.manual_seed(0)
+    return at(weighted(standard.StandardAutoencoder(widths=(8, 8))))
 
 
 def decoding(at: Place) -> generate.Denoising:
@@ -830,6 +844,8 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.conditions.Until.null": lambda at: conditions.Until((1,)).null(4),
     "nets.conditions.Wishes.check": lambda at: conditions.Wishes(("a", "b")).check(at(FLAT.clamp(0, 1))),
     "nets.conditions.Wishes.null": lambda at: conditions.Wishes(("a", "b")).null(4),
+    "nets.conditions.Tokens.check": lambda at: conditions.Tokens(7, (6,) * 5).check(at(SAID)),
+    "nets.conditions.Tokens.null": lambda at: conditions.Tokens(7, (6,) * 5).null(4),
     "nets.conditions.check_condition": lambda at: conditions.check_condition(
         {"label": conditions.Labels(3)}, {"label": at(LABELS)}, 6
     ),
@@ -1177,6 +1193,16 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.clip.Clip.of_texts": lambda at: towers(at).of_texts(at(SAID)).detach(),
     "nets.clip.Clip.scale": lambda at: towers(at).scale.detach(),
     "nets.clip.contrastive_loss": lambda at: clip.contrastive_loss(at(normal(5, 5))),
+    "nets.standard.StandardUNet": lambda at: standard_unet(at)(at(PLANE[:, :4]), at(STEPS), at(SAID)).detach(),
+    "nets.standard.StandardUNet: told nothing": lambda at: standard_unet(at)(at(PLANE[:, :4]), at(STEPS)).detach(),
+    "nets.standard.StandardUNet.told": lambda at: standard_unet(at).told(at(SAID)).detach(),
+    "nets.standard.StandardAutoencoder": lambda at: [
+        part.detach() for part in standard_coder(at)(at(PLANE[:, :3].tanh()), at.generator)
+    ],
+    "nets.standard.StandardAutoencoder: there and back": lambda at: [
+        standard_coder(at).encode(at(PLANE[:, :3])).detach(),
+        standard_coder(at).decode(at(PLANE[:, :4])).detach(),
+    ],
     "nets.unet.UNet: told a text": lambda at: reader(at)(at(PLANE[:, :3]), at(STEPS), at(PLANE[:, 0])).detach(),
     "nets.unet.UNet.told: a text": lambda at: [one.detach() for one in reader(at).told(at(STEPS), None)],
     "nets.unet.UNet.told": lambda at: at(weighted(unet.UNet(1, 8, (1, 2), attention=()))).told(at(STEPS), None)[0],
@@ -1381,6 +1407,7 @@ BESIDE: dict[str, str] = {
     "nets.conditions.Vectors.null": NULL,
     "nets.conditions.Until.null": NULL,
     "nets.conditions.Wishes.null": NULL,
+    "nets.conditions.Tokens.null": NULL,
     "nets.conditions.null_of": NULL,
     "recipes.few_steps.halves": TABLE,
     "sampling.generate.draw_batches": "the samples are kept on the CPU",
@@ -1443,6 +1470,7 @@ NOT_CALLED: dict[str, str] = {
     "data.clothes.corner_of": "it takes no tensors",
     "data.leaves": "a set is on the CPU",
     "data.captions": "who uses its rows brings them to the device",
+    "data.tokens": "it takes no tensors",
     "data.shapes": "a set is on the CPU, and clouds are judged there",
     "data.sounds": "a set is on the CPU, and sounds are judged there",
     "data.videos": "a set is on the CPU, and films are judged there",
@@ -1510,6 +1538,7 @@ NOT_CALLED: dict[str, str] = {
     "recipes.pupils": "the command's own pupils, each made of what is called here; they stand on hardware.device()",
     "recipes.stable_diffusion": "a pipeline of diffusers brings its tensors to its own device",
     "nets.recorded": "it takes no tensors",
+    "nets.standard.others_networks": "it takes no tensors",
     "pages": "it draws pictures, which `as_pictures` brings to the CPU",
     **{
         f"recipes.{name}": "it trains for minutes, on `hardware.device()`; its parts are called here"

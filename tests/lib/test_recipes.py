@@ -18,7 +18,7 @@ from course_lib.diffusion.schedules import cosine
 from course_lib.models import store
 from course_lib.models.cards import load_card
 from course_lib.nets.conditions import Labels
-from course_lib.recipes import designs, diffusion, rows, texts
+from course_lib.recipes import designs, diffusion, pipelines, rows, texts
 from course_lib.recipes.classification import accuracy_score, classification_loss
 from course_lib.recipes.diffusion import DenoiseLatents, diffusion_loss, drop_labels
 from course_lib.recipes.rows import RECIPES
@@ -118,7 +118,7 @@ def test_every_recipe_leaves_a_model_that_loads_and_says_what_it_is(
     def quick(model, n, steps, **options):
         return draw(model, n, 2, **options)
 
-    for module in (diffusion, designs, texts):
+    for module in (diffusion, designs, pipelines, texts):
         monkeypatch.setattr(module, "draw", quick)
     monkeypatch.setitem(rows.TRAINING, "scenes", lambda: texts.captioned_scenes(40))
     chosen = RECIPES[recipe]
