@@ -86,7 +86,7 @@ def samplers() -> Sweep:
             steps = (evaluations + 1) // 2 if sampler == "heun" else evaluations
             settings[f"{sampler}, {evaluations} evaluations"] = setting(sampler, steps)
     slow = {sampler: f"{sampler}, 1000 evaluations" for sampler in ("ddpm", "ddim")}
-    pairs = [(slow["ddim"], slow["ddpm"])]
+    pairs = [(slow["ddpm"], slow["ddim"])]
     for name in settings.keys() - slow.values():
         pairs.append((name, slow["ddpm" if name.startswith("ddpm") else "ddim"]))
         if not name.startswith("ddim"):
