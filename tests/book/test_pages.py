@@ -97,6 +97,7 @@ class Visit:
         """Typeset the formulas that are far from the window, too, as the browser has it done before it prints."""
         self.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
         self.page.wait_for_function("!document.querySelector('mjx-lazy')", timeout=120_000)
+        self.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
 
     def close(self) -> None:
         """Free the page."""
