@@ -63,7 +63,7 @@ def own_weights(run, file):
         given.schedule,
     ):
         raise ValueError(f"{run} is not a run of `course train cifar10-cfg`: only such networks can be measured here")
-    save_file({name: value.bfloat16() for name, value in network.state_dict().items()}, file)
+    save_file({name: value.bfloat16().contiguous() for name, value in network.state_dict().items()}, file)
     return load_file(file)
 
 
