@@ -19,6 +19,9 @@ from course_lib.nets.conditions import Tokens
 from course_lib.nets.recorded import recorded
 from course_lib.types import Cond
 
+# The logarithm of the variance with which an autoencoder's latents begin. At 0, where diffusers leaves it, the noise drowns what the
+# encoder says at first, the decoder learns to do without it, and its price then keeps it silent.
+QUIET = -6.0
 HOW = "pip install 'learning-to-denoise[interop]'"
 
 
@@ -38,7 +41,7 @@ def others_networks(network: type[nn.Module]) -> Iterator[None]:
 
 
 class StandardAutoencoder(Autoencoder):
-    """An `AutoencoderKL` of diffusers: latents that are Gaussian given the image, as those of `GaussianAutoencoder`.
+    """An `AutoencoderKL` of diffusers: latents that are Gaussian given the image, as those of `GaussianAutoencoder`, first with little noise.
 
     `widths` gives the channels at each resolution, multiples of `groups`; each but the first halves the sides. Raises NotInstalledError
     where diffusers is missing.
@@ -71,6 +74,7 @@ class StandardAutoencoder(Autoencoder):
             norm_num_groups=groups,
             **resolutions,
         )
+        nn.init.constant_(self.vae.quant_conv.bias[latent:], QUIET)
         self.register_buffer("mean_square", torch.ones(()))
 
     def raw(self, x: Tensor) -> Tensor:

@@ -231,6 +231,13 @@ def test_the_autoencoder_is_that_of_others_with_latents_of_mean_square_1() -> No
         ours.encode(x[..., :14])
 
 
+def test_latents_begin_with_little_noise() -> None:
+    """Else the noise drowns what the encoder says, the decoder learns to do without it, and it falls silent for good."""
+    torch.manual_seed(0)
+    found = StandardAutoencoder(**CODER).vae.encode(normal(2, 3, 16, 16)).latent_dist
+    assert 0.02 < found.std.mean() < 0.1 < found.mean.std()
+
+
 def test_weights_that_ship_will_be_small() -> None:
     with torch.device("meta"):
         for name in ("scenes-autoencoder", "scenes-pipeline"):
