@@ -12,9 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.draws import normal_like
-from course_lib.nets.autoencoders import Autoencoder, Coded
-from course_lib.nets.blocks import check_image
+from course_lib.nets.autoencoders import GaussianAutoencoder
 from course_lib.nets.conditions import Tokens
 from course_lib.nets.recorded import recorded
 from course_lib.types import Cond
@@ -40,8 +38,8 @@ def others_networks(network: type[nn.Module]) -> Iterator[None]:
         raise NotInstalledError(f"{error.name} is not installed, which {network.__name__} is made of: {HOW}") from error
 
 
-class StandardAutoencoder(Autoencoder):
-    """An `AutoencoderKL` of diffusers: latents that are Gaussian given the image, as those of `GaussianAutoencoder`, first with little noise.
+class StandardAutoencoder(GaussianAutoencoder):
+    """An `AutoencoderKL` of diffusers: latents that are Gaussian given the image, with little noise at first.
 
     `widths` gives the channels at each resolution, multiples of `groups`; each but the first halves the sides. Raises NotInstalledError
     where diffusers is missing.
@@ -77,22 +75,15 @@ class StandardAutoencoder(Autoencoder):
         nn.init.constant_(self.vae.quant_conv.bias[latent:], QUIET)
         self.register_buffer("mean_square", torch.ones(()))
 
-    def raw(self, x: Tensor) -> Tensor:
-        """The mean of the latents of images x `(B, C, H, W)`, before they are scaled."""
-        return self.vae.encode(x).latent_dist.mode().float()
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the logarithm of the variance of the latents of images x `(B, C, H, W)`, before they are scaled."""
+        mean, log_variance = self.vae.quant_conv(self.vae.encoder(x)).float().chunk(2, 1)
+        return mean, log_variance.clamp(-30, 20)  # as diffusers does
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Images `(B, C, H, W)`, clipped to [-1, 1], of latents z `(B, latent, H / factor, W / factor)` of mean square 1."""
-        return self.vae.decode(z * self.scale).sample.clamp(-1, 1)
-
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Coded:
-        """The reconstructions of images x `(B, C, H, W)` from a draw of their latents, and KL(q(z | x) || N(0, I)) in nats, `(B,)`."""
-        check_image(x, self.channels, self.factor)
-        found = self.vae.encode(x).latent_dist
-        z = found.mean + found.std * normal_like(found.mean, generator)
-        if self.training:
-            self.remember(found.mean)
-        return Coded(self.vae.decode(z).sample, found.kl())
+    def decoder(self, z: Tensor) -> Tensor:
+        """Images `(B, C, H, W)` of latents z `(B, latent, H / factor, W / factor)` that are not scaled."""
+        found: Tensor = self.vae.decoder(self.vae.post_quant_conv(z))
+        return found
 
 
 class StandardUNet(nn.Module):

@@ -58,8 +58,8 @@ def fit(
     averaged. One process takes the parts in turn, which saves memory; several (`distributed.join`) share them, with the same
     result up to rounding.
     Raises ValueError, before the first step, where the rows differ in number, a batch does not fit data or parts, a keyword is out of
-    its range, several processes are to train an opponent, or the saved state is of another network; and where loss or gradient is not
-    finite, before the weights take that step.
+    its range, several processes are to train an opponent, or the saved state is of another network; where loss or gradient is not
+    finite, before the weights take that step; and where the first gradient of a compiled network is not that of the plain one.
     """
     parts = distributed.count() if parts is None else parts
     rows = check_rows(data, batch_size, parts)
@@ -107,14 +107,23 @@ def fit(
         optimizer.step()
         opponent.network.requires_grad_(False)
 
+    def plain_gradient(k: int) -> Tensor:
+        """The gradient of batch k before the network is compiled, which leaves no trace in it."""
+        buffers = [buffer.clone() for buffer in network.buffers()]
+        optimizer.zero_grad(set_to_none=True)
+        backward(network, loss, k)
+        with torch.no_grad():
+            for buffer, old in zip(network.buffers(), buffers, strict=True):
+                buffer.copy_(old)
+        return gradient_of(network)
+
     def training() -> Iterator[TrainState]:
         if state.step >= steps:
             yield state
         network.train()
         if second is not None:
             second.train()
-        if compiled:
-            network.compile()
+        uncompiled, plain = compiled, None
         with recomputed(network) if checkpointing else nullcontext():
             shared = distributed.shared(network)
             while state.step < steps:
@@ -123,8 +132,15 @@ def fit(
                     group["lr"] = learning_rate * rate(k, steps, warmup)
                 if opponent is not None and state.opponent_optimizer is not None:
                     answer(opponent, state.opponent_optimizer, k)
+                if uncompiled:
+                    plain = plain_gradient(k) if distributed.count() == 1 else None
+                    network.compile()
+                    uncompiled = False
                 optimizer.zero_grad(set_to_none=True)
                 value = backward(shared, loss, k)
+                if plain is not None:
+                    check_compiled(plain, gradient_of(network))
+                    plain = None
                 norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
                 state.loss, state.gradient_norm = value.item(), norm.item()
                 check_finite(k, "", state.loss, state.gradient_norm, learning_rate, clip)
@@ -159,6 +175,24 @@ def check_finite(step: int, whose: str, loss: float, gradient_norm: float, learn
             raise ValueError(
                 f"the {what} became {value} at step {step}: lower learning_rate (now {learning_rate}) or clip (now {clip})"
             )
+
+
+def gradient_of(network: nn.Module) -> Tensor:
+    """The gradient that the network holds, of all its parameters in a row; 0 for one that has none."""
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in network.parameters()])
+
+
+def check_compiled(plain: Tensor, found: Tensor) -> None:
+    """Raise a ValueError where the gradient of a compiled network is not that of the plain one, up to rounding.
+
+    Compilers err, too: torch's has dropped a part of the gradient, and the loss still fell.
+    """
+    apart, length = float((found - plain).norm()), float(plain.norm())
+    if math.isfinite(length) and not apart <= 0.1 * length:  # else check_finite says what is wrong
+        raise ValueError(
+            f"the compiled network's gradient differs by {apart:.3g} from the plain one's, whose length is {length:.3g}: "
+            "train it without compiling"
+        )
 
 
 @contextmanager

@@ -180,6 +180,15 @@ def test_a_compiled_network_trains_as_the_plain_one() -> None:
     assert torch.allclose(weights(run(4, compiled=True).network), weights(run(4).network), atol=1e-5)
 
 
+def test_a_network_that_is_compiled_wrongly_does_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(self: nn.Module) -> None:
+        self._compiled_call_impl = lambda *given: 1.2 * self._call_impl(*given)
+
+    monkeypatch.setattr(nn.Module, "compile", compiled)
+    with pytest.raises(ValueError, match="gradient differs by .*: train it without compiling"):
+        run(4, compiled=True)
+
+
 def test_checkpointing_keeps_less_for_the_backward_pass_and_leaves_the_network_as_it_was() -> None:
     network, x = unet(), torch.randn(4, 1, 8, 8)
 
