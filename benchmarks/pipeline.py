@@ -5,10 +5,11 @@ diffusers, from the folder that `course export` writes. Where a part wants a pip
 them in three colours, and what it draws itself. `draw` keeps each part when it is done, so that it may be stopped at any moment and begun
 again; --n asks for more pictures. Every setting of a group has the same captions and begins with the same noise. `measure` writes
 results/pipeline.json: the share of pictures that show each aspect of their caption, for combinations that training had and for others, at
-four scales, and the share of hearts, in the colours that were taught and in others; all with the differences that the LoRA makes. --quick
-does hardly anything.
+four scales, and the share of hearts, in the colours that were taught and in others; all with the differences that the LoRA makes, and
+the first pictures of each. --quick does hardly anything.
 """
 
+import base64
 import math
 import time
 from dataclasses import dataclass
@@ -32,12 +33,14 @@ from course_lib.interop.export import export
 from course_lib.models import store
 from course_lib.models.cards import load_card
 from course_lib.models.tensors import load_tensors
+from course_lib.pages.plotting import grid_png
 from course_lib.recipes import stable_diffusion
 from course_lib.training.loop import generator_for
 
 MODEL = "scenes-pipeline"
 STEPS = 25
 PICTURES = 40  # in a part, one of each caption
+IN_A_ROW = 8  # that the ledger keeps
 SCALES = (3.0, 1.0, 2.0, 5.0)
 TAUGHT = ("red", "green", "blue")  # the colours of the hearts that it is shown
 HEARTS = {"hearts": TAUGHT, "hearts of other colours": tuple(colour for colour in COLOURS if colour not in TAUGHT)}
@@ -241,7 +244,18 @@ def measure(kept: Path) -> dict[str, Any]:
         change = value.minus(right[plain])
         if setting != plain and change.error > 0:  # else leaving out shows no difference, and says nothing of its size
             differences[f"{setting.name} - {plain.name}: all"] = entry(change.interval())
-    return {"metrics": metrics, "differences": differences, "n": parts * PICTURES}
+    return {"metrics": metrics, "differences": differences, "pictures": pictures(kept), "n": parts * PICTURES}
+
+
+def pictures(kept: Path) -> dict[str, dict[str, Any]]:
+    """The first pictures of each group, as they come and after the LoRA: their captions, and a PNG of them in a row, base64."""
+    found: dict[str, dict[str, Any]] = {}
+    for setting in settings():
+        if setting.scale == SCALES[0]:
+            images = to_unit(load_tensors(place(kept, setting, 0))[0]["images"][:IN_A_ROW])
+            png = base64.b64encode(grid_png(images, columns=IN_A_ROW)).decode()
+            found[setting.name] = {"captions": texts_of(asked_of_part(setting.group, 0)[:IN_A_ROW]), "png": png}
+    return found
 
 
 def main() -> None:
@@ -260,7 +274,13 @@ def main() -> None:
     started, result = time.monotonic(), measure(kept)
     options = {"n": result["n"], "steps": STEPS, "hearts": SHOWN, "lesson": LESSON, **machine()}
     write(
-        arguments.out / "pipeline.json", MODEL, options, result["metrics"], started, differences=result["differences"]
+        arguments.out / "pipeline.json",
+        MODEL,
+        options,
+        result["metrics"],
+        started,
+        differences=result["differences"],
+        pictures=result["pictures"],
     )
 
 

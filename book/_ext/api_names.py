@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import tokenize
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -217,17 +218,31 @@ def class_entry(node: ast.ClassDef, remarks: Remarks) -> Entry:
         without_self(arguments)
         signature = f"({ast.unparse(arguments)})"
     elif "NamedTuple" in bases or any("dataclass" in ast.unparse(mark) for mark in node.decorator_list):
-        fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+        fields = [
+            part for part in node.body if isinstance(part, ast.AnnAssign) and "init=False" not in ast.unparse(part)
+        ]
         signature = f"({', '.join(map(ast.unparse, fields))})" if fields else ""
     kinds = tuple(base for base in bases if base not in PLAIN_BASES)
     return Entry("class", node.name, signature, (), ast.get_docstring(node) or "", node.lineno, kinds, members)
 
 
+def value_of(name: str, node: ast.Assign | ast.AnnAssign) -> ast.expr | None:
+    """What a name is given, also where several are given theirs in one line; None where that cannot be read there."""
+    for target in node.targets if isinstance(node, ast.Assign) else ():
+        if isinstance(target, ast.Tuple):
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [None] * len(target.elts)
+            for part, value in zip(target.elts, values, strict=True):
+                if isinstance(part, ast.Name) and part.id == name:
+                    return value
+    return node.value
+
+
 def variable_entry(name: str, node: ast.Assign | ast.AnnAssign, remarks: Remarks, owner: ast.ClassDef | None) -> Entry:
     """A constant, a type with a name, or a field."""
     options = [f":type: {annotation(node.annotation)}"] if isinstance(node, ast.AnnAssign) else []
-    value = ast.unparse(node.value) if node.value else ""
-    if value and len(value) <= LONGEST_VALUE and "\\" not in value:
-        options.append(f":value: {value}")
+    given = value_of(name, node)
+    value = ast.unparse(given) if given else ""
+    if value and len(value) <= LONGEST_VALUE and "\\" not in value and not value.startswith("field("):
+        options.append(f":value: {json.dumps(value, ensure_ascii=False)}")  # whose own quotes YAML would take
     kind = "attribute" if owner else "data"
     return Entry(kind, full(name, owner), "", tuple(options), remarks.about(node), node.lineno)

@@ -209,7 +209,7 @@ class ShownSource(LiteralInclude):
         name = shown_name(file, self.options.get("pyobject"), Path(self.env.app.srcdir).resolve())
         if name is None:
             return found
-        link = reference_to(name, nodes.literal(name, name), nodes.Text(" · reference"))
+        link = reference_to(name, nodes.literal(name, name.replace(".", ".\u200b")), nodes.Text(" ·\u00a0reference"))
         block = nodes.container(
             "", *found, nodes.paragraph("", "", link, classes=["api-links"]), classes=["shown-source"]
         )

@@ -81,15 +81,15 @@ def write_files(app: Sphinx, error: Exception | None) -> None:
         folder.with_suffix(".zip").write_bytes(archive(files))
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> nodes.table:
-    """A table of texts."""
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int, ...], *classes: str) -> nodes.table:
+    """A table of texts; `classes` are those of its element, beside the one for words."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(widths))
 
     def row(cells: tuple[str, ...]) -> nodes.row:
         return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
 
     group += [nodes.thead("", row(head)), nodes.tbody("", *map(row, rows))]
-    return nodes.table("", group, classes=["narrow-words"])
+    return nodes.table("", group, classes=["narrow-words", *classes])
 
 
 class AssignmentFacts(SphinxDirective):
@@ -122,7 +122,7 @@ class AssignmentFacts(SphinxDirective):
         return [
             nodes.raw("", links, format="html"),
             nodes.paragraph(text=facts),
-            table(head, tasks(assignment), (12, 45, 33, 10)),
+            table(head, tasks(assignment), (12, 45, 33, 10), "tasks"),
         ]
 
 
@@ -139,7 +139,7 @@ class KillMatrix(SphinxDirective):
                 for mutant in mutants(assignment)
             ]
             summary = f"<details><summary>Assignment {number}: {len(rows)} mistakes</summary>"
-            facts = table(("mistake", "caught by the test", "which says"), rows, (30, 30, 40))
+            facts = table(("mistake", "caught by the test", "which says, among other things"), rows, (30, 30, 40))
             parts += [nodes.raw("", summary, format="html"), facts, nodes.raw("", "</details>", format="html")]
         return parts
 

@@ -84,6 +84,8 @@ class Pictures:
         tag = tag.removesuffix("/>").removesuffix(">").rstrip()
         if (found := size(file)) and " width=" not in tag and " height=" not in tag:
             tag += f' width="{found[0]}" height="{found[1]}"'
+            if " style=" not in tag:
+                tag += f' style="--own: {found[0]}px"'  # no phone makes it larger
         if " loading=" not in tag and self.count > 1:  # the first may be in sight at once
             tag += ' loading="lazy"'
         if file.suffix != ".svg" or "dark-light" in tag or "only-" in tag:

@@ -1,4 +1,4 @@
-"""Small repairs to what other extensions write: a space that was underlined, and roles and names that screen readers stumble over."""
+"""Small repairs to what extensions and authors write: numbers at the end of a line, underlined spaces, names that screen readers read."""
 
 import re
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
+from course_lib.pages.numbers import typeset
+
+VERBATIM = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.comment)
 REPAIRS = [
     # What folds code away has a name that all can read; the one for screen readers says less.
     (re.compile(r'(?<=<summary) aria-label="Toggle hidden content"'), ""),
@@ -35,6 +38,13 @@ def move_space(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 link.parent.insert(link.parent.index(link), nodes.Text(" "))
 
 
+def set_numbers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Numbers in the text are set as those in tables of the code; what is code, mathematics or markup stays as it is."""
+    for text in list(doctree.findall(nodes.Text)):
+        if not isinstance(text.parent, VERBATIM) and (wanted := typeset(str(text))) != text:
+            text.parent.replace(text, nodes.Text(wanted))
+
+
 def repair(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Repair the HTML of a page."""
     if "body" in context:
@@ -46,5 +56,6 @@ def repair(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("doctree-resolved", move_space, priority=700)
+    app.connect("doctree-resolved", set_numbers, priority=800)
     app.connect("html-page-context", repair, priority=600)
     return {"parallel_read_safe": True, "version": "1"}

@@ -33,9 +33,10 @@
     }, { threshold: [0, 1] });
     for (const formula of document.querySelectorAll("span.math")) near.observe(formula);
   };
-  // A cell of numbers is not broken on a phone, where an interval would take four lines: its table scrolls.
+  // A cell of numbers is not broken on a phone, where an interval would take four lines, and one of many words gets room: its table scrolls.
   const numbers = () => {
     for (const cell of document.querySelectorAll(".scrolls td")) cell.classList.toggle("numbers", /^(?=.*\d)(?:to|\P{L})+$/su.test(cell.textContent));
+    for (const cell of document.querySelectorAll(":is(.scrolls, .pst-scrollable-table-container) td")) cell.classList.toggle("words", cell.textContent.length > 24);
   };
   const start = () => {
     inText();

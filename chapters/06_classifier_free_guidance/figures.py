@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -99,6 +100,18 @@ def vectors(noisy: Tensor, answers: Mapping[str, Tensor], times: Sequence[int]) 
 # --- what the ledger holds -------------------------------------------------------------------------------------------------
 
 
+def beside(axis: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write the names of the points of a path beside it, on the outer side of its bends; but those of 1.1 and 1.3, too near to the next."""
+    path = np.array(list(points.values()))
+    path = (path - path.min(0)) / np.ptp(path, 0)
+    before, after = np.vstack([path[:1], path[:-1]]), np.vstack([path[1:], path[-1:]])
+    for (name, point), here, one, other in zip(points.items(), path, before, after, strict=True):
+        across = np.array([one[1] - other[1], other[0] - one[0]])
+        across *= np.copysign(8 / np.linalg.norm(across), across @ (2 * here - one - other))
+        if name not in ("1.1", "1.3"):
+            axis.annotate(name, point, across, textcoords="offset points", fontsize="x-small", ha="center", va="center")
+
+
 def sweeps(models: Mapping[str, Mapping[float, Measured]]) -> Figure:
     """For each model: accuracy and Frechet distance against the scale, and precision against recall."""
     figure, axes = plt.subplots(len(models), 3, figsize=(7.2, 2.5 * len(models)), squeeze=False)
@@ -118,9 +131,9 @@ def sweeps(models: Mapping[str, Mapping[float, Measured]]) -> Figure:
         line[1].legend(fontsize="small")
         recall, precision = ([found[s][name]["value"] for s in scales] for name in ("recall", "precision"))
         line[2].plot(recall, precision, "o-", markersize=3)
-        for scale, x, y in zip(scales, recall, precision, strict=True):
-            if scale in (1.1, 1.3):
-                continue  # too near to the next
-            line[2].annotate(f"{scale:g}", (x, y), (3, 3), textcoords="offset points", fontsize="x-small")
+        beside(
+            line[2],
+            {f"{scale:g}": point for scale, point in zip(scales, zip(recall, precision, strict=True), strict=True)},
+        )
         line[2].set(xlabel="recall", ylabel="precision", title="trade-off")
     return closed(figure)

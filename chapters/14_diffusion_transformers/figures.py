@@ -252,6 +252,9 @@ def wakes(found: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     return closed(figure)
 
 
+NAMES = {"adaln": "adaLN", "adaln-zero": "adaLN-Zero"}  # as the paper writes them
+
+
 def through_blocks(
     conditioning: str, depth: int = 28, width: int = 64, tokens: int = 49
 ) -> tuple[list[float], list[float]]:
@@ -266,7 +269,8 @@ def through_blocks(
     for layer in layers:
         states.append(layer(states[-1], told))
         states[-1].retain_grad()
-    states[-1].backward(torch.randn(states[-1].shape))
+    gradient = torch.randn(states[-1].shape)
+    states[-1].backward(gradient / gradient.square().mean().sqrt())
     size = lambda x: float(x.detach().square().mean().sqrt())  # noqa: E731
     return [size(state) for state in states], [size(state.grad) for state in states]  # type: ignore[arg-type]
 
@@ -276,7 +280,7 @@ def deep(found: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure
     figure, axes = curves("blocks passed", "root mean square", columns=2, height=2.9)
     for number, (name, sizes) in enumerate(found.items()):
         for axis, values in zip(axes, sizes, strict=True):
-            axis.plot(values, ("-", "--", "-.", ":")[number], color=f"C{number}", label=name)
+            axis.plot(values, ("-", "--", "-.", ":")[number], color=f"C{number}", label=NAMES.get(name, name))
     axes[0].set_title("tokens, from the first block on")
     axes[1].set(title="gradient, from the last block back", ylabel="")
     axes[0].legend(fontsize=8)
@@ -336,7 +340,7 @@ def differences(found: Mapping[str, Mapping[str, float]], first: str) -> Figure:
         axis.axvline(0, color="0.4", linewidth=0.8)
         axis.set(xlabel=f"difference in the {KINDS[kind]}", ylim=(-0.6, len(rows) - 0.4))
         axis.locator_params(axis="x", nbins=4)  # five labels of four decimals would touch
-    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
     return closed(figure)
 
 

@@ -81,10 +81,10 @@ def repeats_floor(size: int, code: str = "what the picture can show") -> float:
 def captioned(pictures: Tensor, texts: Sequence[str], columns: int = 6) -> Figure:
     """Pictures `(N, 3, H, W)` with their captions below."""
     lines = math.ceil(len(pictures) / columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(6.8, 1.6 * lines), squeeze=False)
+    figure, axes = plt.subplots(lines, columns, figsize=(6.8, 2.0 * lines), squeeze=False)
     for axis, picture, text in zip(axes.flat, as_pictures(pictures), texts, strict=True):
         show_image(axis, picture)
-        axis.text(0.5, -0.05, fill(text, 18), transform=axis.transAxes, ha="center", va="top", fontsize=6)
+        axis.text(0.5, -0.05, fill(text, 14), transform=axis.transAxes, ha="center", va="top", fontsize=8)
     return closed(figure)
 
 

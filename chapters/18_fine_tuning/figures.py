@@ -30,6 +30,7 @@ STYLES = {
     "word alone": "d:",
     "rank 4, attention alone": "x--",
 }
+COLOURS = {name: f"C{number}" for number, name in enumerate(STYLES)}
 
 
 def data(k: int, seed: int = 0) -> tuple[Gaussian, Gaussian]:
@@ -125,8 +126,11 @@ def steps_by_rank(found: Mapping[str, Sequence[float]], counts: Sequence[int] = 
     """The first step's length against the rank, measured and as derived."""
     figure, axis = plt.subplots(figsize=(6.8, 2.7))
     for number, (name, values) in enumerate(found.items()):
-        axis.plot(counts, [count ** POWERS[name] for count in counts], "-", color=f"C{number}", linewidth=1)
-        axis.plot(counts, values, "osD^"[number], color=f"C{number}", markersize=5, label=name)
+        line, aside = "--" if number == 2 else "-", 1.06 ** (number - 1.5)  # two of them lie on each other
+        axis.plot(counts, [count ** POWERS[name] for count in counts], line, color=f"C{number}", linewidth=1)
+        axis.plot(
+            [count * aside for count in counts], values, "osD^"[number], color=f"C{number}", markersize=5, label=name
+        )
     axis.set(xscale="log", yscale="log", xlabel="rank r", ylabel="first step, rank 1 = 1")
     axis.set_xticks(counts, [str(count) for count in counts])
     axis.xaxis.set_minor_locator(plt.NullLocator())
@@ -194,14 +198,13 @@ def curves(entry: Mapping[str, Any]) -> Figure:
     """Losses of fresh hearts and of held-out digits against steps, as means over seeds with each seed as a thin line."""
     asked, found = entry["options"]["asked"], entry["curves"]
     figure, axes = plt.subplots(1, 2, figsize=(6.8, 3.0))
-    for number, (name, style) in enumerate(STYLES.items()):
+    for name, style in STYLES.items():
         for axis, what in zip(axes, ("hearts", "digits"), strict=True):
             seeds = torch.tensor(found[name][what])  # (asked, seeds)
             for seed in seeds.T:
-                axis.plot(
-                    asked, seed, style[-1] if style[-1] in ":-" else "-", color=f"C{number}", linewidth=0.4, alpha=0.6
-                )
-            axis.plot(asked, seeds.mean(1), style, color=f"C{number}", markersize=4, label=name)
+                line = style[-1] if style[-1] in ":-" else "-"
+                axis.plot(asked, seed, line, color=COLOURS[name], linewidth=0.4, alpha=0.6)
+            axis.plot(asked, seeds.mean(1), style, color=COLOURS[name], markersize=4, label=name)
     axes[0].set(title="fresh hearts", xlabel="steps", ylabel="denoising loss")
     axes[1].set(title="held-out digits", xlabel="steps")
     handles = axes[0].get_legend_handles_labels()
@@ -217,10 +220,10 @@ def trade(entry: Mapping[str, Any]) -> Figure:
         paths = [torch.tensor(entry["curves"][name][what]).mean(1)[1:] for what in ("hearts", "digits")]
         new, old = (metrics[f"{name}: loss of {what}"] for what in ("hearts", "digits"))
         spread = [[[one["value"] - one["low"]], [one["high"] - one["value"]]] for one in (new, old)]
-        style, color = "--" if "prior" in name else "-", "0.5" if name == "word alone" else f"C{number}"  # of 7 colours
+        style, color = "--" if "prior" in name else "-", COLOURS[name.removesuffix(", prior")]
         axis.plot(*paths, style, color=color, marker=".", linewidth=1)
         at = new["value"], old["value"], spread[1], spread[0]
-        axis.errorbar(*at, fmt="osv^dxP*"[number], color=color, capsize=2, label=name)
+        axis.errorbar(*at, fmt="osv^dxP*"[number], color=color, capsize=2, markersize=7, zorder=3, label=name)
     axis.set(xlabel="loss of fresh hearts", ylabel="loss of held-out digits")
     axis.legend(fontsize=7)
     return closed(figure)

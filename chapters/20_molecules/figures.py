@@ -67,7 +67,7 @@ def ball_and_stick(axis: Axes, places: torch.Tensor, atoms: torch.Tensor, title:
             letter,
             ha="center",
             va="center",
-            fontsize=7 * share**0.5,
+            fontsize=max(6.5, 7 * share**0.5),
             color="white" if letter == "C" else "black",
             zorder=2 + rank,
         )
@@ -128,7 +128,7 @@ def show_planar(seed: int = 4) -> Figure:
         axis.plot(answer.real, answer.imag, "o-", color="C0", markersize=4, label="answer")
         axis.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal", xticks=(), yticks=())
         axis.set_title(f"b = {level:g}", fontsize=8)
-    axes[1].legend(fontsize=6, loc="lower left")
+    axes[1].legend(fontsize=7, loc="lower left")
     return closed(figure)
 
 
@@ -143,5 +143,5 @@ def show_valid(settings: Mapping[str, Mapping[str, Mapping[str, float]]], floor:
     axis.axvline(floor, color="C2", linestyle="--", label="new molecules of the world")
     axis.set_yticks(range(len(CONTESTANTS)), CONTESTANTS)
     axis.set(xlabel="share of drawings that are molecules", xlim=(-0.02, 1.04), ylim=(-0.6, len(CONTESTANTS) - 0.4))
-    axis.legend(fontsize=8, loc="lower right")
+    axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(0.95, 0))
     return closed(figure)

@@ -114,7 +114,7 @@ def show_particles(found: Mapping[str, Tensor]) -> Figure:
         axes[3].scatter(
             *found[f"scale {scale}"].T, s=14, marker=mark, color=color, linewidths=0, label=f"scale {scale}"
         )
-    axes[3].legend(fontsize=6, loc="lower left")
+    axes[3].legend(fontsize=7, loc="lower left")
     return closed(figure)
 
 

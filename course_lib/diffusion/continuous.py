@@ -243,7 +243,7 @@ class Interpolated(Continuous):
 def drift_and_diffusion(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """f(t) and g(t)^2, each of the shape of t, of the forward SDE dx = f(t) x dt + g(t) dw that has the schedule's marginals.
 
-    f = signal' / signal and g^2 = (noise^2)' - 2 f noise^2 (Kingma et al., 2021; Karras et al., 2022, appendix B).
+    `f = signal' / signal` and `g^2 = (noise^2)' - 2 f noise^2` (Kingma et al., 2021; Karras et al., 2022, appendix B).
     Raises ValueError for a table schedule, which has no derivatives.
     """
     signal_rate, noise_rate = schedule.rates(t)

@@ -123,7 +123,7 @@ def all_sequences(symbols: int, length: int) -> Tensor:
 
 
 def three_words(noise: float = 0.0) -> ExactSymbols:
-    """A small language of four letters a, b, c: the words abca, bbcc and caab with shares 0.5, 0.3 and 0.2, mixed with random letters.
+    """A small language of four letters a word: abca, bbcc and caab with shares 0.5, 0.3 and 0.2, mixed with random a, b and c.
 
     `noise` is the share of words whose letters are drawn independently and evenly.
     """

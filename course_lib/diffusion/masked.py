@@ -48,7 +48,7 @@ def hidden_counts(n: int, length: int, generator: torch.Generator | None = None,
 
 
 def hidden_loss(guess: Guess, x0: Tensor, x_t: Tensor, mask: int) -> Tensor:
-    """The weighted cross-entropy of each row `(B,)`, in nats: N / m times the sum of -log p(x_0) over the m hidden of N symbols `(B, N)`.
+    """The weighted cross-entropy of each row `(B,)`, in nats: `N / m` times the sum of `-log p(x_0)` over the `m` hidden of `(B, N)`.
 
     With m drawn evenly from 1..N, its mean is the bound on -log p(x_0) in continuous time, for every `keep` (Hoogeboom et al., 2022,
     ARDM; Ou et al., 2025). Raises ValueError where nothing is hidden in a row, as far as the CPU knows.

@@ -1,4 +1,4 @@
-"""A normalizing flow of affine coupling layers (Dinh et al., 2017): invertible, with a Jacobian that is read off."""
+"""A normalising flow of affine coupling layers (Dinh et al., 2017): invertible, with a Jacobian that is read off."""
 
 from typing import Any
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from course_lib.data.images import to_bytes
+from course_lib.pages.numbers import typeset
 from course_lib.pages.player import player_html
 
 STYLE = Path(__file__).with_name("course.mplstyle")
@@ -167,12 +168,22 @@ def rendered(figure: Figure, dpi: int = 100) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table of texts; where it is wider than the page, it scrolls."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], letters: Sequence[int] = ()) -> str:
+    """An HTML table of texts; where it is wider than the page, it scrolls.
 
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    Numbers are set as in the text, but in the columns `letters` each letter stands as it is, below that of the row above.
+    """
 
-    body = "".join(line(row, "td") for row in rows)
-    rows_ = f"<thead>{line(header, 'th')}</thead><tbody>{body}</tbody>"
+    def line(cells: Sequence[str]) -> str:
+        found = [
+            f'<td class="letters">{html.escape(cell)}</td>'
+            if number in letters
+            else f"<td>{html.escape(typeset(cell))}</td>"
+            for number, cell in enumerate(cells)
+        ]
+        return f"<tr>{''.join(found)}</tr>"
+
+    head = "".join(f"<th>{html.escape(typeset(cell))}</th>" for cell in header)
+    body = "".join(map(line, rows))
+    rows_ = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="scrolls" style="overflow-x: auto"><table class="table">{rows_}</table></div>'

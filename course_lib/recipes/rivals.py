@@ -1,4 +1,4 @@
-"""Five ways to learn a distribution from rows `(N, D)`, each as its small self: GAN, VAE, normalizing flow, DDPM, denoising diffusion GAN.
+"""Five ways to learn a distribution from rows `(N, D)`, each as its small self: GAN, VAE, normalising flow, DDPM, denoising diffusion GAN.
 
 Each says how it is built, what it is trained for (with `fit`), how it draws, and what it knows of a sample's density, in nats.
 Their `octaves` are those of the data and the latent vectors that their networks read (`embeddings.with_octaves`).

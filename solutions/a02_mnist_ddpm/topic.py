@@ -217,7 +217,7 @@ digits.judge(drawn, NAME)
 # Your network draws digits here when your notebook is graded.
 
 # %% [markdown]
-# ## Task 7: what the loss does not say (15 minutes, read by a person)
+# ## Task 7: what the loss does not say (●●○, 25 minutes, read by a person)
 #
 # Your training loss fell fast in the first minute and hardly at all in the last five, and yet longer training gives better digits. Explain why the average loss is a poor measure of sample quality: which times dominate it, and which times decide whether a shape is a digit? Support your answer with a measurement of your own (a
 # cell of code and its numbers below this one): the loss of your trained network at a few single times.

@@ -273,7 +273,7 @@ checks.fit(fit_score)
 checks.picture(plt, noisy, mixture_score, fit_score)
 
 # %% [markdown]
-# ## Task 9: the wrong target, the right answer (10 minutes, read by a person)
+# ## Task 9: the wrong target, the right answer (●●○, 10 minutes, read by a person)
 #
 # `matching_loss` never sees the score $\nabla \log q(x_t)$. Its target $\nabla \log q(x_t \mid x_0)$ depends on an $x_0$ that the function $s$ does not know, and the loss does not fall to 0, however good $s$ is. Explain in a few sentences why the minimiser is nevertheless $\nabla \log q(x_t)$, say what the loss of
 # the minimiser is, and say what follows for a network that was trained to predict noise with the loss of Ho et al. (2020).

@@ -2,7 +2,7 @@
 # jupyter:
 #   course:
 #     title: Classifier-free guidance on CIFAR-10
-#     minutes: 110
+#     minutes: 95
 #     files:
 #       curve.safetensors: 4000000
 #       network.safetensors: 20000000
@@ -31,7 +31,7 @@
 # A conditional diffusion model that is asked for a horse draws something vaguely like a horse. Ho and Salimans (2022) found that a network which has also learned to draw without being asked can be pushed further: take the difference between its two answers, and exaggerate it. Pictures become clearer, and more alike. You write the
 # training trick, the formula in both of its conventions, and the sampler, then measure what the scale buys and what it costs.
 #
-# **Time:** about 110 minutes, of which about five are the measurement on one core of a processor. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, from chapter 3 the deterministic step, chapter 6 up to its algorithm, and for tasks 6 and 8 what chapter 7 says about the Fréchet distance. The papers: Ho and Salimans (2022), Song et al. (2021).
+# **Time:** about 95 minutes, of which about five are the measurement on one core of a processor. **Points:** 100, of which 10 are for an argument that a person reads. **You need:** chapters 1 and 2 of the book, from chapter 3 the deterministic step, chapter 6 up to its algorithm, and for tasks 6 and 8 what chapter 7 says about the Fréchet distance. The papers: Ho and Salimans (2022), Song et al. (2021).
 #
 # How it works:
 #

@@ -220,17 +220,33 @@ def tree(tmp_path: Path) -> Path:
 def test_entries_say_what_the_source_says(tree: Path) -> None:
     entries = {entry.name: entry for entry in read_module("course_lib.room.steps", tree).entries}
     assert list(entries) == ["Rule", "COUNT", "MANY", "step", "hop", "lonely", "Walk", "Run"]
-    assert (entries["Rule"].words, entries["Rule"].options) == ("x -> x", (":value: Callable[[Tensor], Tensor]",))
+    assert (entries["Rule"].words, entries["Rule"].options) == ("x -> x", (':value: "Callable[[Tensor], Tensor]"',))
     assert entries["COUNT"].words == "More than one step,\nand fewer than a hundred."
-    assert entries["COUNT"].options == (":type: int", ":value: 10")
+    assert entries["COUNT"].options == (":type: int", ':value: "10"')
     assert entries["step"].signature == "(denoise: Denoiser, x: Tensor, eta: float=0.0) -> Walk"
     assert STEPS.splitlines()[entries["step"].line - 1].startswith("def step")
     assert (entries["Walk"].signature, entries["Run"].bases) == ("(pace: float)", ("Walk",))
     members = {member.name: (member.kind, member.signature, member.options) for member in entries["Walk"].members}
     assert members == {
-        "Walk.pace": ("attribute", "", (":type: float", ":value: 1.0")),
+        "Walk.pace": ("attribute", "", (":type: float", ':value: "1.0"')),
         "Walk.rest": ("property", "", (":type: int",)),
         "Walk.start": ("method", "(x: Tensor) -> Tensor", (":staticmethod:",)),
+    }
+
+
+def test_constants_of_one_line_have_values_of_their_own_and_texts_their_quotes(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"course_lib/__init__.py": "", "course_lib/some.py": "A, B = 32, 'x'\nC, D = range(2)\nE = F = (1, 2)\n"},
+    )
+    options = {entry.name: entry.options for entry in read_module("course_lib.some", tmp_path).entries}
+    assert options == {
+        "A": (':value: "32"',),
+        "B": (":value: \"'x'\"",),
+        "C": (),
+        "D": (),
+        "E": (':value: "(1, 2)"',),
+        "F": (':value: "(1, 2)"',),
     }
 
 

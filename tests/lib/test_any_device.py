@@ -311,6 +311,13 @@ def trained(at: Place, **options: Any) -> list[Tensor]:
     return [p.detach() for network in (state.network, state.ema.module) for p in network.parameters()]
 
 
+def sloped(at: Place) -> nn.Module:
+    """A layer that holds a gradient."""
+    layer = at(weighted(nn.Linear(FLAT.shape[-1], 2)).double())
+    layer(at(FLAT)).square().sum().backward()
+    return layer
+
+
 def adapted(at: Place) -> lora.LoRA:
     """A linear layer with an adapter that has learned something."""
     return weighted(lora.LoRA(at(nn.Linear(16, 8)), rank=2)).requires_grad_(False)
@@ -1196,10 +1203,10 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "nets.standard.StandardUNet": lambda at: standard_unet(at)(at(PLANE[:, :4]), at(STEPS), at(SAID)).detach(),
     "nets.standard.StandardUNet: told nothing": lambda at: standard_unet(at)(at(PLANE[:, :4]), at(STEPS)).detach(),
     "nets.standard.StandardUNet.told": lambda at: standard_unet(at).told(at(SAID)).detach(),
-    "nets.standard.StandardAutoencoder": lambda at: [
+    "nets.standard.StandardAutoencoder.decoder": lambda at: [
         part.detach() for part in standard_coder(at)(at(PLANE[:, :3].tanh()), at.generator)
     ],
-    "nets.standard.StandardAutoencoder: there and back": lambda at: [
+    "nets.standard.StandardAutoencoder.decoder: there and back": lambda at: [
         standard_coder(at).encode(at(PLANE[:, :3])).detach(),
         standard_coder(at).decode(at(PLANE[:, :4])).detach(),
     ],
@@ -1290,6 +1297,7 @@ CALLS: dict[str, Callable[[Place], Any]] = {
     "training.state.below": lambda at: state.below({"a.b": at(FLAT)}, "a."),
     "training.loop.fit": trained,
     "training.loop.fit: two parts": lambda at: trained(at, parts=2),
+    "training.loop.gradient_of": lambda at: loop.gradient_of(sloped(at)),
     "training.loop.recomputed": lambda at: trained(at, checkpointing=True),
     "training.state.TrainState.save": resumed,
     "training.state.moments_of": resumed,
@@ -1550,6 +1558,7 @@ NOT_CALLED: dict[str, str] = {
     "training.distributed": "it takes no tensors",
     "training.loop.batch_rows": "rows are shuffled on the CPU, the same for every device",
     **{f"training.loop.{name}": "it takes no tensors" for name in ("rate", "check_keywords", "check_finite")},
+    "training.loop.check_compiled": "it is about to train on a machine with a compiler, and reads two numbers",
     "training.progress": "it takes no tensors",
     "training.state.Opponent": "it holds a network; `fit` asks it",
     "training.runs": "it writes files; `TrainState.save` is called here",

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from course_lib.pages import plotting
+from course_lib.pages.numbers import typeset
 
 RAMP = torch.linspace(-1, 1, 5 * 12).reshape(5, 1, 3, 4)
 
@@ -40,6 +41,31 @@ def test_rows_of_images_are_named_titled_and_closed():
 def test_a_table_shows_markup_as_text():
     found = plotting.table(("<b>",), [("a & b",)])
     assert "&lt;b&gt;" in found and "a &amp; b" in found and "<b>" not in found
+
+
+def test_a_table_keeps_letters_in_their_places_and_sets_numbers_elsewhere():
+    found = plotting.table(("n = 5", "text"), [("-1 %", "a  -1 %")], letters=(1,))
+    assert "<th>n\u00a0=\u00a05</th>" in found and "<td>\u22121\u00a0%</td>" in found
+    assert '<td class="letters">a  -1 %</td>' in found
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("84.8% and 95 %", "84.8~% and 95~%"),
+        ("28 × 28, 3.1 ± 0.2", "28~×~28, 3.1~±~0.2"),
+        ("scale 1, n = 5,000", "scale 1, n~=~5,000"),
+        ("-0.5 [-0.6, -0.4]", "−0.5 [−0.6,~−0.4]"),
+        ("100 % [90, 100], 6 (4.0 to 9.0)", "100~% [90,~100], 6 (4.0~to~9.0)"),
+        ("0.1 (0.1–0.2)", "0.1 (0.1|–|0.2)"),
+        ("GPT-2, 2.5e-05, 1-3, 2015-2020, x - y", None),
+        ("from 2 to 3, [a, 2], pages 1–3, max = 2", None),
+    ],
+)
+def test_numbers_are_tied_to_what_belongs_to_them(written: str, wanted: str | None):
+    found = typeset(written)
+    assert found == (written if wanted is None else wanted.replace("~", "\u00a0").replace("|", "\u2060"))
+    assert typeset(found) == found
 
 
 def test_an_animation_draws_its_figures_and_closes_them():
