@@ -307,8 +307,13 @@ def elsewhere(exported: Path) -> Path:
 
 def ours(folder: Path, scale: float, steps: int) -> np.ndarray:
     """What the course draws of the same texts, from the same noise."""
-    model, card = store.load_denoising(folder / "pipeline.safetensors")
     noise = torch.from_numpy(np.load(folder / "noise.npy"))
+    return drawn(folder / "pipeline.safetensors", noise, scale, steps)
+
+
+def drawn(where: str | Path, noise: Tensor, scale: float, steps: int) -> np.ndarray:
+    """What the course draws of TEXTS by a model, from this noise."""
+    model, card = store.load_denoising(where)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("course_lib.diffusion.gaussian.normal", lambda *args, **kwargs: noise)
         return draw(model, len(TEXTS), steps, cond=teller(card)(TEXTS), scale=scale).numpy()
@@ -318,6 +323,22 @@ def ours(folder: Path, scale: float, steps: int) -> np.ndarray:
 def test_diffusers_draws_the_same_pictures_without_the_course(scale: float, steps: int, elsewhere: Path) -> None:
     found, wanted = np.load(elsewhere / f"{scale}-{steps}.npy"), ours(elsewhere, scale, steps)
     assert wanted.shape == (3, 3, 16, 16) and wanted.std() > 0.05
+    assert np.abs(found - wanted).max() <= ENOUGH
+
+
+def test_diffusers_draws_what_the_shipped_pipeline_draws(tmp_path: Path) -> None:
+    """In this process; without the course it is done above, with small networks."""
+    from diffusers import DiffusionPipeline, StableDiffusionPipeline
+
+    export("scenes-pipeline", "diffusers", tmp_path / "folder")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "folder")
+    assert type(pipeline) is StableDiffusionPipeline
+    pipeline.set_progress_bar_config(disable=True)
+    noise = normal(len(TEXTS), 4, 8, 8, seed=6)
+    options = {"guidance_scale": 3.0, "num_inference_steps": 20, "output_type": "pt"}
+    found = pipeline(TEXTS, latents=noise, **options).images.numpy() * 2 - 1
+    wanted = drawn("scenes-pipeline", noise, 3.0, 20)
+    assert wanted.shape == (3, 3, 32, 32) and wanted.std() > 0.1
     assert np.abs(found - wanted).max() <= ENOUGH
 
 
