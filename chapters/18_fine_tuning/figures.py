@@ -1,12 +1,17 @@
-"""The pictures of chapter 18: corrections of Gaussians' denoisers by rank, first steps by rank and optimiser, and the ledger's curves."""
+"""The pictures of chapter 18: corrections of Gaussians' denoisers by rank, first steps by rank and optimiser, and what the ledgers hold."""
 
+import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor, nn
 
 from course_lib.data.strokes import FIGURES, drawn
@@ -14,7 +19,7 @@ from course_lib.diffusion.corrections import Affine, Gaussian, adapted, best_aff
 from course_lib.diffusion.exact import ExactDiffusion, Mixture
 from course_lib.diffusion.schedules import cosine
 from course_lib.nets.lora import ATTENTION, LoRA
-from course_lib.pages.plotting import box, closed
+from course_lib.pages.plotting import box, closed, show_image
 from course_lib.recipes.finetuning import LAYERS
 
 __all__ = ["ATTENTION", "LAYERS"]  # the page names them, too
@@ -226,6 +231,20 @@ def trade(entry: Mapping[str, Any]) -> Figure:
         axis.errorbar(*at, fmt="osv^dxP*"[number], color=color, capsize=2, markersize=7, zorder=3, label=name)
     axis.set(xlabel="loss of fresh hearts", ylabel="loss of held-out digits")
     axis.legend(fontsize=7)
+    return closed(figure)
+
+
+def drawn_rows(found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str]) -> Figure:
+    """Rows of pictures that the pipeline drew, by the names of the ledger's settings and of the rows, each picture with its caption below."""
+    figure, axes = plt.subplots(len(rows), 1, figsize=(6.8, 1.55 * len(rows)), squeeze=False)
+    for axis, (setting, name) in zip(axes[:, 0], rows.items(), strict=True):
+        sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[setting]["png"]))))
+        show_image(axis, sheet)
+        axis.text(-0.01, 0.5, name, transform=axis.transAxes, ha="right", va="center", fontsize=7)
+        texts = found[setting]["captions"]
+        for number, text in enumerate(texts):
+            place = (number + 0.5) / len(texts)
+            axis.text(place, -0.04, fill(text, 14), transform=axis.transAxes, ha="center", va="top", fontsize=6.5)
     return closed(figure)
 
 
