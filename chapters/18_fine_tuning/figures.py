@@ -235,7 +235,7 @@ def trade(entry: Mapping[str, Any]) -> Figure:
 
 
 def drawn_rows(found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str]) -> Figure:
-    """Rows of pictures that the pipeline drew, by the names of the ledger's settings and of the rows, each picture with its caption below."""
+    """Rows of pictures that the pipeline drew, by the ledger's names, each row with a name and captions."""
     figure, axes = plt.subplots(len(rows), 1, figsize=(6.8, 1.55 * len(rows)), squeeze=False)
     for axis, (setting, name) in zip(axes[:, 0], rows.items(), strict=True):
         sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[setting]["png"]))))
