@@ -46,7 +46,7 @@ TAUGHT = ("red", "green", "blue")  # the colours of the hearts that it is shown
 HEARTS = {"hearts": TAUGHT, "hearts of other colours": tuple(colour for colour in COLOURS if colour not in TAUGHT)}
 GROUPS = ("seen", "held out", *HEARTS)
 HEART_ASPECTS = ("count", "colour", "heart", "size")
-LESSON: dict[str, Any] = {"rank": 8, "steps": 400, "batch_size": 16, "learning_rate": 2e-3}
+LESSON: dict[str, Any] = {"rank": 8, "steps": 1200, "batch_size": 16, "learning_rate": 2e-3}
 SHOWN, REMINDED = 32, 16  # hearts, and texts of which the pipeline draws two pictures itself
 FINE = 4  # places a side of a pixel at which a heart's edge is asked for
 

@@ -314,7 +314,7 @@ def test_the_pages_link_both_ways(tree: Path) -> None:
     assert chapter.count(f'id="{anchor}"') == 1
     assert 'href="../../book/api/room.html#course_lib.room.steps.step"' in chapter
     assert 'href="../../book/api/room.html#course_lib.room.steps.Walk.start"' in chapter
-    assert chapter.count("· reference") == 2, "what has no entry has no link"
+    assert chapter.count("·\u00a0reference") == 2, "what has no entry has no link"
     rows = (tree / "out/book/api/index.html").read_text()
     assert 'href="room.html#module-course_lib.room"' in rows and "One room." in rows
 
