@@ -14,6 +14,8 @@ REPAIRS = [
     (re.compile(r'(?<=<summary) aria-label="Toggle hidden content"'), ""),
     # The bibliography calls itself a list of citations and each entry a paragraph; a group of paragraphs needs no role.
     (re.compile(r' role="list"(?= class="citation-list")| role="doc-biblioentry"'), ""),
+    # An option of a command, which is not parted from its dashes.
+    (re.compile(r'<span class="pre">(?=-)'), '<span class="pre option">'),
     # The corner of a table with named rows is empty on purpose.
     (re.compile(r"<th(?P<rest>[^>]*)>(?:<p>)?\s*(?:</p>)?</th>"), r"<td\g<rest>></td>"),
 ]

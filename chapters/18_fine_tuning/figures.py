@@ -236,7 +236,7 @@ def trade(entry: Mapping[str, Any]) -> Figure:
 
 def drawn_rows(found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str]) -> Figure:
     """Rows of pictures that the pipeline drew, by the ledger's names, each row with a name and captions."""
-    figure, axes = plt.subplots(len(rows), 1, figsize=(6.8, 1.55 * len(rows)), squeeze=False)
+    figure, axes = plt.subplots(len(rows), 1, figsize=(6.8, 1.8 * len(rows)), squeeze=False)
     for axis, (setting, name) in zip(axes[:, 0], rows.items(), strict=True):
         sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[setting]["png"]))))
         show_image(axis, sheet)
@@ -244,7 +244,7 @@ def drawn_rows(found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str]) 
         texts = found[setting]["captions"]
         for number, text in enumerate(texts):
             place = (number + 0.5) / len(texts)
-            axis.text(place, -0.04, fill(text, 14), transform=axis.transAxes, ha="center", va="top", fontsize=6.5)
+            axis.text(place, -0.04, fill(text, 13), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
     return closed(figure)
 
 
