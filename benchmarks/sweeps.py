@@ -350,7 +350,7 @@ def main() -> None:
         .replace("], ", "],\n")
     )
     write_atomically(parts, text.encode() + b"\n")
-    options = {"n": arguments.n, "seed": 0, "bf16": bf16_is_fast(torch.device("cpu")), **machine()}
+    options = {"n": arguments.n, "seed": 0, **machine()}  # parts may have been drawn on other ones
     started -= sum(of.seconds for of in kept.values())
     path = arguments.out / f"sweep-{arguments.sweep}.json"
     found = ledger_of(sweep, kept, arguments.n)

@@ -178,12 +178,12 @@ def check_finite(step: int, whose: str, loss: float, gradient_norm: float, learn
 
 
 def gradient_of(network: nn.Module) -> Tensor:
-    """The gradient that the network holds, of all its parameters in a row; 0 for one that has none."""
+    """The gradient that the network holds, of all its P weights in a row, `(P,)`; 0 for a parameter that has none."""
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in network.parameters()])
 
 
 def check_compiled(plain: Tensor, found: Tensor) -> None:
-    """Raise a ValueError where the gradient of a compiled network is not that of the plain one, up to rounding.
+    """Raise a ValueError where the gradient of a compiled network, `(P,)`, is not that of the plain one, up to rounding.
 
     Compilers err, too: torch's has dropped a part of the gradient, and the loss still fell.
     """

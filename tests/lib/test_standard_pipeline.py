@@ -326,6 +326,7 @@ def test_diffusers_draws_the_same_pictures_without_the_course(scale: float, step
     assert np.abs(found - wanted).max() <= ENOUGH
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers' own steps
 def test_diffusers_draws_what_the_shipped_pipeline_draws(tmp_path: Path) -> None:
     """In this process; without the course it is done above, with small networks."""
     from diffusers import DiffusionPipeline, StableDiffusionPipeline
