@@ -40,10 +40,20 @@ def move_space(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 link.parent.insert(link.parent.index(link), nodes.Text(" "))
 
 
+def within_table(node: nodes.Node) -> bool:
+    """Whether a table holds the node."""
+    while node.parent is not None and not isinstance(node.parent, nodes.entry):
+        node = node.parent
+    return node.parent is not None
+
+
 def set_numbers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Numbers in the text are set as those in tables of the code; what is code, mathematics or markup stays as it is."""
     for text in list(doctree.findall(nodes.Text)):
-        if not isinstance(text.parent, VERBATIM) and (wanted := typeset(str(text))) != text:
+        if isinstance(text.parent, VERBATIM):
+            continue
+        wanted = typeset(str(text), narrow=within_table(text))
+        if wanted != text:
             text.parent.replace(text, nodes.Text(wanted))
 
 

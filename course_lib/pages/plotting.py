@@ -178,12 +178,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], letters: Sequenc
         found = [
             f'<td class="letters">{html.escape(cell)}</td>'
             if number in letters
-            else f"<td>{html.escape(typeset(cell))}</td>"
+            else f"<td>{html.escape(typeset(cell, narrow=True))}</td>"
             for number, cell in enumerate(cells)
         ]
         return f"<tr>{''.join(found)}</tr>"
 
-    head = "".join(f"<th>{html.escape(typeset(cell))}</th>" for cell in header)
+    head = "".join(f"<th>{html.escape(typeset(cell, narrow=True))}</th>" for cell in header)
     body = "".join(map(line, rows))
     rows_ = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="scrolls" style="overflow-x: auto"><table class="table">{rows_}</table></div>'

@@ -68,6 +68,10 @@ def test_numbers_are_tied_to_what_belongs_to_them(written: str, wanted: str | No
     assert typeset(found) == found
 
 
+def test_an_interval_may_be_parted_in_a_narrow_column():
+    assert typeset("-1 [-2, 0] %", narrow=True) == "\u22121 [\u22122, 0] %"
+
+
 def test_an_animation_draws_its_figures_and_closes_them():
     def frames():
         for height in (0.0, 1.0):
