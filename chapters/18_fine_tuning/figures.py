@@ -236,15 +236,16 @@ def trade(entry: Mapping[str, Any]) -> Figure:
 
 def drawn_rows(found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str]) -> Figure:
     """Rows of pictures that the pipeline drew, by the ledger's names, each row with a name and captions."""
-    figure, axes = plt.subplots(len(rows), 1, figsize=(6.8, 1.8 * len(rows)), squeeze=False)
+    said = {setting: [fill(text, 12) for text in found[setting]["captions"]] for setting in rows}
+    lines = 1 + max(text.count("\n") for texts in said.values() for text in texts)
+    figure, axes = plt.subplots(len(rows), 1, figsize=(6.8, (0.9 + 0.12 * lines) * len(rows)), squeeze=False)
     for axis, (setting, name) in zip(axes[:, 0], rows.items(), strict=True):
         sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[setting]["png"]))))
         show_image(axis, sheet)
         axis.text(-0.01, 0.5, name, transform=axis.transAxes, ha="right", va="center", fontsize=7)
-        texts = found[setting]["captions"]
-        for number, text in enumerate(texts):
-            place = (number + 0.5) / len(texts)
-            axis.text(place, -0.04, fill(text, 13), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
+        for number, text in enumerate(said[setting]):
+            place = (number + 0.5) / len(said[setting])
+            axis.text(place, -0.04, text, transform=axis.transAxes, ha="center", va="top", fontsize=7)
     return closed(figure)
 
 
